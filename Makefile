@@ -1,0 +1,69 @@
+# Everything a fresh clone needs: cargo, Python 3.11 with pip, and Node 20 must be there; the rest is fetched here, pinned.
+
+.DELETE_ON_ERROR:
+.PHONY: all build runtime demo serve test test-rust test-sdk lint bench clean
+
+# ONNX Runtime's shared library comes out of its PyPI wheel: version, platform and checksum are pinned.
+ORT_VERSION := 1.32.0
+ORT_MACHINE := $(shell uname -m)
+ORT_SHA256_x86_64 := 5a34fc4dfeb5a7b4a74c95dcba1e773d722abda720b474edf1b0c419dc6d163d
+ORT_SHA256_aarch64 := 2303372a85299b6757b0e11e1cbf13e410ddf7e10c37f4b37e99d1c90e7daf7c
+ORT_LIB := onnx/runtime/libonnxruntime.so.$(ORT_VERSION)
+
+BINARY := target/release/seawall
+SOURCES := $(shell find src policies -type f) Cargo.toml Cargo.lock
+
+all: build
+build: $(BINARY) runtime
+runtime: $(ORT_LIB)
+
+$(BINARY): $(SOURCES)
+	cargo build --release --locked
+	@touch $@
+
+$(ORT_LIB):
+	@command -v python3 >/dev/null || { echo "python3 with pip is needed to fetch ONNX Runtime" >&2; exit 1; }
+	@test -n "$(ORT_SHA256_$(ORT_MACHINE))" || { echo "no ONNX Runtime is pinned for $(ORT_MACHINE): put libonnxruntime.so.$(ORT_VERSION) into onnx/runtime/" >&2; exit 1; }
+	@mkdir -p onnx/runtime/wheel
+	python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --dest onnx/runtime/wheel \
+	    --python-version 3.11 --implementation cp --abi cp311 --platform manylinux_2_28_$(ORT_MACHINE) onnxruntime==$(ORT_VERSION)
+	echo "$(ORT_SHA256_$(ORT_MACHINE))  $$(ls onnx/runtime/wheel/onnxruntime-$(ORT_VERSION)-*.whl)" | sha256sum --check --quiet
+	python3 -m zipfile -e onnx/runtime/wheel/onnxruntime-$(ORT_VERSION)-*.whl onnx/runtime/wheel
+	mv onnx/runtime/wheel/onnxruntime/capi/libonnxruntime.so.$(ORT_VERSION) $@
+	rm -rf onnx/runtime/wheel
+
+# The main job on the embedded guard: a sample LLM, the proxy and real traffic, all on this machine.
+demo: build
+	$(BINARY) demo
+
+# Guard an LLM: make serve UPSTREAM=https://api.openai.com
+serve: build
+	@test -n "$(UPSTREAM)" || { echo "say which LLM: make serve UPSTREAM=https://api.openai.com" >&2; exit 2; }
+	$(BINARY) serve --upstream "$(UPSTREAM)"
+
+test: test-rust test-sdk
+
+test-rust: build
+	cargo test --locked
+
+# The official SDKs against an LLM server of other people's making, through the proxy.
+SDK := tests/sdk
+test-sdk: build $(SDK)/.venv/done $(SDK)/node_modules/done
+	$(SDK)/.venv/bin/python -m pytest -q $(SDK)
+
+$(SDK)/.venv/done: $(SDK)/requirements.txt
+	python3 -m venv $(SDK)/.venv
+	$(SDK)/.venv/bin/pip install --quiet --disable-pip-version-check -r $(SDK)/requirements.txt
+	@touch $@
+
+$(SDK)/node_modules/done: $(SDK)/package.json $(SDK)/package-lock.json
+	npm ci --silent --no-audit --no-fund --prefix $(SDK)
+	@touch $@
+
+lint:
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+clean:
+	cargo clean
+	rm -rf onnx/runtime $(SDK)/.venv $(SDK)/node_modules

@@ -1,0 +1,184 @@
+"""Gathers training and validation examples, and says how often each kind is drawn.
+
+A cell is one (source, language, label) of a task. Examples are drawn cell by cell, so that within each language safe
+and unsafe weigh the same whatever the sources' sizes are: else the guard learns the language, not the harm.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from encode import Encoder
+
+HERE = Path(__file__).parent
+# How many prompts each general refusal follows.
+REFUSED = 12
+LANGUAGES = ("en", "id", "ms", "my", "ta", "th", "tl", "vi")
+# Copyrighted lyrics are not what the guard is for; injected instructions are often harmless by themselves.
+NOT_MEASURED = {"bipia", "davidson", "dices", "hatecheck_en", "uli"}
+LEFT_OUT = {("harmbench", "copyright"), ("bipia", None)}
+
+
+@dataclass(frozen=True)
+class Example:
+    task: str
+    source: str
+    lang: str
+    unsafe: bool
+    ids: tuple[int, ...]
+    text: str
+    prompt: str = ""
+    # Translations of one text share this; empty where there are none.
+    parallel: str = ""
+
+
+def is_validation(group: str) -> bool:
+    return int(group.rsplit("-", 1)[1]) % 5 == 0
+
+
+def read(path: Path) -> Iterator[dict]:
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            if line.strip():
+                yield json.loads(line)
+
+
+class Maker:
+    """Makes examples with their ids."""
+
+    def __init__(self, encoder: Encoder):
+        self.encoder = encoder
+
+    def prompt(self, source: str, lang: str, unsafe: bool, text: str, parallel: str = "") -> Iterator[Example]:
+        """One example a window; a long text's first and last only, since nobody labelled the middle."""
+        windows = self.encoder.windows(text)
+        for window in windows if len(windows) == 1 else (windows[0], windows[-1]):
+            yield Example("prompt", source, lang, unsafe, tuple(self.encoder.prompt(window)), window, "", parallel)
+
+    def response(
+        self, source: str, lang: str, unsafe: bool, prompt: str, text: str, parallel: str = ""
+    ) -> Iterator[Example]:
+        window = self.encoder.windows(text)[0]
+        ids = tuple(self.encoder.response(prompt, window))
+        yield Example("response", source, lang, unsafe, ids, window, prompt, parallel)
+
+
+def public(path: Path, maker: Maker) -> list[Example]:
+    """The public sources' prompts, and responses to them."""
+    examples = []
+    for row in read(path):
+        source, lang, text = row["source"], row["lang"], row["text"]
+        if (source, row.get("category")) in LEFT_OUT or (source == "bipia" and row.get("label") == "unsafe"):
+            continue
+        if row.get("label") and source != "dices":
+            examples += maker.prompt(source, lang, row["label"] == "unsafe", text)
+        response = row.get("response")
+        # The many-shot rows are a weak model's completions, labelled by their prompts alone.
+        if response and row.get("response_label") and row.get("category") != "many_shot" and len(response) > 15:
+            examples += maker.response(source, lang, row["response_label"] == "unsafe", text, response)
+    return examples
+
+
+def own_prompts(folder: Path, maker: Maker, validation: bool) -> list[Example]:
+    examples = []
+    for path in sorted((folder / "prompts").glob("*.jsonl")):
+        for row in read(path):
+            if is_validation(row["group"]) != validation:
+                continue
+            for label in ("unsafe", "safe"):
+                for lang, text in row[label].items():
+                    parallel = f"{row['group']}/{label}"
+                    examples += maker.prompt("own", lang, label == "unsafe", text, parallel)
+    return examples
+
+
+def own_responses(folder: Path, maker: Maker, validation: bool, rng: random.Random) -> list[Example]:
+    """Each group's three answers; in training also cut short, and after another prompt than their own."""
+    rows = [
+        row
+        for path in sorted((folder / "responses").glob("*.jsonl"))
+        for row in read(path)
+        if is_validation(row["group"]) == validation
+    ]
+    examples = []
+    for row in rows:
+        for kind in ("refusal", "help", "comply"):
+            for lang, text in row[kind].items():
+                unsafe, prompt = kind == "comply", row["prompt"][lang]
+                parallel = f"{row['group']}/{kind}"
+                examples += maker.response(f"own-{kind}", lang, unsafe, prompt, text, parallel)
+                if validation:
+                    continue
+                # The first words of going along with it say nothing yet; a safe answer is safe wherever it stops.
+                short = cut(text, 0.6 if unsafe else 0.05, rng)
+                examples += maker.response(f"own-{kind}-cut", lang, unsafe, prompt, short)
+                other = rng.choice(rows)["prompt"].get(lang, prompt)
+                examples += maker.response(f"own-{kind}-moved", lang, unsafe, other, text)
+    return examples
+
+
+def daily(maker: Maker, validation: bool, strangers: dict[str, list[str]], rng: random.Random) -> list[Example]:
+    """Ordinary requests with the openings of ordinary answers, and refusals: all safe, whatever the prompt.
+
+    In training, the answers and refusals also follow prompts of others (`strangers`, by language).
+    """
+    examples = []
+    for row in read(HERE / "daily.jsonl"):
+        if is_validation(row["group"]) != validation:
+            continue
+        for lang, text in row["prompt"].items():
+            examples += maker.prompt("daily", lang, False, text, row["group"])
+            examples += maker.response("daily", lang, False, text, row["answer"][lang], row["group"] + "/answer")
+    for row in read(HERE / "refusals.jsonl"):
+        if is_validation(row["group"]) != validation:
+            continue
+        for lang, text in row["text"].items():
+            for prompt in rng.sample(strangers[lang], min(REFUSED, len(strangers[lang]))):
+                examples += maker.response("refusal", lang, False, prompt, text)
+    if not validation:
+        for example in [e for e in examples if e.source == "daily" and e.task == "response"]:
+            for prompt in rng.sample(strangers[example.lang], min(1, len(strangers[example.lang]))):
+                examples += maker.response("daily-moved", example.lang, False, prompt, cut(example.text, 0.05, rng))
+    return examples
+
+
+def cut(text: str, least: float, rng: random.Random) -> str:
+    """A beginning of the text, as a stream shows it before its end."""
+    return text[: max(1, int(len(text) * rng.uniform(least, 1)))]
+
+
+def strangers(examples: list[Example]) -> dict[str, list[str]]:
+    prompts = defaultdict(list)
+    for example in examples:
+        if example.source == "own":
+            prompts[example.lang].append(example.text)
+    return prompts
+
+
+def training(data: Path, text: Path, maker: Maker, draws: dict, rng: random.Random) -> list[Example]:
+    """What is trained on: the sources that `draws` names, in languages where a task has both labels."""
+    own = own_prompts(text, maker, validation=False)
+    examples = [*public(data / "train.jsonl", maker), *own, *own_responses(text, maker, False, rng)]
+    examples += daily(maker, False, strangers(own), rng)
+    labels = defaultdict(set)
+    for example in examples:
+        labels[(example.task, example.lang)].add(example.unsafe)
+    return [e for e in examples if e.source in draws[e.task] and len(labels[(e.task, e.lang)]) == 2]
+
+
+def validation(data: Path, text: Path, maker: Maker) -> list[Example]:
+    """What the guard is measured on; the rest of the public validation rows are of other kinds of text."""
+    rows = public(data / "valid.jsonl", maker)
+    own = own_prompts(text, maker, validation=True)
+    rng = random.Random(0)
+    return [
+        *(e for e in rows if e.lang in LANGUAGES and e.source not in NOT_MEASURED),
+        *own,
+        *own_responses(text, maker, True, rng),
+        *daily(maker, True, strangers(own), rng),
+    ]

@@ -1,0 +1,116 @@
+//! The commands: what the library does, from a terminal.
+
+mod demo;
+mod review;
+mod scan;
+mod serve;
+
+use std::{fmt::Display, path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Config};
+
+/// A guardrail in front of LLM APIs.
+#[derive(Debug, Parser)]
+#[command(name = "seawall", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Stand in front of an LLM and guard its traffic
+    Serve(serve::Serve),
+    /// Show it at work: a sample LLM, the embedded guard and real traffic in eight languages, all on this machine
+    Demo(demo::Demo),
+    /// Score texts: JSON Lines in, JSON Lines out
+    Scan(scan::Scan),
+    /// Look at the record of flagged traffic
+    #[command(subcommand)]
+    Review(review::Review),
+}
+
+/// Settings that most commands share.
+#[derive(Debug, Args)]
+struct Settings {
+    /// Settings' file; `seawall.toml` here if there is one
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Policy file, or directory of policy files; the embedded baseline if left out
+    #[arg(long, value_name = "PATH")]
+    policies: Option<PathBuf>,
+    /// Directory of a guard; the embedded guard if left out
+    #[arg(long, value_name = "DIR")]
+    guard: Option<PathBuf>,
+    /// ONNX Runtime's shared library
+    #[arg(long, value_name = "FILE", env = "ORT_DYLIB_PATH")]
+    ort_lib: Option<PathBuf>,
+}
+
+impl Settings {
+    fn load(&self, more: &[(&str, Option<String>)]) -> Result<Config, Failed> {
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let own =
+            [("policies.dir", path(&self.policies)), ("guard.dir", path(&self.guard)), ("guard.ort_lib", path(&self.ort_lib))];
+        let flags: Vec<(&str, String)> =
+            own.into_iter().chain(more.iter().cloned()).filter_map(|(key, value)| Some((key, value?))).collect();
+        config::load(self.config.as_deref(), &flags).map_err(usage)
+    }
+}
+
+/// Why a command did not do its work.
+#[derive(Debug)]
+struct Failed {
+    /// 1: it failed; 2: it was asked wrongly.
+    code: u8,
+    why: String,
+}
+
+/// The command was asked wrongly, or its settings are wrong.
+fn usage(why: impl Display) -> Failed {
+    Failed { code: 2, why: why.to_string() }
+}
+
+/// The command failed.
+fn failed(why: impl Display) -> Failed {
+    Failed { code: 1, why: why.to_string() }
+}
+
+/// Runs the command that the arguments name.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => return tell(&failed(format!("cannot start the runtime: {e}"))),
+    };
+    let done = runtime.block_on(async {
+        match cli.command {
+            Command::Serve(serve) => serve.run().await,
+            Command::Demo(demo) => demo.run().await,
+            Command::Scan(scan) => scan.run().await,
+            Command::Review(review) => review.run().await,
+        }
+    });
+    // Reading standard input cannot be cancelled; a command that is done does not wait for it.
+    runtime.shutdown_background();
+    done.map_or_else(|failed| tell(&failed), |()| ExitCode::SUCCESS)
+}
+
+#[expect(clippy::print_stderr, reason = "a command speaks to its terminal")]
+fn tell(failed: &Failed) -> ExitCode {
+    eprintln!("seawall: {}", failed.why);
+    ExitCode::from(failed.code)
+}
+
+/// Writes a line to standard output; a reader that has gone (`| head`) ends the command quietly.
+fn say(line: impl Display) -> Result<(), Failed> {
+    use std::io::Write as _;
+    match writeln!(std::io::stdout(), "{line}") {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Err(Failed { code: 0, why: "the reader has gone".to_owned() }),
+        Err(e) => Err(failed(format!("cannot write: {e}"))),
+    }
+}

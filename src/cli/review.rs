@@ -1,0 +1,189 @@
+//! `seawall review`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use futures_util::TryStreamExt as _;
+use serde_json::json;
+
+use super::{Failed, failed, say, usage};
+use crate::{
+    config,
+    review::{Case, Store},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Review {
+    /// The newest cases
+    List {
+        #[command(flatten)]
+        store: StoreArgs,
+        /// How many
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// One case in full
+    Show {
+        #[command(flatten)]
+        store: StoreArgs,
+        /// Its id, or as much of it as is needed
+        id: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// All cases as JSON Lines, oldest first, in the form that `seawall scan` reads
+    Export {
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StoreArgs {
+    /// Settings' file; `seawall.toml` here if there is one
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where flagged traffic is recorded [default: sqlite://seawall.db]
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+}
+
+impl StoreArgs {
+    async fn open(self) -> Result<Store, Failed> {
+        let flags: Vec<_> = self.store.into_iter().map(|url| ("review.store", url)).collect();
+        let config = config::load(self.config.as_deref(), &flags).map_err(usage)?;
+        Store::open_existing(&config.review.store).await.map_err(failed)
+    }
+}
+
+impl Review {
+    pub(super) async fn run(self) -> Result<(), Failed> {
+        match self {
+            Self::List { store, limit, json } => list(&store.open().await?, limit, json).await,
+            Self::Show { store, id, json } => show(&store.open().await?, &id, json).await,
+            Self::Export { store } => export(&store.open().await?).await,
+        }
+    }
+}
+
+async fn list(store: &Store, limit: u32, json: bool) -> Result<(), Failed> {
+    let cases = store.list(limit).await.map_err(failed)?;
+    if json {
+        return cases.iter().try_for_each(|case| say(serde_json::to_string(case).map_err(failed)?));
+    }
+    if cases.is_empty() {
+        return say("no flagged traffic");
+    }
+    say(format!(
+        "{:<36}  {:<19}  {:<8}  {:>5}  {:<4}  {:<20}  PROMPT",
+        "ID", "TIME (UTC)", "DECISION", "SCORE", "LANG", "RULES"
+    ))?;
+    for case in &cases {
+        let score = case.score.map_or_else(|| "-".to_owned(), |score| format!("{score:.2}"));
+        let (time, language) = (case.at.get(..19).unwrap_or(&case.at), case.language.as_deref().unwrap_or("-"));
+        let (rules, prompt) = (case.rules().join(","), short(case.prompt(), 60));
+        say(format!("{:<36}  {time:<19}  {:<8}  {score:>5}  {language:<4}  {rules:<20}  {prompt}", case.id, case.decision))?;
+    }
+    Ok(())
+}
+
+async fn show(store: &Store, id: &str, json: bool) -> Result<(), Failed> {
+    let case = store.find(id).await.map_err(failed)?;
+    let case =
+        case.ok_or_else(|| failed(format!("no case, or several, with an id that begins `{id}`; see `seawall review list`")))?;
+    if json {
+        return say(serde_json::to_string_pretty(&case).map_err(failed)?);
+    }
+    say(format!(
+        "case      {}\ntime      {}\ndecision  {}\nmodel     {} ({}{})",
+        case.id,
+        case.at,
+        case.decision,
+        case.model,
+        case.dialect,
+        if case.stream { ", stream" } else { "" }
+    ))?;
+    say(format!("guard     {}\npolicy    {}", case.guard, case.policy))?;
+    for reason in case.reasons.as_array().into_iter().flatten() {
+        let field = |name: &str| reason.get(name).and_then(serde_json::Value::as_str).unwrap_or("-");
+        let score = reason
+            .get("score")
+            .and_then(serde_json::Value::as_f64)
+            .map_or_else(String::new, |score| format!(", score {score:.3}"));
+        let found = reason.get("detectors").and_then(serde_json::Value::as_array).into_iter().flatten();
+        let found: Vec<&str> = found.filter_map(serde_json::Value::as_str).collect();
+        let found = if found.is_empty() { String::new() } else { format!(", found {}", found.join(", ")) };
+        let mode = if field("mode") == "shadow" { " (shadow)" } else { "" };
+        say(format!(
+            "rule      {}/{}: {} of {}{score}{found}{mode}",
+            field("policy"),
+            field("rule"),
+            field("action"),
+            field("target")
+        ))?;
+    }
+    for (title, texts) in [("request", &case.request), ("response", &case.response)] {
+        for text in texts {
+            let target = serde_json::to_value(text.target).map_err(failed)?;
+            say(format!("\n--- {title}: {}\n{}", target.as_str().unwrap_or_default(), visible(&text.text)))?;
+        }
+    }
+    Ok(())
+}
+
+async fn export(store: &Store) -> Result<(), Failed> {
+    let cases = store.all().map_err(failed);
+    cases.try_for_each(|case| std::future::ready(say(line(&case)))).await
+}
+
+/// A case as `seawall scan` reads it.
+fn line(case: &Case) -> String {
+    let answer = case.answer();
+    json!({
+        "id": case.id,
+        "at": case.at,
+        "text": case.prompt(),
+        "response": (!answer.is_empty()).then_some(answer),
+        "lang": case.language,
+        "decision": case.decision,
+        "score": case.score,
+        "rules": case.rules(),
+        "guard": case.guard,
+        "policy": case.policy,
+    })
+    .to_string()
+}
+
+/// The beginning of a text on one line.
+fn short(text: &str, most: usize) -> String {
+    let mut out: String = visible(text).split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some((end, _)) = out.char_indices().nth(most) {
+        out.truncate(end);
+        out.push('…');
+    }
+    out
+}
+
+/// Recorded text is hostile by nature: what could steer a terminal is shown as its escape.
+fn visible(text: &str) -> String {
+    let hidden = |c: char| {
+        (c.is_control() && c != '\n')
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if hidden(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recorded_text_cannot_steer_the_terminal() {
+        assert_eq!(visible("a\u{1b}[2J\nb\u{202e}"), "a\\u{1b}[2J\nb\\u{202e}");
+        assert_eq!(short("one  two\nthree", 8), "one two …");
+    }
+}

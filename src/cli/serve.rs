@@ -1,0 +1,61 @@
+//! `seawall serve`
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::{Failed, Settings, failed, say, usage};
+use crate::{server::Server, telemetry};
+
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    settings: Settings,
+    /// Address that clients connect to [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Address of health, metrics and review [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
+    /// The LLM's address, such as <https://api.openai.com>
+    #[arg(long, value_name = "URL")]
+    upstream: Option<String>,
+    /// Where flagged traffic is recorded [default: sqlite://seawall.db]
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// Check settings, guard, policies and addresses, and exit
+    #[arg(long)]
+    check: bool,
+}
+
+impl Serve {
+    pub(super) async fn run(self) -> Result<(), Failed> {
+        let config = self.settings.load(&[
+            ("listen.address", self.listen),
+            ("admin.address", self.admin),
+            ("upstream.url", self.upstream),
+            ("review.store", self.store),
+        ])?;
+        telemetry::start(&config.telemetry).map_err(usage)?;
+        let upstream = config.upstream.url.clone();
+        let server = Server::bind(config).await.map_err(usage)?;
+        let (address, admin) = (server.address().map_err(failed)?, server.admin_address().map_err(failed)?);
+        let policies = server.proxy().policies().names().collect::<Vec<_>>().join(", ");
+        let guard = server.proxy().scanner().guard().identity().to_owned();
+        if self.check {
+            return say(format!("fine: guard {guard}, policies {policies}, upstream {upstream}"));
+        }
+        let stop = CancellationToken::new();
+        let signals = stop.clone();
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        tokio::spawn(async move {
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            tracing::info!("stopping: exchanges in flight finish first");
+            signals.cancel();
+        });
+        tracing::info!(%address, %admin, upstream, guard, policies, "seawall is listening on http://{address}");
+        server.run(stop).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,136 @@
+//! The APIs that clients speak: where each keeps its text, how it refuses and how it reports an error.
+//!
+//! One room an API, behind [`Dialect`]; a new one is a new file and a line in [`DIALECTS`]. A dialect knows bytes and places
+//! (`wire`, `segment`) and nothing of guards, policies or connections.
+
+mod openai_chat;
+mod text;
+
+use http::{Method, StatusCode};
+
+pub use self::text::in_json;
+use crate::{
+    segment::{Content, Delta, Edit, Place, Segment},
+    wire::{
+        json::{Document, Malformed, Patch},
+        sse,
+    },
+};
+
+/// Every API that is spoken here.
+pub const DIALECTS: &[&dyn Dialect] = &[&openai_chat::OpenAiChat];
+
+/// What a dialect read in a request.
+#[derive(Debug, Default)]
+pub struct Request {
+    /// The model asked for.
+    pub model: String,
+    /// Whether the answer is to be a stream.
+    pub stream: bool,
+    /// Number of choices asked for.
+    pub choices: u64,
+    /// Whether a stream is to end with its token usage.
+    pub usage: bool,
+    /// Its text, in order.
+    pub content: Content,
+}
+
+/// What stands in place of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What the user reads.
+    pub message: String,
+    /// Whether the model is said to have been stopped by a filter (`false` where the message simply is the answer).
+    pub filtered: bool,
+}
+
+/// One API.
+pub trait Dialect: Send + Sync {
+    /// Its name in settings, logs and metrics.
+    fn name(&self) -> &'static str;
+
+    /// Whether this method and path is a chat call of this API, wherever a prefix puts it.
+    fn matches(&self, method: &Method, path: &str) -> bool;
+
+    /// Reads a request's text.
+    ///
+    /// # Errors
+    /// A body that is not this API's, or that holds what cannot be read unambiguously.
+    fn request(&self, document: &Document) -> Result<Request, Malformed>;
+
+    /// Reads the text of a whole answer, or of an error.
+    ///
+    /// # Errors
+    /// As [`Dialect::request`].
+    fn response(&self, document: &Document) -> Result<Content, Malformed>;
+
+    /// A reader and writer for one streamed answer.
+    fn stream(&self, request: &Request) -> Box<dyn StreamDialect>;
+
+    /// A whole answer that refuses.
+    fn refuse(&self, request: &Request, refusal: &Refusal) -> String;
+
+    /// An error in this API's shape.
+    fn error(&self, status: StatusCode, code: &str, message: &str) -> String;
+}
+
+/// What an event of a stream brings.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Brought {
+    /// Its text.
+    pub deltas: Vec<Delta>,
+    /// How far it takes the answer.
+    pub progress: Progress,
+}
+
+/// The choices that an event begins and ends: a stream that is cut closes those that the client saw begun and not ended.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Indices of choices that it begins or continues.
+    pub begun: Vec<u64>,
+    /// Indices of choices that it ends.
+    pub ended: Vec<u64>,
+}
+
+/// One streamed answer of an API.
+pub trait StreamDialect: Send {
+    /// What an event brings.
+    ///
+    /// # Errors
+    /// An event that cannot be read.
+    fn read(&mut self, event: &sse::Event) -> Result<Brought, Malformed>;
+
+    /// The event that brought this has left for the client.
+    fn left(&mut self, progress: &Progress);
+
+    /// The event with each delta's text replaced; `texts` runs alongside the deltas that [`StreamDialect::read`] gave.
+    ///
+    /// # Errors
+    /// A text that was changed in a place that cannot be edited.
+    fn edit(&self, event: &sse::Event, deltas: &[Delta], texts: &[String]) -> Result<String, Malformed>;
+
+    /// The events that end the answer with a refusal, as the API ends one properly.
+    fn cut(&self, refusal: &Refusal) -> String;
+
+    /// The event that reports an error within a stream.
+    fn fail(&self, code: &str, message: &str) -> String;
+}
+
+/// The patches that make `edits` in the segments of a body, each where its text stands, and that blank its `echoes`.
+///
+/// # Errors
+/// An edit of a text that has no place to edit.
+pub fn patches(segments: &[Segment], echoes: &[Place], edits: &[(usize, Vec<Edit>)]) -> Result<Vec<Patch>, Malformed> {
+    let blanks = echoes.iter().map(|place| Ok(Patch { range: place.0.clone(), with: "null".to_owned() }));
+    let edited = edits.iter().filter_map(|(index, edits)| segments.get(*index).map(|segment| (segment, edits)));
+    let patches = edited.map(|(segment, edits)| {
+        let place = segment.place.as_ref().ok_or_else(|| {
+            Malformed::new("a rule would rewrite the name of a field, which cannot be done: the exchange is refused")
+        })?;
+        Ok(text::patch(place, segment.target, &segment.text, edits))
+    });
+    patches.chain(blanks).collect()
+}
+
+#[cfg(test)]
+mod conformance;

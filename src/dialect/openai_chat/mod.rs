@@ -1,0 +1,44 @@
+//! OpenAI's Chat Completions, as spoken by OpenAI, Azure's deployment paths, vLLM, llama.cpp, LiteLLM and many more.
+
+mod request;
+mod response;
+mod stream;
+
+use http::{Method, StatusCode};
+
+use super::{Content, Dialect, Refusal, Request, StreamDialect};
+use crate::wire::json::{Document, Malformed};
+
+/// The dialect.
+#[derive(Debug)]
+pub(super) struct OpenAiChat;
+
+impl Dialect for OpenAiChat {
+    fn name(&self) -> &'static str {
+        "openai_chat"
+    }
+
+    fn matches(&self, method: &Method, path: &str) -> bool {
+        method == Method::POST && path.ends_with("/chat/completions")
+    }
+
+    fn request(&self, document: &Document) -> Result<Request, Malformed> {
+        request::read(document)
+    }
+
+    fn response(&self, document: &Document) -> Result<Content, Malformed> {
+        response::read(document)
+    }
+
+    fn stream(&self, request: &Request) -> Box<dyn StreamDialect> {
+        Box::new(stream::Stream::new(request))
+    }
+
+    fn refuse(&self, request: &Request, refusal: &Refusal) -> String {
+        response::refuse(request, refusal)
+    }
+
+    fn error(&self, status: StatusCode, code: &str, message: &str) -> String {
+        response::error(status, code, message)
+    }
+}

@@ -1,0 +1,268 @@
+//! Every place of a request that can carry text to the model.
+
+use crate::{
+    dialect::{Request, text::Collector},
+    segment::Target,
+    wire::json::{Document, Malformed, Node},
+};
+
+/// Fields of the request that hold settings, not text. All others that are not named below are read as text.
+const SETTINGS: &[&str] = &[
+    "model",
+    "stream",
+    "stream_options",
+    "n",
+    "user",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "service_tier",
+    "reasoning_effort",
+    "verbosity",
+    "modalities",
+    "tool_choice",
+    "function_call",
+    "parallel_tool_calls",
+    "store",
+    "seed",
+    "logprobs",
+    "top_logprobs",
+    "logit_bias",
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "max_completion_tokens",
+    "presence_penalty",
+    "frequency_penalty",
+    "audio",
+];
+const TEXT: &[&str] = &["messages", "tools", "functions", "response_format", "prediction"];
+
+const MESSAGE: &[&str] = &[
+    "role",
+    "content",
+    "name",
+    "tool_calls",
+    "tool_call_id",
+    "function_call",
+    "refusal",
+    "reasoning",
+    "reasoning_content",
+    "audio",
+];
+const PART: &[&str] = &["type", "text", "refusal", "image_url", "input_audio", "file"];
+
+/// Words of JSON Schema and of tool definitions that say nothing to a guard.
+const SCHEMA_KEYS: &[&str] = &[
+    "type",
+    "function",
+    "name",
+    "description",
+    "parameters",
+    "strict",
+    "properties",
+    "required",
+    "items",
+    "enum",
+    "const",
+    "anyOf",
+    "oneOf",
+    "allOf",
+    "not",
+    "format",
+    "pattern",
+    "title",
+    "default",
+    "examples",
+    "additionalProperties",
+    "$ref",
+    "$defs",
+    "definitions",
+    "$schema",
+    "$id",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "uniqueItems",
+    "minProperties",
+    "maxProperties",
+    "nullable",
+    "json_schema",
+    "schema",
+    "custom",
+    "grammar",
+    "syntax",
+    "definition",
+];
+const SCHEMA_TYPES: &[&str] = &[
+    "object",
+    "string",
+    "number",
+    "integer",
+    "boolean",
+    "array",
+    "null",
+    "function",
+    "custom",
+    "json_schema",
+    "json_object",
+    "text",
+];
+
+pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
+    let known: Vec<&str> = SETTINGS.iter().chain(TEXT).copied().collect();
+    let members = document.root().known("body", &known)?;
+    let mut request = Request { choices: 1, ..Request::default() };
+    let mut text = Collector::default();
+    let mut unknown = Vec::new();
+    let mut messages = None;
+    for (key, value) in &members {
+        match key.as_ref() {
+            "model" => {
+                request.model = value.string().ok_or_else(|| Malformed::new("`model` must be a string"))?.into_owned();
+            }
+            "stream" if !value.is_null() => {
+                request.stream = value.bool().ok_or_else(|| Malformed::new("`stream` must be true or false"))?;
+            }
+            "n" if !value.is_null() => {
+                request.choices = value.integer().ok_or_else(|| Malformed::new("`n` must be a whole number"))?;
+            }
+            "stream_options" if !value.is_null() => {
+                let options = value.known("stream_options", &["include_usage", "include_obfuscation"])?;
+                request.usage = options.iter().any(|(key, value)| key == "include_usage" && value.raw() == "true");
+            }
+            "messages" => messages = Some(value.array().ok_or_else(|| Malformed::new("`messages` must be an array"))?),
+            "tools" | "functions" => {
+                for tool in value.array().unwrap_or_else(|| vec![*value]) {
+                    text.passage();
+                    text.strings(Target::ToolDefinition, &tool, &schema_word);
+                }
+            }
+            "response_format" => {
+                text.passage();
+                text.strings(Target::ToolDefinition, value, &schema_word);
+            }
+            "prediction" => {
+                text.passage();
+                text.strings(Target::System, value, &|key, text| {
+                    matches!((key, text), ("type", "content" | "text") | ("type" | "content" | "text", ""))
+                });
+            }
+            key if SETTINGS.contains(&key) => {}
+            _ => unknown.push(*value),
+        }
+    }
+    for message in messages.ok_or_else(|| Malformed::new("`messages` is missing"))? {
+        read_message(&mut text, &message)?;
+    }
+    // Servers read fields of their own (vLLM's `chat_template`, `documents`): whatever text is there may reach the model.
+    for value in unknown {
+        text.passage();
+        text.strings(Target::System, &value, &|_, _| false);
+    }
+    request.content = text.into();
+    Ok(request)
+}
+
+/// A message of a request.
+fn read_message(text: &mut Collector, message: &Node<'_>) -> Result<(), Malformed> {
+    let members = message.known("message", MESSAGE)?;
+    let role = members.iter().find(|(key, _)| key == "role").and_then(|(_, value)| value.string());
+    let target = match role.as_deref() {
+        Some("user") => Target::Prompt,
+        Some("system" | "developer") => Target::System,
+        Some("assistant") => Target::Completion,
+        Some("tool" | "function") => Target::ToolResult,
+        Some(other) => return Err(Malformed::new(format!("`{other}` is not a role this proxy knows"))),
+        None => return Err(Malformed::new("a message has no `role`")),
+    };
+    read_members(text, &members, target)
+}
+
+/// The text of a message, in a request or an answer: each of its texts is a passage of its own.
+pub(super) fn read_members(
+    text: &mut Collector,
+    members: &[(std::borrow::Cow<'_, str>, Node<'_>)],
+    target: Target,
+) -> Result<(), Malformed> {
+    for (key, value) in members.iter().filter(|(_, value)| !value.is_null()) {
+        text.passage();
+        match key.as_ref() {
+            "role" | "tool_call_id" => {}
+            "content" => read_content(text, value, target)?,
+            "name" => text.string(Target::System, key, value)?,
+            "refusal" | "reasoning" | "reasoning_content" => text.string(target, key, value)?,
+            "tool_calls" => {
+                for call in value.array().ok_or_else(|| Malformed::new("`tool_calls` must be an array"))? {
+                    text.passage();
+                    read_call(text, &call);
+                }
+            }
+            "function_call" => read_call(text, value),
+            // In a request a reference to an earlier answer's audio; in an answer the audio itself, with its transcript.
+            "audio" => {
+                let audio = value.known("audio", &["id", "transcript", "data", "expires_at"])?;
+                for (key, value) in &audio {
+                    match key.as_ref() {
+                        "data" => text.unscorable.push("audio".to_owned()),
+                        "id" | "expires_at" => {}
+                        _ => text.strings(target, value, &|_, _| false),
+                    }
+                }
+            }
+            _ => text.strings(target, value, &|_, _| false),
+        }
+    }
+    Ok(())
+}
+
+fn read_content(text: &mut Collector, content: &Node<'_>, target: Target) -> Result<(), Malformed> {
+    let Some(parts) = content.array() else {
+        return text
+            .string(target, "content", content)
+            .map_err(|_| Malformed::new("`content` must be a string or an array of parts"));
+    };
+    for part in parts {
+        let members = part.known("content part", PART)?;
+        let kind = members.iter().find(|(key, _)| key == "type").and_then(|(_, value)| value.string());
+        let kind = kind.ok_or_else(|| Malformed::new("a content part has no `type`"))?;
+        match kind.as_ref() {
+            "text" | "refusal" => {}
+            "image_url" | "input_audio" | "file" => text.unscorable.push(kind.clone().into_owned()),
+            other => return Err(Malformed::new(format!("content parts of type `{other}` are not supported"))),
+        }
+        for (key, value) in &members {
+            match key.as_ref() {
+                "type" => {}
+                key if key == kind && text_part(key) => text.string(target, key, value)?,
+                key if key == kind => {}
+                _ => text.strings(target, value, &|_, _| false),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn text_part(kind: &str) -> bool {
+    matches!(kind, "text" | "refusal")
+}
+
+/// A tool call: its name and arguments, or a custom tool's input.
+fn read_call(text: &mut Collector, call: &Node<'_>) {
+    text.strings(Target::ToolCall, call, &|key, value| match key {
+        "id" | "index" => true,
+        "type" => matches!(value, "function" | "custom" | ""),
+        "function" | "custom" | "name" | "arguments" | "input" => value.is_empty(),
+        _ => false,
+    });
+}
+
+fn schema_word(key: &str, value: &str) -> bool {
+    if value.is_empty() { SCHEMA_KEYS.contains(&key) } else { key == "type" && SCHEMA_TYPES.contains(&value) }
+}

@@ -1,0 +1,98 @@
+//! Every place of a whole answer that can carry text to the user, and the answers that Seawall itself gives.
+
+use http::StatusCode;
+use jiff::Timestamp;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::request::read_members;
+use crate::{
+    dialect::{Refusal, Request, text::Collector},
+    segment::{Content, Place, Target},
+    wire::json::{Document, Malformed, Node},
+};
+
+/// Fields around the choices that hold no text.
+const ENVELOPE: &[&str] = &["id", "object", "created", "model", "system_fingerprint", "service_tier", "usage", "choices"];
+pub(super) const CHOICE: &[&str] = &["index", "finish_reason", "logprobs", "message", "delta"];
+pub(super) const MESSAGE: &[&str] =
+    &["role", "content", "refusal", "reasoning", "reasoning_content", "tool_calls", "function_call", "audio"];
+
+pub(super) fn read(document: &Document) -> Result<Content, Malformed> {
+    let mut text = Collector::default();
+    for (key, value) in document.root().known("answer", ENVELOPE)? {
+        match key.as_ref() {
+            "choices" => {
+                for choice in value.array().ok_or_else(|| Malformed::new("`choices` is not an array"))? {
+                    read_choice(&mut text, &choice)?;
+                }
+            }
+            key if ENVELOPE.contains(&key) => {}
+            "error" => {
+                text.passage();
+                text.strings(Target::Completion, &value, &error_word);
+            }
+            _ => {
+                text.passage();
+                text.strings(Target::Completion, &value, &|_, _| false);
+            }
+        }
+    }
+    Ok(text.into())
+}
+
+fn read_choice(text: &mut Collector, choice: &Node<'_>) -> Result<(), Malformed> {
+    for (key, value) in choice.known("choice", CHOICE)? {
+        match key.as_ref() {
+            "index" | "finish_reason" => {}
+            "message" => read_members(text, &value.known("message", MESSAGE)?, Target::Completion)?,
+            // Token lists spell the text once more.
+            "logprobs" => text.echoes.push(Place(value.range())),
+            _ => {
+                text.passage();
+                text.strings(Target::Completion, &value, &|_, _| false);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The names and codes of an error object; only its message is text.
+pub(super) fn error_word(key: &str, value: &str) -> bool {
+    matches!(key, "type" | "code" | "param") || (value.is_empty() && matches!(key, "error" | "message"))
+}
+
+pub(super) fn finish_reason(refusal: &Refusal) -> &'static str {
+    if refusal.filtered { "content_filter" } else { "stop" }
+}
+
+pub(super) fn refuse(request: &Request, refusal: &Refusal) -> String {
+    let choices: Vec<_> = (0..request.choices.clamp(1, 128))
+        .map(|index| {
+            json!({
+                "index": index,
+                "message": {"role": "assistant", "content": refusal.message, "refusal": null},
+                "logprobs": null,
+                "finish_reason": finish_reason(refusal),
+            })
+        })
+        .collect();
+    json!({
+        "id": new_id(),
+        "object": "chat.completion",
+        "created": Timestamp::now().as_second(),
+        "model": request.model,
+        "choices": choices,
+        "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+    })
+    .to_string()
+}
+
+pub(super) fn new_id() -> String {
+    format!("chatcmpl-{}", Uuid::now_v7().simple())
+}
+
+pub(super) fn error(status: StatusCode, code: &str, message: &str) -> String {
+    let kind = if status.is_client_error() { "invalid_request_error" } else { "server_error" };
+    json!({"error": {"message": message, "type": kind, "param": null, "code": code}}).to_string()
+}

@@ -1,0 +1,213 @@
+//! Streamed answers: chunks to deltas, deltas back into their chunk, and a proper end when an answer is cut.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::response::{CHOICE, MESSAGE, error, error_word, finish_reason, new_id};
+use crate::{
+    dialect::{Brought, Progress, Refusal, Request, StreamDialect, text::Collector},
+    segment::{Channel, Delta, Part, Target},
+    wire::{
+        json::{Document, Malformed, Node, Patch, quote},
+        sse,
+    },
+};
+
+const CHUNK: &[&str] =
+    &["id", "object", "created", "model", "system_fingerprint", "service_tier", "usage", "choices", "obfuscation"];
+const CALL: &[&str] = &["index", "id", "type", "function", "custom"];
+
+/// One streamed answer: what was seen of it so far that its end must repeat.
+#[derive(Debug)]
+pub(super) struct Stream {
+    id: Option<String>,
+    created: Option<u64>,
+    model: String,
+    usage: bool,
+    choices: u64,
+    /// Choices that the client saw begun.
+    begun: BTreeSet<u64>,
+    /// Choices that the client saw ended.
+    ended: BTreeSet<u64>,
+}
+
+impl Stream {
+    pub(super) fn new(request: &Request) -> Self {
+        Self {
+            id: None,
+            created: None,
+            model: request.model.clone(),
+            usage: request.usage,
+            choices: request.choices,
+            begun: BTreeSet::new(),
+            ended: BTreeSet::new(),
+        }
+    }
+
+    fn chunk(&self, choices: &Value, usage: &Value) -> String {
+        let mut chunk = json!({
+            "id": self.id.clone().unwrap_or_else(new_id),
+            "object": "chat.completion.chunk",
+            "created": self.created.map_or_else(|| json!(Timestamp::now().as_second()), Value::from),
+            "model": self.model,
+            "choices": choices,
+        });
+        if self.usage
+            && let Some(chunk) = chunk.as_object_mut()
+        {
+            chunk.insert("usage".to_owned(), usage.clone());
+        }
+        sse::encode(&chunk.to_string())
+    }
+}
+
+impl StreamDialect for Stream {
+    fn read(&mut self, event: &sse::Event) -> Result<Brought, Malformed> {
+        let mut brought = Brought::default();
+        let Some(data) = event.data.as_deref().filter(|data| !is_marker(data)) else { return Ok(brought) };
+        let document = Document::read(data.as_bytes())?;
+        for (key, value) in document.root().known("chunk", CHUNK)? {
+            match key.as_ref() {
+                "id" => self.id = value.string().map(Into::into).or(self.id.take()),
+                "created" => self.created = value.integer().or(self.created),
+                "model" => self.model = value.string().map_or_else(|| self.model.clone(), Into::into),
+                "choices" => {
+                    for choice in value.array().ok_or_else(|| Malformed::new("`choices` is not an array"))? {
+                        read_choice(&choice, &mut brought)?;
+                    }
+                }
+                "error" => collect(0, Part::Other, &value, &error_word, &mut brought.deltas),
+                key if CHUNK.contains(&key) => {}
+                _ => other(0, &value, &mut brought.deltas),
+            }
+        }
+        Ok(brought)
+    }
+
+    fn left(&mut self, progress: &Progress) {
+        self.begun.extend(&progress.begun);
+        self.ended.extend(&progress.ended);
+    }
+
+    fn edit(&self, event: &sse::Event, deltas: &[Delta], texts: &[String]) -> Result<String, Malformed> {
+        let document = Document::read(event.data.as_deref().unwrap_or_default().as_bytes())?;
+        let mut patches = echoes(&document.root());
+        for (delta, text) in deltas.iter().zip(texts).filter(|(delta, text)| delta.text != **text) {
+            let place = delta.place.as_ref().ok_or_else(|| Malformed::new("a field's name cannot be rewritten"))?;
+            patches.push(Patch { range: place.0.clone(), with: quote(text) });
+        }
+        Ok(String::from_utf8_lossy(&event.with_data(&document.splice(patches)?)).into_owned())
+    }
+
+    fn cut(&self, refusal: &Refusal) -> String {
+        let open: Vec<u64> = (0..self.choices.clamp(1, 128)).filter(|index| !self.ended.contains(index)).collect();
+        let mut out = String::new();
+        for index in &open {
+            let mut delta = json!({"content": refusal.message});
+            if !self.begun.contains(index) {
+                delta = json!({"role": "assistant", "content": refusal.message});
+            }
+            let choice = json!([{"index": index, "delta": delta, "logprobs": null, "finish_reason": null}]);
+            out.push_str(&self.chunk(&choice, &Value::Null));
+        }
+        for index in &open {
+            let choice = json!([{"index": index, "delta": {}, "logprobs": null, "finish_reason": finish_reason(refusal)}]);
+            out.push_str(&self.chunk(&choice, &Value::Null));
+        }
+        if self.usage {
+            let usage = json!({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0});
+            out.push_str(&self.chunk(&json!([]), &usage));
+        }
+        out + &sse::encode("[DONE]")
+    }
+
+    fn fail(&self, code: &str, message: &str) -> String {
+        sse::encode(&error(http::StatusCode::SERVICE_UNAVAILABLE, code, message))
+    }
+}
+
+/// Data that is no JSON chunk: the end marker.
+fn is_marker(data: &str) -> bool {
+    matches!(data.trim(), "[DONE]" | "")
+}
+
+fn read_choice(choice: &Node<'_>, brought: &mut Brought) -> Result<(), Malformed> {
+    let members = choice.known("choice", CHOICE)?;
+    let index = members.iter().find(|(key, _)| key == "index").and_then(|(_, value)| value.integer()).unwrap_or(0);
+    for (key, value) in &members {
+        match key.as_ref() {
+            "index" | "logprobs" => {}
+            "finish_reason" | "delta" if value.is_null() => {}
+            "finish_reason" => brought.progress.ended.push(index),
+            "delta" => {
+                brought.progress.begun.push(index);
+                delta(index, value, &mut brought.deltas)?;
+            }
+            _ => other(index, value, &mut brought.deltas),
+        }
+    }
+    Ok(())
+}
+
+fn delta(choice: u64, delta: &Node<'_>, deltas: &mut Vec<Delta>) -> Result<(), Malformed> {
+    for (key, value) in delta.known("delta", MESSAGE)? {
+        match key.as_ref() {
+            _ if value.is_null() || key == "role" => {}
+            "content" => collect(choice, Part::Content, &value, &content_word, deltas),
+            "reasoning" | "reasoning_content" => collect(choice, Part::Reasoning, &value, &|_, _| false, deltas),
+            "refusal" => collect(choice, Part::Refusal, &value, &|_, _| false, deltas),
+            "tool_calls" => {
+                for call in value.array().ok_or_else(|| Malformed::new("`tool_calls` is not an array"))? {
+                    let members = call.known("tool call", CALL)?;
+                    let index = members.iter().find(|(key, _)| key == "index").and_then(|(_, value)| value.integer());
+                    for (_, value) in members.iter().filter(|(key, _)| !matches!(key.as_ref(), "index" | "id" | "type")) {
+                        collect(choice, Part::ToolCall(index.unwrap_or(0)), value, &call_word, deltas);
+                    }
+                }
+            }
+            "function_call" => collect(choice, Part::ToolCall(0), &value, &call_word, deltas),
+            _ => other(choice, &value, deltas),
+        }
+    }
+    Ok(())
+}
+
+fn call_word(key: &str, value: &str) -> bool {
+    value.is_empty() && matches!(key, "name" | "arguments" | "input")
+}
+
+/// Some servers stream content as parts.
+fn content_word(key: &str, value: &str) -> bool {
+    (key == "type" && matches!(value, "text" | "")) || (value.is_empty() && key == "text")
+}
+
+fn other(choice: u64, value: &Node<'_>, deltas: &mut Vec<Delta>) {
+    collect(choice, Part::Other, value, &|_, _| false, deltas);
+}
+
+fn collect(choice: u64, part: Part, value: &Node<'_>, skip: &dyn Fn(&str, &str) -> bool, deltas: &mut Vec<Delta>) {
+    let mut text = Collector::default();
+    text.strings(Target::Completion, value, skip);
+    let channel = Channel { choice, part };
+    deltas.extend(text.segments.into_iter().map(|segment| Delta { channel, text: segment.text, place: segment.place }));
+}
+
+/// Token lists of a chunk, and its padding, which would tell the length of what was taken out.
+fn echoes(chunk: &Node<'_>) -> Vec<Patch> {
+    let mut patches = Vec::new();
+    for (key, value) in chunk.object().unwrap_or_default() {
+        match key.as_ref() {
+            "obfuscation" => patches.push(Patch { range: value.range(), with: "\"\"".to_owned() }),
+            "choices" => {
+                let choices = value.array().unwrap_or_default();
+                let members = choices.iter().filter_map(Node::object).flatten();
+                let lists = members.filter(|(key, _)| key == "logprobs");
+                patches.extend(lists.map(|(_, value)| Patch { range: value.range(), with: "null".to_owned() }));
+            }
+            _ => {}
+        }
+    }
+    patches
+}

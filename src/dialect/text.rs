@@ -1,0 +1,129 @@
+//! Taking text out of JSON values, and putting edited text back: what all JSON dialects share.
+
+use crate::{
+    segment::{Content, Edit, Place, Segment, Target, apply},
+    wire::json::{Malformed, Node, Patch, quote},
+};
+
+/// Collects the text of one body, passage by passage.
+#[derive(Debug, Default)]
+pub(super) struct Collector {
+    pub(super) segments: Vec<Segment>,
+    pub(super) unscorable: Vec<String>,
+    pub(super) echoes: Vec<Place>,
+    passage: usize,
+}
+
+impl From<Collector> for Content {
+    fn from(Collector { segments, unscorable, echoes, .. }: Collector) -> Self {
+        Self { segments, unscorable, echoes }
+    }
+}
+
+impl Collector {
+    /// Begins a new passage: what is collected from here on is read together.
+    pub(super) fn passage(&mut self) {
+        self.passage += 1;
+    }
+
+    /// One string.
+    ///
+    /// # Errors
+    /// `node` is not a string.
+    pub(super) fn string(&mut self, target: Target, what: &str, node: &Node<'_>) -> Result<(), Malformed> {
+        let text = node.string().ok_or_else(|| Malformed::new(format!("`{what}` must be a string")))?;
+        self.push(target, text.into_owned(), Some(Place(node.range())));
+        Ok(())
+    }
+
+    /// Every string under `node`, keys included, but for those that `skip` knows to be no text.
+    pub(super) fn strings(&mut self, target: Target, node: &Node<'_>, skip: &dyn Fn(&str, &str) -> bool) {
+        self.member(target, "", node, skip);
+    }
+
+    fn member(&mut self, target: Target, key: &str, node: &Node<'_>, skip: &dyn Fn(&str, &str) -> bool) {
+        if let Some(text) = node.string() {
+            if !skip(key, &text) {
+                self.push(target, text.into_owned(), Some(Place(node.range())));
+            }
+        } else if let Some(members) = node.object() {
+            for (name, value) in members {
+                if !skip(&name, "") {
+                    self.push(target, name.clone().into_owned(), None);
+                }
+                self.member(target, &name, &value, skip);
+            }
+        } else if let Some(items) = node.array() {
+            for item in items {
+                self.member(target, key, &item, skip);
+            }
+        }
+    }
+
+    fn push(&mut self, target: Target, text: String, place: Option<Place>) {
+        if !text.is_empty() {
+            self.segments.push(Segment { target, passage: self.passage, text, place });
+        }
+    }
+}
+
+/// The patch that makes `edits` in a text that stands at `place`.
+pub(super) fn patch(place: &Place, target: Target, text: &str, edits: &[Edit]) -> Patch {
+    let edited = if target == Target::ToolCall { apply(text, &in_json(text, edits)) } else { apply(text, edits) };
+    Patch { range: place.0.clone(), with: quote(&edited) }
+}
+
+/// Edits for a text that holds JSON (a tool call's arguments, perhaps only begun): one that falls on a bare number takes the
+/// whole number and puts a string there, so that the arguments stay JSON. Other text is edited as it is.
+#[must_use]
+pub fn in_json(text: &str, edits: &[Edit]) -> Vec<Edit> {
+    if !text.contains('{') {
+        return edits.to_vec();
+    }
+    let number = |c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | '+' | 'e' | 'E');
+    edits
+        .iter()
+        .map(|edit| {
+            let before = text.get(..edit.range.start).unwrap_or_default();
+            if inside_string(before) {
+                return Edit { range: edit.range.clone(), with: quote(&edit.with).trim_matches('"').to_owned() };
+            }
+            let after = text.get(edit.range.end..).unwrap_or_default();
+            let start = before.trim_end_matches(number).len();
+            let end = text.len() - after.trim_start_matches(number).len();
+            Edit { range: start..end, with: quote(&edit.with) }
+        })
+        .collect()
+}
+
+/// Whether a prefix of a JSON text ends within a string.
+fn inside_string(prefix: &str) -> bool {
+    let (mut inside, mut escaped) = (false, false);
+    for c in prefix.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if inside => escaped = true,
+            '"' => inside = !inside,
+            _ => {}
+        }
+    }
+    inside
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edited_arguments_stay_json() {
+        let text = r#"{"note":"card \"4111\" ok","card":4111,"n":[-1.5e3]}"#;
+        let at = |needle: &str, from: usize| {
+            let start = text.match_indices(needle).map(|(at, _)| at).find(|at| *at >= from).unwrap();
+            Edit { range: start..start + needle.len(), with: "[\"x\"]".into() }
+        };
+        let edits = [at("4111", 0), at("4111", 25), at("1.5", 0)];
+        let edited = apply(text, &in_json(text, &edits));
+        assert_eq!(edited, r#"{"note":"card \"[\"x\"]\" ok","card":"[\"x\"]","n":["[\"x\"]"]}"#);
+        assert!(serde_json::from_str::<serde_json::Value>(&edited).is_ok());
+    }
+}

@@ -1,0 +1,146 @@
+//! Every failure's answer: the one place where errors meet HTTP.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
+
+use crate::{
+    dialect::Dialect,
+    guard::Unavailable,
+    review, upstream,
+    wire::{body::Unread, encoding::Undecodable, json::Malformed},
+};
+
+/// An answer's body: whole, or a stream that can break off.
+pub type Body = UnsyncBoxBody<Bytes, Broken>;
+
+/// The answer cannot be finished; the connection closes so that the client does not take it for whole.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer broke off")]
+pub struct Broken;
+
+/// Why an exchange ends without the upstream's answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The path is none that is passed on.
+    #[error("{method} {path} is not passed on: Seawall knows no chat API there, and `upstream.pass` does not list it")]
+    UnknownPath {
+        /// As asked.
+        method: String,
+        /// As asked.
+        path: String,
+    },
+    /// The path is written so that servers could read it differently.
+    #[error("the path is ambiguous: write it without `.` or `..` segments, `//`, `\\` and encoded dots and slashes")]
+    AmbiguousPath,
+    /// The request's body did not come.
+    #[error("request: {0}")]
+    RequestBody(Unread),
+    /// The request's body is encoded in a way that is not read.
+    #[error("request: {0}")]
+    RequestEncoding(Undecodable),
+    /// The request cannot be read unambiguously.
+    #[error("request: {0}")]
+    Request(Malformed),
+    /// A rule blocks the exchange and asks for an error.
+    #[error("{0}")]
+    Blocked(String),
+    /// The guard could not judge it.
+    #[error("{0}, so nothing was passed on; try again")]
+    Unjudged(Unavailable),
+    /// It holds what cannot be judged.
+    #[error("content of type `{0}` cannot be judged and the policy does not let it pass (`on_unscorable`)")]
+    Unscorable(String),
+    /// What was flagged could not be recorded.
+    #[error("the exchange was flagged and could not be recorded, so it was stopped; try again")]
+    Unrecorded(review::Error),
+    /// No answer from the upstream.
+    #[error("{0}")]
+    Upstream(upstream::Failed),
+    /// The upstream's answer did not come.
+    #[error("the upstream's answer: {0}")]
+    ResponseBody(Unread),
+    /// The upstream's answer is encoded in a way that is not read.
+    #[error("the upstream's answer: {0}")]
+    ResponseEncoding(Undecodable),
+    /// The upstream's answer cannot be read, so it cannot be judged.
+    #[error("the upstream answered {status} with what is no answer of this API ({why})")]
+    Response {
+        /// Its status.
+        status: StatusCode,
+        /// What is wrong.
+        why: Malformed,
+    },
+}
+
+impl Failure {
+    /// Status and code.
+    #[must_use]
+    pub fn kind(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::UnknownPath { .. } => (StatusCode::NOT_FOUND, "unknown_path"),
+            Self::AmbiguousPath => (StatusCode::BAD_REQUEST, "ambiguous_path"),
+            Self::RequestBody(unread) => match unread {
+                Unread::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+                Unread::TooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "body_too_slow"),
+                Unread::Broken(_) => (StatusCode::BAD_REQUEST, "body_broken"),
+            },
+            Self::RequestEncoding(undecodable) => match undecodable {
+                Undecodable::Unknown(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding"),
+                Undecodable::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+                Undecodable::Corrupt(_) => (StatusCode::BAD_REQUEST, "corrupt_encoding"),
+            },
+            Self::Request(_) => (StatusCode::BAD_REQUEST, "malformed_request"),
+            Self::Blocked(_) => (StatusCode::BAD_REQUEST, "content_filter"),
+            Self::Unjudged(_) => (StatusCode::SERVICE_UNAVAILABLE, "guard_unavailable"),
+            Self::Unscorable(_) => (StatusCode::BAD_REQUEST, "unscorable_content"),
+            Self::Unrecorded(_) => (StatusCode::SERVICE_UNAVAILABLE, "review_unavailable"),
+            Self::Upstream(upstream::Failed::Unreachable(_)) => (StatusCode::BAD_GATEWAY, "upstream_unreachable"),
+            Self::Upstream(upstream::Failed::Slow(_)) | Self::ResponseBody(Unread::TooSlow(_)) => {
+                (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout")
+            }
+            // An error of the upstream stays that error; only its unreadable body is not passed on.
+            Self::Response { status, .. } if status.is_client_error() || status.is_server_error() => {
+                (*status, "upstream_unreadable")
+            }
+            Self::ResponseBody(Unread::TooLarge(_) | Unread::Broken(_)) | Self::ResponseEncoding(_) | Self::Response { .. } => {
+                (StatusCode::BAD_GATEWAY, "upstream_unreadable")
+            }
+        }
+    }
+
+    /// The answer in the client's dialect.
+    #[must_use]
+    pub fn answer(&self, dialect: &dyn Dialect) -> Response<Body> {
+        let (status, code) = self.kind();
+        let mut answer = json(status, dialect.error(status, code, &self.to_string()));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        answer
+    }
+}
+
+/// A whole JSON answer.
+#[must_use]
+pub fn json(status: StatusCode, body: String) -> Response<Body> {
+    let mut answer = Response::new(full(body));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}
+
+/// A finished stream of events.
+#[must_use]
+pub fn events(body: String) -> Response<Body> {
+    let mut answer = Response::new(full(body));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    answer
+}
+
+/// A whole body.
+#[must_use]
+pub fn full(body: impl Into<Bytes>) -> Body {
+    Full::new(body.into()).map_err(|never| match never {}).boxed_unsync()
+}

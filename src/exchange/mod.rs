@@ -1,0 +1,293 @@
+//! The straight line: decode, scan, decide, forward, decode, gate, decide, encode, record. Reading this file explains Seawall.
+
+pub mod answer;
+mod record;
+mod route;
+mod stream;
+mod whole;
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderValue, Request, Response, header, request::Parts, response};
+use hyper::body::Incoming;
+use tokio_util::task::TaskTracker;
+
+use self::{
+    answer::{Body, Failure, events, json},
+    record::Record,
+    route::{Route, Routes},
+    stream::Streamed,
+};
+use crate::{
+    config::{self, Config, Headers},
+    dialect::{self, DIALECTS, Dialect, Refusal},
+    policy::{Policies, Refused, Respond, Settled},
+    review::Store,
+    scan::Scanner,
+    segment::{Direction, Segment, Target},
+    telemetry::Metrics,
+    upstream::Upstream,
+    wire::{body, encoding, header as hygiene, json::Document},
+};
+
+/// All that an exchange needs; shared by all of them.
+#[derive(Debug)]
+pub struct Proxy {
+    routes: Routes,
+    scanner: Scanner,
+    policies: Policies,
+    upstream: Upstream,
+    store: Store,
+    metrics: Arc<Metrics>,
+    limits: Limits,
+    tasks: TaskTracker,
+}
+
+/// The rooms that a proxy is made of.
+#[derive(Debug)]
+pub struct Rooms {
+    /// Judges text.
+    pub scanner: Scanner,
+    /// Decides.
+    pub policies: Policies,
+    /// The LLM.
+    pub upstream: Upstream,
+    /// Keeps what was flagged.
+    pub store: Store,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+}
+
+#[derive(Debug)]
+struct Limits {
+    request_bytes: usize,
+    request_time: Duration,
+    response_bytes: usize,
+    idle: Duration,
+    stream: config::Stream,
+    headers: Headers,
+}
+
+/// What a chat call comes to.
+enum Answered {
+    Whole(Response<Body>),
+    Stream(Box<Streamed>),
+}
+
+/// A chat call on its way: what each step needs of the steps before.
+struct Call {
+    dialect: &'static dyn Dialect,
+    request: dialect::Request,
+    /// The user's last turn, which the answer answers.
+    prompt: Option<String>,
+}
+
+impl Proxy {
+    /// A proxy made of its rooms.
+    #[must_use]
+    pub fn new(settings: &Config, rooms: Rooms) -> Self {
+        let Rooms { scanner, policies, upstream, store, metrics } = rooms;
+        let limits = Limits {
+            request_bytes: settings.listen.max_body_bytes,
+            request_time: Duration::from_millis(settings.listen.body_timeout_ms),
+            response_bytes: settings.upstream.max_body_bytes,
+            idle: Duration::from_millis(settings.upstream.idle_timeout_ms),
+            stream: settings.stream,
+            headers: settings.listen.headers,
+        };
+        let routes = Routes::new(&settings.upstream.pass);
+        Self { routes, scanner, policies, upstream, store, metrics, limits, tasks: TaskTracker::new() }
+    }
+
+    /// Answers one request.
+    pub async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let route = self.routes.find(&head.method, &head.uri);
+        let dialect = match route {
+            Ok(Route::Chat(dialect)) => Some(dialect),
+            Ok(Route::Pass) | Err(_) => None,
+        };
+        let mut record = Record::new(dialect.map_or("none", Dialect::name));
+        let answered = match route {
+            Ok(Route::Chat(dialect)) => self.chat(dialect, head, body, &mut record).await,
+            Ok(Route::Pass) => self.pass(head, body).await.map(Answered::Whole),
+            Err(failure) => Err(failure),
+        };
+        match answered {
+            Ok(Answered::Whole(answer)) => self.finish(&record, answer),
+            Ok(Answered::Stream(streamed)) => self.stream(*streamed, record),
+            Err(failure) => {
+                let answer = self.fail(&record, &failure, dialect);
+                self.finish(&record, answer)
+            }
+        }
+    }
+
+    /// Waits for what runs on after the last answer.
+    pub async fn drain(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.store.close().await;
+    }
+
+    /// The scanner, for health and metrics.
+    #[must_use]
+    pub fn scanner(&self) -> &Scanner {
+        &self.scanner
+    }
+
+    /// The policies in force.
+    #[must_use]
+    pub fn policies(&self) -> &Policies {
+        &self.policies
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// A chat call, up to the upstream's answer and, if that is whole, to its end.
+    async fn chat(
+        &self,
+        dialect: &'static dyn Dialect,
+        mut head: Parts,
+        body: Incoming,
+        record: &mut Record,
+    ) -> Result<Answered, Failure> {
+        let bytes =
+            body::read(body, self.limits.request_bytes, self.limits.request_time).await.map_err(Failure::RequestBody)?;
+        let bytes =
+            encoding::decode(&head.headers, bytes, self.limits.request_bytes).await.map_err(Failure::RequestEncoding)?;
+        let document = Document::read(&bytes).map_err(Failure::Request)?;
+        let mut request = dialect.request(&document).map_err(Failure::Request)?;
+        record.asked(&request.model, request.stream);
+
+        let content = std::mem::take(&mut request.content);
+        let prompt = last_prompt(&content.segments);
+        let assessed = self.scanner.assess(document, content, Direction::Request, None).await;
+        let patches =
+            self.policies.settle(assessed, |evidence, edits| dialect::patches(&evidence.segments, &evidence.echoes, edits));
+        let (settled, decision, evidence) = patches.map_err(Failure::Request)?;
+        record.decided(&decision, &evidence);
+        record.cached = evidence.cached;
+        record.requested(evidence.segments);
+        self.record(record).await?;
+
+        let call = Call { dialect, request, prompt };
+        let scanned = match settled {
+            Settled::Forward(scanned) => scanned,
+            Settled::Refuse(refused) => return refuse(&call, refused).map(Answered::Whole),
+        };
+        hygiene::for_upstream(&mut head.headers);
+        let path = head.uri.path_and_query().cloned().ok_or(Failure::AmbiguousPath)?;
+        let response = self.upstream.send(head.method, &path, head.headers, scanned).await.map_err(Failure::Upstream)?;
+        let (head, body) = response.into_parts();
+        if is_event_stream(&head) {
+            return Ok(Answered::Stream(Box::new(Streamed { call, head, body })));
+        }
+        self.whole(&call, head, body, record).await.map(Answered::Whole)
+    }
+
+    /// A call that carries no chat.
+    async fn pass(&self, mut head: Parts, body: Incoming) -> Result<Response<Body>, Failure> {
+        // What has a body is not a call that carries no text.
+        body::read(body, 0, self.limits.request_time).await.map_err(Failure::RequestBody)?;
+        hygiene::for_upstream(&mut head.headers);
+        let path = head.uri.path_and_query().cloned().ok_or(Failure::AmbiguousPath)?;
+        let response = self.upstream.pass(head.method, &path, head.headers).await.map_err(Failure::Upstream)?;
+        let (mut head, body) = response.into_parts();
+        let bytes = body::read(body, self.limits.response_bytes, self.limits.idle).await.map_err(Failure::ResponseBody)?;
+        let bytes =
+            encoding::decode(&head.headers, bytes, self.limits.response_bytes).await.map_err(Failure::ResponseEncoding)?;
+        hygiene::end_to_end(&mut head.headers);
+        Ok(Response::from_parts(head, answer::full(bytes)))
+    }
+
+    /// Makes a flagged exchange durable; what cannot be recorded does not go on.
+    async fn record(&self, record: &Record) -> Result<(), Failure> {
+        if !record.is_flagged() {
+            return Ok(());
+        }
+        let case = record.case(self.scanner.guard().identity(), self.policies.revision());
+        let written = self.store.record(&case).await;
+        self.metrics.record(written.is_ok());
+        written.map_err(Failure::Unrecorded)
+    }
+
+    fn fail(&self, record: &Record, failure: &Failure, dialect: Option<&'static dyn Dialect>) -> Response<Body> {
+        let (status, code) = failure.kind();
+        self.metrics.failure(code);
+        if status.is_server_error() {
+            tracing::warn!(id = record.id, code, error = describe(failure), "exchange failed");
+        }
+        // A path of no dialect is answered in the shape that most clients read.
+        let dialect = dialect.or_else(|| DIALECTS.first().copied());
+        dialect.map_or_else(|| json(status, String::new()), |dialect| failure.answer(dialect))
+    }
+
+    /// The last step of a whole answer: headers, log and count.
+    fn finish(&self, record: &Record, mut answer: Response<Body>) -> Response<Body> {
+        self.stamp(record, answer.headers_mut());
+        self.count(record, answer.status().as_u16());
+        answer
+    }
+
+    fn stamp(&self, record: &Record, headers: &mut http::HeaderMap) {
+        let mut put = |name: &'static str, value: &str| {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(name, value);
+            }
+        };
+        put("seawall-request-id", &record.id);
+        if self.limits.headers == Headers::All {
+            put("seawall-decision", record.word());
+            put("seawall-cache", record.cached.map_or("none", |hit| if hit { "hit" } else { "miss" }));
+        }
+    }
+
+    fn count(&self, record: &Record, status: u16) {
+        let time = record.elapsed();
+        self.metrics.exchange(record.dialect, record.word(), time);
+        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(id = record.id, dialect = record.dialect, decision = record.word(), status, ms, "exchange");
+    }
+}
+
+/// The answer to a request that is refused.
+fn refuse(call: &Call, refused: Refused) -> Result<Response<Body>, Failure> {
+    match refused {
+        Refused::Blocked { message, respond: Respond::Message } => {
+            let refusal = Refusal { message, filtered: true };
+            Ok(if call.request.stream {
+                events(call.dialect.stream(&call.request).cut(&refusal))
+            } else {
+                json(http::StatusCode::OK, call.dialect.refuse(&call.request, &refusal))
+            })
+        }
+        Refused::Blocked { message, respond: Respond::Error } => Err(Failure::Blocked(message)),
+        Refused::Unjudged(unavailable) => Err(Failure::Unjudged(unavailable)),
+        Refused::Unscorable(kind) => Err(Failure::Unscorable(kind)),
+    }
+}
+
+/// The user's last turn, as the scanner reads it when it comes back as history.
+fn last_prompt(segments: &[Segment]) -> Option<String> {
+    let last = segments.iter().rev().find(|segment| segment.target == Target::Prompt)?.passage;
+    let parts = segments.iter().filter(|segment| segment.passage == last);
+    Some(parts.map(|segment| segment.text.as_str()).collect::<Vec<_>>().join("\n"))
+}
+
+fn is_event_stream(head: &response::Parts) -> bool {
+    let kind = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream")
+}
+
+/// A failure and its causes; none of them holds a prompt.
+fn describe(failure: &Failure) -> String {
+    match failure {
+        Failure::Unrecorded(cause) => format!("{failure}: {cause}"),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,307 @@
+//! An answer that comes as events: through the gate, judged as it grows, cut when a verdict turns.
+//!
+//! One task a stream pulls the upstream's events, feeds the gate and writes to a bounded channel; so a slow client slows the
+//! upstream, and a client that leaves ends the task, which drops the upstream call and the judging but still keeps the record.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream::FuturesUnordered, stream::unfold};
+use http::{Response, header, response};
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::{Frame, Incoming};
+use tokio::sync::mpsc;
+
+use super::{
+    Call, Proxy,
+    answer::{Body, Broken, Failure},
+    record::Record,
+};
+use crate::{
+    dialect::{Brought, Progress, Refusal, StreamDialect, in_json},
+    gate::{Gate, Released},
+    policy::{Action, Decision, Refused, Respond},
+    scan::Evidence,
+    segment::{Channel, Check, Edit, Segment, Target},
+    wire::{encoding::Undecodable, header as hygiene, json::Malformed, sse},
+};
+
+/// Pieces of answer that wait for the client.
+const AHEAD: usize = 8;
+/// Bytes of text that may wait for a verdict before reading pauses.
+const HELD: usize = 64 << 10;
+/// Largest event.
+const EVENT: usize = 4 << 20;
+
+/// A streamed answer that has begun.
+pub(super) struct Streamed {
+    pub(super) call: Call,
+    pub(super) head: response::Parts,
+    pub(super) body: Incoming,
+}
+
+/// A stream on its way.
+struct Run {
+    proxy: Arc<Proxy>,
+    record: Record,
+    call: Call,
+    dialect: Box<dyn StreamDialect>,
+    gate: Gate<(sse::Event, Progress)>,
+    client: mpsc::Sender<Result<Bytes, Broken>>,
+}
+
+/// Why a stream ends.
+enum End {
+    /// All of it has left.
+    Done,
+    /// The client has gone.
+    Gone,
+    /// A rule stops it, as an answer.
+    Cut(Refusal),
+    /// It ends in an error.
+    Failed(Failure),
+    /// The upstream broke off, after this much was passed on.
+    Broken,
+}
+
+/// What one step of waiting brought.
+enum Step {
+    Judged(Check, Evidence, usize),
+    Bytes(Bytes),
+    Ended { broken: bool },
+    Silence,
+    Gone,
+}
+
+impl Proxy {
+    /// Begins the answer and leaves the rest of it to a task.
+    pub(super) fn stream(self: Arc<Self>, streamed: Streamed, record: Record) -> Response<Body> {
+        let Streamed { call, mut head, body } = streamed;
+        let coding = head.headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or("identity");
+        if coding != "identity" {
+            let failure = Failure::ResponseEncoding(Undecodable::Unknown(coding.to_owned()));
+            let answer = self.fail(&record, &failure, Some(call.dialect));
+            return self.finish(&record, answer);
+        }
+        hygiene::end_to_end(&mut head.headers);
+        self.stamp(&record, &mut head.headers);
+        let (client, receiver) = mpsc::channel(AHEAD);
+        let pieces = unfold(receiver, async |mut receiver: mpsc::Receiver<Result<Bytes, Broken>>| {
+            receiver.recv().await.map(|piece| (piece.map(Frame::data), receiver))
+        });
+        let status = head.status.as_u16();
+        let dialect = call.dialect.stream(&call.request);
+        let gate = Gate::new(self.limits.stream);
+        let run = Run { proxy: Arc::clone(&self), record, call, dialect, gate, client };
+        self.tasks.spawn(run.finish(body, status));
+        Response::from_parts(head, StreamBody::new(pieces).boxed_unsync())
+    }
+}
+
+impl Run {
+    async fn finish(mut self, body: Incoming, status: u16) {
+        let end = self.run(body).await;
+        let mut last = match end {
+            End::Done | End::Gone => Vec::new(),
+            End::Cut(refusal) => {
+                self.proxy.metrics.cut();
+                vec![Ok(self.dialect.cut(&refusal).into())]
+            }
+            End::Failed(failure) => {
+                let (_, code) = failure.kind();
+                self.proxy.metrics.failure(code);
+                tracing::warn!(id = self.record.id, code, error = super::describe(&failure), "stream ended in an error");
+                vec![Ok(self.dialect.fail(code, &failure.to_string()).into())]
+            }
+            End::Broken => vec![Err(Broken)],
+        };
+        // The record ends with all that the model said, also what came after the rule matched.
+        self.record.answered(self.texts());
+        if let Err(failure) = self.proxy.record(&self.record).await {
+            tracing::error!(
+                id = self.record.id,
+                error = super::describe(&failure),
+                "the end of a flagged stream was not recorded"
+            );
+        }
+        for piece in last.drain(..) {
+            // A client that has gone needs no ending.
+            drop(self.client.send(piece).await);
+        }
+        self.proxy.count(&self.record, status);
+    }
+
+    async fn run(&mut self, mut body: Incoming) -> End {
+        let proxy = Arc::clone(&self.proxy);
+        let prompt = self.call.prompt.clone();
+        let judge = async |check: Check| {
+            let (evidence, settled) = proxy.scanner.stream(&check, prompt.as_deref()).await;
+            Step::Judged(check, evidence, settled)
+        };
+        let silence = Duration::from_millis(proxy.limits.stream.idle_ms);
+        let mut checks = FuturesUnordered::new();
+        let mut decoder = sse::Decoder::new(EVENT);
+        let (mut ended, mut broken) = (false, false);
+        loop {
+            checks.extend(self.gate.due().into_iter().map(&judge));
+            if let Some(end) = self.release().await {
+                return end;
+            }
+            if self.gate.is_done() && checks.is_empty() {
+                return if broken { End::Broken } else { End::Done };
+            }
+            let reads = !ended && self.gate.held_bytes() < HELD;
+            let waits = reads && checks.is_empty() && self.gate.held_bytes() > 0;
+            let step = tokio::select! {
+                Some(step) = checks.next(), if !checks.is_empty() => step,
+                () = self.client.closed() => Step::Gone,
+                step = read(&mut body, proxy.limits.idle), if reads => step,
+                () = tokio::time::sleep(silence), if waits => Step::Silence,
+            };
+            let end = match step {
+                Step::Gone => Some(End::Gone),
+                Step::Silence => {
+                    self.gate.idle();
+                    None
+                }
+                Step::Judged(check, evidence, settled) => self.judged(&check, &evidence, settled).await,
+                Step::Bytes(bytes) => {
+                    decoder.feed(&bytes);
+                    self.take(&mut decoder, false).err().map(unreadable)
+                }
+                Step::Ended { broken: early } => {
+                    (ended, broken) = (true, early);
+                    let end = self.take(&mut decoder, true).err().map(unreadable);
+                    self.gate.end();
+                    end
+                }
+            };
+            if let Some(end) = end {
+                return end;
+            }
+        }
+    }
+
+    /// Moves whole events from the decoder to the gate.
+    fn take(&mut self, decoder: &mut sse::Decoder, last: bool) -> Result<(), Malformed> {
+        while let Some(event) = decoder.event()? {
+            self.push(event)?;
+        }
+        if last && let Some(event) = decoder.rest()? {
+            self.push(event)?;
+        }
+        if self.gate.size() > self.proxy.limits.response_bytes {
+            return Err(Malformed::new(format!("the stream's text is larger than {} bytes", self.proxy.limits.response_bytes)));
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, event: sse::Event) -> Result<(), Malformed> {
+        let Brought { deltas, progress } = self.dialect.read(&event)?;
+        self.gate.push((event, progress), deltas);
+        Ok(())
+    }
+
+    /// Sends on what the gate lets go.
+    async fn release(&mut self) -> Option<End> {
+        for Released { event: (event, progress), deltas, edited } in self.gate.release() {
+            let piece = match edited {
+                None => event.raw,
+                Some(texts) => match self.dialect.edit(&event, &deltas, &texts) {
+                    Ok(event) => event.into(),
+                    Err(why) => return Some(unreadable(why)),
+                },
+            };
+            if self.client.send(Ok(piece)).await.is_err() {
+                return Some(End::Gone);
+            }
+            self.dialect.left(&progress);
+        }
+        None
+    }
+
+    /// Acts on a verdict: opens the gate so far, or ends the stream.
+    async fn judged(&mut self, check: &Check, evidence: &Evidence, settled: usize) -> Option<End> {
+        let decision = self.proxy.policies.decide(evidence);
+        let known = self.record.matches();
+        self.record.decided(&decision, evidence);
+        if self.record.matches() > known {
+            self.record.answered(self.texts());
+            if let Err(failure) = self.proxy.record(&self.record).await {
+                return Some(End::Failed(failure));
+            }
+        }
+        if let Some(end) = ending(&decision) {
+            return Some(end);
+        }
+        let edits = self.edits(check, &decision);
+        self.gate.cover(check.channel, check.from + settled, edits);
+        None
+    }
+
+    /// A decision's edits, in bytes of the channel.
+    fn edits(&self, check: &Check, decision: &Decision) -> Vec<Edit> {
+        let edits = decision
+            .edits
+            .iter()
+            .flat_map(|(_, edits)| edits)
+            .map(|edit| Edit { range: edit.range.start + check.from..edit.range.end + check.from, with: edit.with.clone() });
+        let edits: Vec<Edit> = edits.collect();
+        if check.channel.part.target() != Target::ToolCall || edits.is_empty() {
+            return edits;
+        }
+        self.text_of(check.channel).map_or_else(Vec::new, |text| in_json(text, &edits))
+    }
+
+    fn text_of(&self, channel: Channel) -> Option<&str> {
+        self.gate.texts().find(|(own, _)| *own == channel).map(|(_, text)| text)
+    }
+
+    /// The answer's text so far, for the record.
+    fn texts(&self) -> Vec<Segment> {
+        let texts = self.gate.texts().filter(|(_, text)| !text.is_empty()).enumerate();
+        texts
+            .map(|(passage, (channel, text))| Segment {
+                target: channel.part.target(),
+                passage,
+                text: text.to_owned(),
+                place: None,
+            })
+            .collect()
+    }
+}
+
+/// The next bytes of the upstream's answer.
+async fn read(body: &mut Incoming, idle: Duration) -> Step {
+    loop {
+        return match tokio::time::timeout(idle, body.frame()).await {
+            Err(_) | Ok(Some(Err(_))) => Step::Ended { broken: true },
+            Ok(None) => Step::Ended { broken: false },
+            Ok(Some(Ok(frame))) => match frame.into_data() {
+                Ok(bytes) => Step::Bytes(bytes),
+                Err(_) => continue, // trailers say nothing to a chat client
+            },
+        };
+    }
+}
+
+/// How a decision ends the stream, if it does. Text that has left cannot be replaced, so `replace` ends it with the message.
+fn ending(decision: &Decision) -> Option<End> {
+    match &decision.refusal {
+        Some(Refused::Blocked { message, respond: Respond::Message }) => {
+            Some(End::Cut(Refusal { message: message.clone(), filtered: true }))
+        }
+        Some(Refused::Blocked { message, respond: Respond::Error }) => Some(End::Failed(Failure::Blocked(message.clone()))),
+        Some(Refused::Unjudged(unavailable)) => Some(End::Failed(Failure::Unjudged(unavailable.clone()))),
+        Some(Refused::Unscorable(kind)) => Some(End::Failed(Failure::Unscorable(kind.clone()))),
+        None if decision.action == Action::Replace => {
+            let message = decision.edits.iter().flat_map(|(_, edits)| edits).map(|edit| edit.with.clone()).next()?;
+            Some(End::Cut(Refusal { message, filtered: false }))
+        }
+        None => None,
+    }
+}
+
+fn unreadable(why: Malformed) -> End {
+    End::Failed(Failure::Response { status: http::StatusCode::OK, why })
+}

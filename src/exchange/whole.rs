@@ -1,0 +1,50 @@
+//! An answer that comes whole: read, judged, and passed on as it came, edited, or refused.
+
+use http::{Response, response};
+use hyper::body::Incoming;
+
+use super::{
+    Call, Proxy, answer,
+    answer::{Body, Failure},
+    record::Record,
+    refuse,
+};
+use crate::{
+    dialect,
+    policy::Settled,
+    segment::Direction,
+    wire::{body, encoding, header as hygiene, json::Document},
+};
+
+impl Proxy {
+    pub(super) async fn whole(
+        &self,
+        call: &Call,
+        mut head: response::Parts,
+        body: Incoming,
+        record: &mut Record,
+    ) -> Result<Response<Body>, Failure> {
+        let bytes = body::read(body, self.limits.response_bytes, self.limits.idle).await.map_err(Failure::ResponseBody)?;
+        let bytes =
+            encoding::decode(&head.headers, bytes, self.limits.response_bytes).await.map_err(Failure::ResponseEncoding)?;
+        let unreadable = |why| Failure::Response { status: head.status, why };
+        let document = Document::read(&bytes).map_err(unreadable)?;
+        let content = call.dialect.response(&document).map_err(unreadable)?;
+
+        let assessed = self.scanner.assess(document, content, Direction::Response, call.prompt.as_deref()).await;
+        let patches =
+            self.policies.settle(assessed, |evidence, edits| dialect::patches(&evidence.segments, &evidence.echoes, edits));
+        let (settled, decision, evidence) = patches.map_err(unreadable)?;
+        record.decided(&decision, &evidence);
+        record.answered(evidence.segments);
+        self.record(record).await?;
+
+        match settled {
+            Settled::Forward(scanned) => {
+                hygiene::end_to_end(&mut head.headers);
+                Ok(Response::from_parts(head, answer::full(scanned.into_body())))
+            }
+            Settled::Refuse(refused) => refuse(call, refused),
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! The hold-back gate: no character of a stream leaves before a verdict covers it.
+//!
+//! Events go in with the text they bring; checks that are due come out; verdicts go in; events that may leave come out, in
+//! the order they came. Pure: it knows no clock, no guard, no dialect and no connection.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::Range,
+};
+
+use crate::{
+    config::Stream,
+    segment::{Channel, Check, Delta, Edit},
+};
+
+/// Marks that end a sentence in the eight languages (Thai has none: there the step decides).
+const SENTENCE_ENDS: [char; 9] = ['.', '!', '?', '\n', '။', '၊', '।', '…', ';'];
+
+/// Bytes before the unjudged text that detectors read: more than the longest token that they know, with its context.
+const LEAD: usize = 8 << 10;
+
+/// Events of type `E`, held back until their text is covered.
+#[derive(Debug)]
+pub struct Gate<E> {
+    settings: Stream,
+    texts: BTreeMap<Channel, Text>,
+    held: VecDeque<Held<E>>,
+    ended: bool,
+    idle: bool,
+}
+
+/// One channel's text so far.
+#[derive(Debug, Default)]
+struct Text {
+    text: String,
+    /// Bytes that the last check asked for.
+    asked: usize,
+    /// A check is under way.
+    pending: bool,
+    /// The last check was made knowing that no text follows.
+    closed: bool,
+    /// Bytes that a verdict covers: final, edits included.
+    covered: usize,
+    edits: Vec<Edit>,
+}
+
+#[derive(Debug)]
+struct Held<E> {
+    event: E,
+    pieces: Vec<(Channel, Range<usize>)>,
+    deltas: Vec<Delta>,
+}
+
+/// An event that may leave.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Released<E> {
+    /// The event.
+    pub event: E,
+    /// Its deltas as they came.
+    pub deltas: Vec<Delta>,
+    /// What the deltas are to say instead, if any was edited.
+    pub edited: Option<Vec<String>>,
+}
+
+impl<E> Gate<E> {
+    /// A gate that checks at the given distances.
+    #[must_use]
+    pub fn new(settings: Stream) -> Self {
+        Self { settings, texts: BTreeMap::new(), held: VecDeque::new(), ended: false, idle: false }
+    }
+
+    /// Takes an event and the text that it brings.
+    pub fn push(&mut self, event: E, deltas: Vec<Delta>) {
+        let mut pieces = Vec::with_capacity(deltas.len());
+        for delta in &deltas {
+            let text = self.texts.entry(delta.channel).or_default();
+            let start = text.text.len();
+            text.text.push_str(&delta.text);
+            pieces.push((delta.channel, start..text.text.len()));
+        }
+        self.held.push_back(Held { event, pieces, deltas });
+    }
+
+    /// The upstream has ended: all that is held is due.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// The upstream is silent: what is held is due once as it is.
+    pub fn idle(&mut self) {
+        self.idle = true;
+    }
+
+    /// The checks that are due now; each channel has at most one under way.
+    pub fn due(&mut self) -> Vec<Check> {
+        let idle = std::mem::take(&mut self.idle);
+        let (settings, ended) = (self.settings, self.ended);
+        let due = self.texts.iter_mut().filter(|(_, text)| !text.pending && text.due(&settings, ended, idle));
+        due.map(|(channel, text)| text.check(*channel, settings.lookback_chars, ended)).collect()
+    }
+
+    /// A check's verdict lets its text pass up to byte `settled` of the channel, with these edits (in bytes of the channel).
+    pub fn cover(&mut self, channel: Channel, settled: usize, edits: Vec<Edit>) {
+        let Some(text) = self.texts.get_mut(&channel) else { return };
+        text.pending = false;
+        let settled = settled.min(text.asked);
+        // What is to be edited leaves whole or not at all.
+        let straddling = edits.iter().filter(|edit| edit.range.start < settled && edit.range.end > settled);
+        let settled = straddling.map(|edit| edit.range.start).min().unwrap_or(settled);
+        let fresh = edits.into_iter().filter(|edit| edit.range.start >= text.covered && edit.range.end <= settled);
+        text.edits.extend(fresh);
+        text.covered = text.covered.max(settled);
+    }
+
+    /// The events that may leave now.
+    pub fn release(&mut self) -> Vec<Released<E>> {
+        let mut out = Vec::new();
+        while let Some(next) = self.held.front() {
+            let covered = |channel: &Channel| self.texts.get(channel).map_or(0, |text| text.covered);
+            if next.pieces.iter().any(|(channel, range)| range.end > covered(channel)) {
+                break;
+            }
+            let Some(Held { event, pieces, deltas }) = self.held.pop_front() else { break };
+            let texts: Vec<String> = pieces.iter().map(|(channel, range)| self.edited(*channel, range)).collect();
+            let edited = deltas.iter().zip(&texts).any(|(delta, text)| delta.text != *text);
+            out.push(Released { event, deltas, edited: edited.then_some(texts) });
+        }
+        out
+    }
+
+    /// Whether everything has left.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.ended && self.held.is_empty()
+    }
+
+    /// All text so far, channel by channel.
+    pub fn texts(&self) -> impl Iterator<Item = (Channel, &str)> {
+        self.texts.iter().map(|(channel, text)| (*channel, text.text.as_str()))
+    }
+
+    /// Bytes of text so far.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.texts.values().map(|text| text.text.len()).sum()
+    }
+
+    /// Bytes of text that wait for a verdict.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.texts.values().map(|text| text.text.len() - text.covered).sum()
+    }
+
+    /// A piece of a channel with its edits: a replacement stands where the replaced text began.
+    fn edited(&self, channel: Channel, piece: &Range<usize>) -> String {
+        let Some(text) = self.texts.get(&channel) else { return String::new() };
+        let mut out = String::new();
+        let mut at = piece.start;
+        for edit in text.edits.iter().filter(|edit| edit.range.start < piece.end && edit.range.end > piece.start) {
+            out.push_str(text.text.get(at..edit.range.start.max(at)).unwrap_or_default());
+            if edit.range.start >= piece.start {
+                out.push_str(&edit.with);
+            }
+            at = edit.range.end.min(piece.end);
+        }
+        out.push_str(text.text.get(at..piece.end).unwrap_or_default());
+        out
+    }
+}
+
+impl Text {
+    fn due(&self, settings: &Stream, ended: bool, idle: bool) -> bool {
+        let fresh = self.text.get(self.asked..).unwrap_or_default();
+        if ended {
+            return !self.closed && self.covered < self.text.len();
+        }
+        if fresh.is_empty() {
+            return false;
+        }
+        let wanted = if self.asked == 0 { settings.first_chars } else { settings.step_chars };
+        let length = fresh.chars().count();
+        idle || length >= wanted || (length >= settings.sentence_chars && fresh.trim_end_matches(' ').ends_with(SENTENCE_ENDS))
+    }
+
+    fn check(&mut self, channel: Channel, lookback: usize, last: bool) -> Check {
+        self.pending = true;
+        self.closed = last;
+        self.asked = self.text.len();
+        let before = self.text.get(..self.covered).unwrap_or_default();
+        let judged = before.char_indices().rev().nth(lookback.saturating_sub(1)).map_or(0, |(at, _)| at);
+        let from = before.floor_char_boundary(self.covered.saturating_sub(LEAD)).min(judged);
+        Check { channel, text: self.text.get(from..).unwrap_or_default().to_owned(), from, judged: judged - from, last }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::segment::{Part, Place};
+
+    const ANSWER: Channel = Channel { choice: 0, part: Part::Content };
+
+    fn settings() -> Stream {
+        Stream { first_chars: 4, step_chars: 8, sentence_chars: 3, idle_ms: 0, lookback_chars: 6 }
+    }
+
+    fn delta(channel: Channel, text: &str) -> Delta {
+        Delta { channel, text: text.into(), place: Some(Place(0..0)) }
+    }
+
+    #[test]
+    fn nothing_leaves_uncovered() {
+        let mut gate = Gate::new(settings());
+        gate.push(0, vec![]);
+        gate.push(1, vec![delta(ANSWER, "ab")]);
+        assert_eq!(gate.release().len(), 1, "an event without text needs no verdict");
+        assert!(gate.due().is_empty());
+        gate.push(2, vec![delta(ANSWER, "cdef")]);
+        let check = gate.due().remove(0);
+        assert_eq!((check.text.as_str(), check.from, check.last), ("abcdef", 0, false));
+        gate.push(3, vec![delta(ANSWER, "a sentence.")]);
+        assert!(gate.due().is_empty(), "one check of a channel at a time");
+        assert!(gate.release().is_empty());
+        gate.cover(ANSWER, 4, vec![]);
+        assert_eq!(gate.release().into_iter().map(|r| r.event).collect::<Vec<_>>(), [1]);
+        assert_eq!(gate.due().remove(0).text, "abcdefa sentence.");
+        gate.cover(ANSWER, 17, vec![]);
+        assert_eq!(gate.release().len(), 2);
+        gate.push(4, vec![delta(ANSWER, "x")]);
+        assert!(gate.due().is_empty());
+        gate.idle();
+        let check = gate.due().remove(0);
+        assert_eq!(&check.text[check.judged..], "tence.x", "the guard reads only a little of what was judged again");
+        gate.cover(ANSWER, 17, vec![]);
+        gate.end();
+        assert!(gate.due().remove(0).last && !gate.is_done());
+        gate.cover(ANSWER, 18, vec![]);
+        assert_eq!(gate.release().len(), 1);
+        assert!(gate.is_done());
+    }
+
+    #[test]
+    fn an_edit_spans_deltas() {
+        let mut gate = Gate::new(settings());
+        for (event, text) in ["no 41", "11 2", "2 ok"].into_iter().enumerate() {
+            gate.push(event, vec![delta(ANSWER, text)]);
+        }
+        gate.end();
+        assert_eq!(gate.due().len(), 1);
+        gate.cover(ANSWER, 13, vec![Edit { range: 3..10, with: "[x]".into() }]);
+        let texts: Vec<_> = gate.release().into_iter().map(|r| r.edited.map(|texts| texts.concat())).collect();
+        assert_eq!(texts, [Some("no [x]".into()), Some(String::new()), Some(" ok".into())]);
+    }
+
+    proptest! {
+        /// Whatever arrives in whatever pieces, and however late verdicts come: what leaves is always covered, in order, whole.
+        #[test]
+        fn all_leaves_in_order_and_never_early(
+            pieces in prop::collection::vec(("[a-c. ก]{0,6}", 0u64..2, any::<bool>(), 0usize..12), 1..40),
+        ) {
+            let mut gate = Gate::new(settings());
+            let mut covered = BTreeMap::new();
+            let mut sent = BTreeMap::<Channel, usize>::new();
+            let mut left = Vec::new();
+            let mut pending = Vec::new();
+            let total = pieces.len();
+            for (index, (text, choice, answer, back)) in pieces.into_iter().enumerate() {
+                gate.push(index, vec![delta(Channel { choice, part: Part::Content }, &text)]);
+                if index + 1 == total { gate.end(); }
+                pending.extend(gate.due());
+                if answer && !pending.is_empty() {
+                    let check: Check = pending.remove(0);
+                    let end = check.from + check.text.len();
+                    let settled = check.text.floor_char_boundary(check.text.len().saturating_sub(if check.last { 0 } else { back })) + check.from;
+                    gate.cover(check.channel, settled, vec![]);
+                    let most: &mut usize = covered.entry(check.channel).or_default();
+                    *most = (*most).max(settled.min(end));
+                }
+                left.extend(gate.release());
+                for (channel, length) in &sent { prop_assert!(length <= covered.get(channel).unwrap_or(&0)); }
+                sent.clear();
+                for released in &left {
+                    for delta in &released.deltas { *sent.entry(delta.channel).or_default() += delta.text.len(); }
+                }
+            }
+            for check in pending { gate.cover(check.channel, check.from + check.text.len(), vec![]); }
+            for check in gate.due() { gate.cover(check.channel, check.from + check.text.len(), vec![]); }
+            left.extend(gate.release());
+            prop_assert!(gate.is_done());
+            prop_assert!(left.iter().map(|r| r.event).eq(0..total));
+            prop_assert!(left.iter().all(|r| r.edited.is_none()));
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! `guard.toml`: all that is particular to one guard model, so that a new guard is a directory and no code.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use crate::{config::explain, segment::Task};
+
+/// Why a guard cannot be used: one line that says what is wrong, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("guard {}: {why}", dir.display())]
+pub struct Unusable {
+    dir: PathBuf,
+    why: String,
+}
+
+impl Unusable {
+    pub(super) fn new(dir: &Path, why: impl Into<String>) -> Self {
+        Self { dir: dir.to_owned(), why: why.into() }
+    }
+}
+
+/// A guard's description.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Version of this format: 1.
+    pub format: u32,
+    /// The guard's name.
+    pub name: String,
+    /// The guard's own version.
+    pub version: String,
+    /// How the graph is run.
+    pub kind: Kind,
+    /// Licence of the weights.
+    pub licence: String,
+    /// Languages it was made for (ISO 639-1, `tl` for Tagalog).
+    pub languages: Vec<String>,
+    /// The files beside the manifest.
+    pub files: Files,
+    /// Names of the graph's inputs.
+    pub inputs: Inputs,
+    /// The graph's output.
+    pub output: Output,
+    /// Lengths, in tokens.
+    pub tokens: Tokens,
+    /// How each task is asked and read.
+    pub tasks: Tasks,
+    /// The reference scores checked at load.
+    pub golden: Golden,
+}
+
+/// How a guard's graph is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// One row of class logits for each text.
+    SequenceClassification,
+}
+
+/// The files of a guard.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Files {
+    /// The ONNX graph.
+    pub graph: File,
+    /// The tokenizer, as the `tokenizers` library writes it.
+    pub tokenizer: File,
+    /// Reference texts with their ids and scores, a JSON object a line.
+    pub golden: File,
+}
+
+/// A file and its checksum.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// Path relative to the manifest.
+    pub path: PathBuf,
+    /// SHA-256 in hexadecimal.
+    pub sha256: String,
+}
+
+/// Names of the graph's inputs, each of int64 `[batch, sequence]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inputs {
+    /// Token ids.
+    pub ids: String,
+    /// 1 for a token, 0 for padding.
+    pub mask: String,
+    /// Token types, all 0, for graphs that want them.
+    pub types: Option<String>,
+}
+
+/// The graph's output: float32 `[batch, columns]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Output {
+    /// Its name.
+    pub name: String,
+    /// What turns logits into probabilities.
+    pub activation: Activation,
+}
+
+/// What turns logits into probabilities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activation {
+    /// Each column by itself.
+    Sigmoid,
+    /// All columns together.
+    Softmax,
+}
+
+/// Lengths, in tokens.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tokens {
+    /// Longest sequence that the graph takes, template included.
+    pub max: usize,
+    /// Tokens of text scored at once; a longer text is cut into windows.
+    pub window: usize,
+    /// Distance between the beginnings of two windows; less than `window`, so that they overlap.
+    pub stride: usize,
+    /// Id that pads shorter sequences of a batch.
+    pub pad: i64,
+}
+
+/// The tasks that a guard can do.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tasks {
+    /// A text sent to a model.
+    pub prompt: TaskSpec,
+    /// A model's answer, given the prompt. A guard without it judges answers as prompts.
+    pub response: Option<TaskSpec>,
+}
+
+/// How a task is asked and read.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskSpec {
+    /// Columns whose greatest probability is P(unsafe).
+    #[serde(rename = "unsafe")]
+    pub unsafe_columns: Vec<usize>,
+    /// The sequence, piece by piece.
+    pub template: Vec<Piece>,
+    /// Unsafe at or above this probability.
+    pub threshold: f32,
+    /// Thresholds of single languages.
+    #[serde(default)]
+    pub thresholds: BTreeMap<String, f32>,
+}
+
+/// A piece of a template. Neighbouring texts and slots are joined before they are encoded.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum Piece {
+    /// Control tokens, which no text can forge.
+    Ids {
+        /// Token ids.
+        ids: Vec<u32>,
+    },
+    /// Words of the template.
+    Text {
+        /// As they are.
+        text: String,
+    },
+    /// Text to be judged, or its context.
+    Slot {
+        /// Which.
+        slot: Slot,
+        /// Most tokens it may take; the last ones are kept.
+        max: Option<usize>,
+    },
+}
+
+/// What a template's slot holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Slot {
+    /// The text to be judged.
+    Text,
+    /// The prompt that it answers.
+    Prompt,
+}
+
+/// How closely the golden scores must be met.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Golden {
+    /// Greatest difference of a score (machines round int8 differently).
+    pub tolerance: f32,
+}
+
+/// One line of the golden file.
+#[derive(Debug, Clone, Deserialize)]
+pub struct GoldenCase {
+    /// The task.
+    pub task: Task,
+    /// The prompt, for the response task.
+    #[serde(default)]
+    pub prompt: Option<String>,
+    /// The text judged.
+    pub text: String,
+    /// Exactly the ids that the graph is fed.
+    pub ids: Vec<u32>,
+    /// P(unsafe).
+    pub score: f32,
+}
+
+impl Manifest {
+    /// Reads and checks `guard.toml` and the checksums of the files that it names.
+    ///
+    /// # Errors
+    /// A file that is missing or altered, or a manifest that contradicts itself.
+    pub fn load(dir: &Path) -> Result<Self, Unusable> {
+        let fail = |why: String| Unusable::new(dir, why);
+        let path = dir.join("guard.toml");
+        let text = fs::read_to_string(&path)
+            .map_err(|e| fail(format!("cannot read guard.toml: {e}; point --guard at a directory that holds one")))?;
+        let manifest: Self = toml::from_str(&text).map_err(|e| fail(explain(Path::new("guard.toml"), &text, &e)))?;
+        manifest.check().map_err(fail)?;
+        for file in [&manifest.files.graph, &manifest.files.tokenizer, &manifest.files.golden] {
+            let name = file.path.display();
+            let bytes =
+                fs::read(dir.join(&file.path)).map_err(|e| fail(format!("cannot read {name}: {e}; fetch the guard again")))?;
+            let found = hex(&Sha256::digest(&bytes));
+            if found != file.sha256 {
+                return Err(fail(format!(
+                    "{name} has sha256 {found}, the manifest says {}: the file is damaged or was replaced; fetch the guard again",
+                    file.sha256
+                )));
+            }
+        }
+        Ok(manifest)
+    }
+
+    /// The golden cases.
+    ///
+    /// # Errors
+    /// A line that is no golden case.
+    pub fn golden_cases(&self, dir: &Path) -> Result<Vec<GoldenCase>, Unusable> {
+        let path = dir.join(&self.files.golden.path);
+        let text = fs::read_to_string(&path).map_err(|e| Unusable::new(dir, e.to_string()))?;
+        text.lines()
+            .enumerate()
+            .map(|(line, text)| {
+                serde_json::from_str(text)
+                    .map_err(|e| Unusable::new(dir, format!("{} line {}: {e}", self.files.golden.path.display(), line + 1)))
+            })
+            .collect()
+    }
+
+    /// How a task is done; a guard that knows prompts only judges answers as prompts.
+    #[must_use]
+    pub fn task(&self, task: Task) -> &TaskSpec {
+        match (task, &self.tasks.response) {
+            (Task::Response, Some(response)) => response,
+            (Task::Prompt | Task::Response, _) => &self.tasks.prompt,
+        }
+    }
+
+    /// Name, version and the beginning of the graph's checksum: scores of two guards with the same identity are the same.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        let checksum = self.files.graph.sha256.get(..12).unwrap_or_default();
+        format!("{} {} ({checksum})", self.name, self.version)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.format != 1 {
+            return Err(format!("guard.toml has format {}, this version of Seawall reads format 1", self.format));
+        }
+        let Tokens { max, window, stride, .. } = self.tokens;
+        if stride == 0 || stride > window || window > max {
+            return Err(format!("[tokens] needs 0 < stride ({stride}) <= window ({window}) <= max ({max})"));
+        }
+        for (name, task) in [("prompt", Some(&self.tasks.prompt)), ("response", self.tasks.response.as_ref())] {
+            let Some(task) = task else { continue };
+            let slots = task.template.iter().filter(|piece| matches!(piece, Piece::Slot { slot: Slot::Text, .. })).count();
+            if slots != 1 {
+                return Err(format!("[tasks.{name}] template has {slots} pieces {{ slot = \"text\" }}, it needs one"));
+            }
+            if task.unsafe_columns.is_empty() {
+                return Err(format!("[tasks.{name}] `unsafe` names no column"));
+            }
+            let thresholds = task.thresholds.values().chain([&task.threshold]);
+            if let Some(wrong) = thresholds.into_iter().find(|value| !(0.0..=1.0).contains(*value)) {
+                return Err(format!("[tasks.{name}] threshold {wrong} is not between 0 and 1"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl TaskSpec {
+    /// The threshold for a language.
+    #[must_use]
+    pub fn threshold(&self, language: Option<&str>) -> f32 {
+        language.and_then(|language| self.thresholds.get(language)).copied().unwrap_or(self.threshold)
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

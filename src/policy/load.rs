@@ -1,0 +1,87 @@
+//! Policies from files, all or nothing.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{Policies, Policy};
+use crate::{config::explain, scan::detect};
+
+/// The policy in force when none is named.
+const BASELINE: &str = include_str!("../../policies/baseline.toml");
+
+/// Why no policies are in force: file, place, mistake.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct LoadError(String);
+
+impl Policies {
+    /// The policies of a file, or of all `.toml` files of a directory; the embedded baseline if none is named.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or one mistake in any of them.
+    pub fn load(path: Option<&Path>) -> Result<Self, LoadError> {
+        let Some(path) = path else { return Self::parse(&[(PathBuf::from("baseline.toml"), BASELINE.to_owned())]) };
+        let unreadable = |path: &Path, e: std::io::Error| LoadError(format!("{}: cannot be read: {e}", path.display()));
+        let mut paths = vec![path.to_owned()];
+        if path.is_dir() {
+            let entries = fs::read_dir(path).map_err(|e| unreadable(path, e))?;
+            paths =
+                entries.flatten().map(|entry| entry.path()).filter(|path| path.extension() == Some("toml".as_ref())).collect();
+            paths.sort();
+        }
+        if paths.is_empty() {
+            return Err(LoadError(format!("{}: holds no policy: put a `.toml` file there, or name a file", path.display())));
+        }
+        let read = |path: PathBuf| fs::read_to_string(&path).map_err(|e| unreadable(&path, e)).map(|text| (path, text));
+        Self::parse(&paths.into_iter().map(read).collect::<Result<Vec<_>, _>>()?)
+    }
+
+    fn parse(sources: &[(PathBuf, String)]) -> Result<Self, LoadError> {
+        let known: Vec<&str> = detect::names().map(|(name, _)| name).collect();
+        let mut policies: Vec<Policy> = Vec::new();
+        let mut revision = blake3::Hasher::new();
+        for (path, text) in sources {
+            let policy: Policy = toml::from_str(text).map_err(|e| LoadError(explain(path, text, &e)))?;
+            if policies.iter().any(|other| other.name == policy.name) {
+                return Err(LoadError(format!("{}: another file has the policy `{}`", path.display(), policy.name)));
+            }
+            for rule in &policy.rules {
+                rule.check(&known).map_err(|why| LoadError(format!("{}: rule `{}`: {why}", path.display(), rule.name)))?;
+            }
+            revision.update(&(text.len() as u64).to_le_bytes());
+            revision.update(text.as_bytes());
+            policies.push(policy);
+        }
+        let revision = revision.finalize().to_hex().chars().take(12).collect();
+        Ok(Self { policies, revision })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(text: &str) -> String {
+        Policies::parse(&[(PathBuf::from("p.toml"), text.to_owned())]).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn mistakes_are_told_with_their_place() {
+        let rule = |line: &str| told(&format!("name = \"p\"\n[[rule]]\nname = \"r\"\nwhere = [\"prompt\"]\n{line}\n"));
+        assert!(rule("action = \"blok\"").starts_with("p.toml:5:10: "), "{}", rule("action = \"blok\""));
+        assert!(rule("action = \"blok\"").ends_with("did you mean `block`?"));
+        assert!(rule("treshold = 0.5\naction = \"block\"").ends_with("did you mean `threshold`?"));
+        assert!(rule("threshold = 1.5\naction = \"block\"").contains("\"guard\" or a number from 0 to 1"));
+        assert_eq!(rule("action = \"redact\""), "p.toml: rule `r`: `redact` needs `detectors` that say what to mask");
+        assert!(rule("detectors = [\"payment_cart\"]\naction = \"flag\"").ends_with("did you mean `payment_card`?"));
+        assert!(Policies::load(Some(Path::new("/nowhere"))).unwrap_err().to_string().contains("cannot be read"));
+    }
+
+    #[test]
+    fn the_baseline_loads() {
+        let policies = Policies::load(None).unwrap();
+        assert_eq!(policies.revision().len(), 12);
+    }
+}

@@ -1,0 +1,212 @@
+//! The record in SQLite.
+
+use std::{str::FromStr as _, time::Duration};
+
+use futures_util::{Stream, StreamExt as _};
+use sqlx::{
+    Row as _, SqlStr, SqlitePool,
+    migrate::{Migration, MigrationType, Migrator},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
+};
+
+use super::{Case, Error};
+
+/// The schema's steps in their order; a step that was released is never changed.
+const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "cases", include_str!("migrations/0001_cases.sql"))];
+
+const COLUMNS: &str = "id, at, decision, dialect, model, stream, language, score, guard, policy, reasons, request, response";
+
+/// The store. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pool: SqlitePool,
+    url: String,
+}
+
+impl Store {
+    /// Opens the store, making it if it is not there.
+    ///
+    /// # Errors
+    /// A place that cannot be written, or a file that is no store.
+    pub async fn open(url: &str) -> Result<Self, Error> {
+        Self::connect(url, true).await
+    }
+
+    /// Opens a store that is there, to look at.
+    ///
+    /// # Errors
+    /// No store there.
+    pub async fn open_existing(url: &str) -> Result<Self, Error> {
+        Self::connect(url, false).await
+    }
+
+    async fn connect(url: &str, create: bool) -> Result<Self, Error> {
+        let fail = |e: sqlx::Error| Error::Store { url: url.to_owned(), why: reason(&e) };
+        let options = SqliteConnectOptions::from_str(url)
+            .map_err(fail)?
+            .create_if_missing(create)
+            .journal_mode(SqliteJournalMode::Wal)
+            // A case must outlive a power cut, not only a crash of this process.
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(5));
+        // SQLite has one writer at a time; a second connection serves readers.
+        let pool = SqlitePoolOptions::new().max_connections(2).connect_with(options).await.map_err(fail)?;
+        migrator().run(&pool).await.map_err(|e| Error::Store { url: url.to_owned(), why: e.to_string() })?;
+        Ok(Self { pool, url: url.to_owned() })
+    }
+
+    /// Writes a case, or what has become of it since; on return it is durable.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn record(&self, case: &Case) -> Result<(), Error> {
+        let json = |value: Result<String, serde_json::Error>| {
+            value.map_err(|e| Error::Row { id: case.id.clone(), why: e.to_string() })
+        };
+        sqlx::query(
+            "INSERT INTO cases (id, at, decision, dialect, model, stream, language, score, guard, policy, reasons, request, response) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+             ON CONFLICT (id) DO UPDATE SET decision = excluded.decision, language = excluded.language, \
+             score = excluded.score, reasons = excluded.reasons, response = excluded.response",
+        )
+        .bind(&case.id)
+        .bind(&case.at)
+        .bind(&case.decision)
+        .bind(&case.dialect)
+        .bind(&case.model)
+        .bind(case.stream)
+        .bind(&case.language)
+        .bind(case.score)
+        .bind(&case.guard)
+        .bind(&case.policy)
+        .bind(case.reasons.to_string())
+        .bind(json(serde_json::to_string(&case.request))?)
+        .bind(json(serde_json::to_string(&case.response))?)
+        .execute(&self.pool)
+        .await
+        .map_err(|e| self.fail(&e))?;
+        Ok(())
+    }
+
+    /// The newest cases first, at most `limit`.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn list(&self, limit: u32) -> Result<Vec<Case>, Error> {
+        let query = format!("SELECT {COLUMNS} FROM cases ORDER BY at DESC, id DESC LIMIT ?");
+        let rows =
+            sqlx::query(sqlx::AssertSqlSafe(query)).bind(limit).fetch_all(&self.pool).await.map_err(|e| self.fail(&e))?;
+        rows.iter().map(read).collect()
+    }
+
+    /// The case whose id begins so, if there is just one.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn find(&self, id: &str) -> Result<Option<Case>, Error> {
+        let query = format!("SELECT {COLUMNS} FROM cases WHERE substr(id, 1, length(?1)) = ?1 LIMIT 2");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(query)).bind(id).fetch_all(&self.pool).await.map_err(|e| self.fail(&e))?;
+        match rows.as_slice() {
+            [row] => read(row).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// All cases, oldest first.
+    pub fn all(&self) -> impl Stream<Item = Result<Case, Error>> + '_ {
+        let query = format!("SELECT {COLUMNS} FROM cases ORDER BY at, id");
+        sqlx::query(sqlx::AssertSqlSafe(query))
+            .fetch(&self.pool)
+            .map(|row| row.map_err(|e| self.fail(&e)).and_then(|row| read(&row)))
+    }
+
+    /// Waits for what is being written and closes.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    fn fail(&self, error: &sqlx::Error) -> Error {
+        Error::Store { url: self.url.clone(), why: reason(error) }
+    }
+}
+
+/// Built here: sqlx's own macro would bring its whole compile-time half.
+fn migrator() -> Migrator {
+    let steps = MIGRATIONS.map(|(version, name, sql)| {
+        Migration::new(version, name.into(), MigrationType::Simple, SqlStr::from_static(sql), false)
+    });
+    Migrator::with_migrations(steps.to_vec())
+}
+
+fn read(row: &SqliteRow) -> Result<Case, Error> {
+    let id: String = row.try_get("id").unwrap_or_default();
+    let fields = || -> Result<Case, Box<dyn std::error::Error>> {
+        Ok(Case {
+            id: id.clone(),
+            at: row.try_get("at")?,
+            decision: row.try_get("decision")?,
+            dialect: row.try_get("dialect")?,
+            model: row.try_get("model")?,
+            stream: row.try_get("stream")?,
+            language: row.try_get("language")?,
+            score: row.try_get("score")?,
+            guard: row.try_get("guard")?,
+            policy: row.try_get("policy")?,
+            reasons: serde_json::from_str(row.try_get("reasons")?)?,
+            request: serde_json::from_str(row.try_get("request")?)?,
+            response: serde_json::from_str(row.try_get("response")?)?,
+        })
+    };
+    fields().map_err(|e| Error::Row { id: id.clone(), why: e.to_string() })
+}
+
+fn reason(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(inner) => inner.message().to_owned(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{review::Text, segment::Target};
+
+    fn case(id: &str) -> Case {
+        Case {
+            id: id.into(),
+            at: format!("2026-01-01T00:00:00Z{id}"),
+            decision: "block".into(),
+            dialect: "openai_chat".into(),
+            model: "m".into(),
+            stream: true,
+            language: Some("th".into()),
+            score: Some(0.75),
+            guard: "g".into(),
+            policy: "p".into(),
+            reasons: serde_json::json!([{"rule": "r"}]),
+            request: vec![Text::masked(Target::Prompt, "card 4111 1111 1111 1111")],
+            response: vec![],
+        }
+    }
+
+    #[tokio::test]
+    async fn cases_outlive_the_process_and_are_updated_in_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", dir.path().join("r.db").display());
+        assert!(Store::open_existing(&url).await.is_err());
+        let store = Store::open(&url).await.unwrap();
+        store.record(&case("a1")).await.unwrap();
+        store.record(&case("b1")).await.unwrap();
+        let later = Case { decision: "rewrite".into(), response: vec![Text::masked(Target::Completion, "x")], ..case("a1") };
+        store.record(&later).await.unwrap();
+        drop(store);
+        let store = Store::open_existing(&url).await.unwrap();
+        let listed: Vec<_> = store.list(10).await.unwrap().into_iter().map(|case| case.id).collect();
+        assert_eq!(listed, ["b1", "a1"]);
+        assert_eq!(store.find("a").await.unwrap(), Some(later.clone()));
+        assert_eq!(store.find("").await.unwrap(), None);
+        assert_eq!(later.prompt(), "card [payment card]");
+        assert_eq!(store.all().count().await, 2);
+    }
+}

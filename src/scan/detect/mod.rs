@@ -1,0 +1,178 @@
+//! Recognises personal data and secrets by their form: what a rule can mask or refuse without asking a model.
+//!
+//! A candidate's verdict depends only on the candidate and a few characters around it, so that a stream can be judged while it
+//! grows: see [`settled`]. Positions are bytes of the given text, which the caller has folded (NFKC, nothing invisible).
+
+mod card;
+mod context;
+mod email;
+mod jwt;
+mod national_id;
+mod nric;
+mod number;
+mod phone;
+mod private_key;
+mod secret;
+mod settle;
+
+use std::ops::Range;
+
+use regex::Regex;
+
+use crate::segment::Finding;
+
+pub use settle::settled;
+
+/// The detectors: name, description, and what stands in place of a redacted span. Of two that claim the same span, the first
+/// has it.
+const TABLE: [(&str, &str, &str); 16] = [
+    ("secret.private_key", "Private key in PEM form", "[secret]"),
+    ("secret.jwt", "JSON Web Token", "[secret]"),
+    ("secret.anthropic", "Anthropic API key", "[secret]"),
+    ("secret.openai", "OpenAI API key", "[secret]"),
+    ("secret.aws", "AWS access key or secret access key", "[secret]"),
+    ("secret.github", "GitHub token", "[secret]"),
+    ("secret.google", "Google API key, client secret or access token", "[secret]"),
+    ("secret.slack", "Slack token or webhook", "[secret]"),
+    ("secret.stripe", "Stripe secret key or webhook secret", "[secret]"),
+    ("national_id.sg", "Singapore NRIC or FIN", "[national id]"),
+    ("national_id.th", "Thai citizen number", "[national id]"),
+    ("national_id.id", "Indonesian NIK", "[national id]"),
+    ("national_id.my", "Malaysian MyKad number", "[national id]"),
+    ("payment_card", "Payment card number", "[payment card]"),
+    ("email", "Email address", "[email]"),
+    ("phone", "Telephone number", "[phone]"),
+];
+
+/// Every recognised span in the text, in order; where spans overlap, the longest stands.
+#[must_use]
+pub fn find(text: &str) -> Vec<Finding> {
+    let mut spans = spans(text, false);
+    spans.extend(private_key::find(text).map(|range| Finding { detector: "secret.private_key", range }));
+    spans.sort_by_key(|span| (usize::MAX - span.range.len(), rank(span.detector), span.range.start));
+    let mut kept: Vec<Finding> = Vec::new();
+    for span in spans {
+        let place = kept.partition_point(|other| other.range.start < span.range.start);
+        let clear_before =
+            place.checked_sub(1).and_then(|at| kept.get(at)).is_none_or(|other| other.range.end <= span.range.start);
+        let clear_after = kept.get(place).is_none_or(|other| span.range.end <= other.range.start);
+        if clear_before && clear_after {
+            kept.insert(place, span);
+        }
+    }
+    kept
+}
+
+/// What stands in place of a span that the detector found.
+#[must_use]
+pub fn mask(detector: &str) -> &'static str {
+    TABLE.iter().find(|(name, ..)| *name == detector).map_or("[redacted]", |(.., mask)| mask)
+}
+
+/// The detectors' names, each with a one-line description.
+pub fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
+    TABLE.iter().map(|(name, description, _)| (*name, *description))
+}
+
+/// All spans of bounded length, overlapping ones too: all but private keys. `assume` takes words that may follow a number as
+/// said.
+fn spans(text: &str, assume: bool) -> Vec<Finding> {
+    let mut spans: Vec<Finding> = secret::find(text).collect();
+    spans.extend(email::find(text).map(|range| Finding { detector: "email", range }));
+    spans.extend(nric::find(text).map(|range| Finding { detector: "national_id.sg", range }));
+    number::each(text, |number| {
+        let verdict = if number.joined() {
+            None
+        } else if let Some(national_id) = national_id::recognise(number, assume) {
+            Some(national_id)
+        } else if card::is_card(number) {
+            Some("payment_card")
+        } else {
+            phone::is_phone(number).then_some("phone")
+        };
+        spans.extend(verdict.map(|detector| Finding { detector, range: number.range.clone() }));
+    });
+    spans
+}
+
+fn rank(detector: &str) -> usize {
+    TABLE.iter().position(|(name, ..)| *name == detector).unwrap_or(TABLE.len())
+}
+
+/// Whether neither neighbour of the span continues a word of ASCII.
+fn stands_alone(text: &str, range: Range<usize>) -> bool {
+    let joins = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let before = text.get(..range.start).and_then(|text| text.bytes().next_back());
+    let after = text.get(range.end..).and_then(|text| text.bytes().next());
+    !before.is_some_and(joins) && !after.is_some_and(joins)
+}
+
+fn pattern(pattern: &str) -> Regex {
+    #[expect(clippy::expect_used, reason = "the patterns are constants, and a test compiles them")]
+    Regex::new(pattern).expect("a constant pattern")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found<'t>(detector: &str, text: &'t str) -> Vec<&'t str> {
+        find(text).into_iter().filter(|f| f.detector == detector).map(|f| text.get(f.range).unwrap()).collect()
+    }
+
+    /// Each text holds one span of the detector, the given one.
+    pub(super) fn finds(detector: &str, cases: &[(&str, &str)]) {
+        for (text, span) in cases {
+            assert!(found(detector, text).contains(span), "{detector} in {text:?}: {:?}", find(text));
+        }
+    }
+
+    pub(super) fn finds_none(detector: &str, texts: &[&str]) {
+        for text in texts {
+            assert_eq!(found(detector, text), [""; 0], "{detector} in {text:?}");
+        }
+    }
+
+    #[test]
+    fn spans_are_in_order_and_apart() {
+        let text = "a@b.co, 4111 1111 1111 1111, +65 9123 4567, S1234567D and AKIAIOSFODNN7EXAMPLE";
+        let found = find(text);
+        let names: Vec<&str> = found.iter().map(|f| f.detector).collect();
+        assert_eq!(names, ["email", "payment_card", "phone", "national_id.sg", "secret.aws"]);
+        assert!(found.windows(2).all(|pair| pair[0].range.end <= pair[1].range.start));
+    }
+
+    #[test]
+    fn the_longest_stands() {
+        assert_eq!(find("-----BEGIN PRIVATE KEY-----\n4111 1111 1111 1111 a@b.co").len(), 1);
+        assert_eq!(found("email", "sk-proj-x@example.com"), ["sk-proj-x@example.com"]);
+    }
+
+    #[test]
+    fn a_word_decides_between_a_card_and_an_identity() {
+        assert_eq!(find("bayar 3528010101900005")[0].detector, "payment_card");
+        assert_eq!(find("NIK saya 3528010101900005")[0].detector, "national_id.id");
+    }
+
+    #[test]
+    fn each_detector_has_a_mask() {
+        assert!(names().all(|(name, description)| mask(name) != "[redacted]" && !description.is_empty()));
+        assert_eq!(
+            (mask("payment_card"), mask("national_id.th"), mask("?")),
+            ("[payment card]", "[national id]", "[redacted]")
+        );
+    }
+
+    #[test]
+    fn prose_holds_nothing() {
+        for text in [
+            "In 2024 the price rose by 3.5% to $1,234,567.89 (see pages 12-15, 2019-2023).",
+            "ในปี พ.ศ. ๒๕๖๗ ราคาเพิ่มขึ้น ๓.๕% เป็น 1,234,567 บาท",
+            "Pada 17-08-1945 pukul 10.00, Rp1.500.000, UUD 1945 pasal 28.",
+            "Năm 2024, giá 91.234.567 đồng, 10/10/2024 lúc 10:30.",
+            "Sa 2024, 1,500 piso, kabanata 3:16-18.",
+        ] {
+            assert_eq!(find(text), [], "{text}");
+        }
+    }
+}

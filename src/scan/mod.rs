@@ -1,0 +1,321 @@
+//! Judging text: what the detectors find in it, and what the guard, through the verdict cache, thinks of it.
+//!
+//! Text is judged as written and with hiding undone; every part of a message by itself and the message whole; and the last
+//! turns of a conversation once more together, so that an attack split over parts or turns is seen.
+
+mod cache;
+pub mod detect;
+mod language;
+pub mod normalise;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use futures_util::future::join_all;
+
+use self::cache::{Cache, key};
+use crate::{
+    config,
+    guard::{Guard, Unavailable, Window},
+    segment::{Check, Content, Direction, Finding, Place, Score, Segment, Target, Task},
+    telemetry::Metrics,
+    wire::json::Document,
+};
+
+pub use self::language::detect as detect_language;
+
+/// User turns that are also judged together.
+const TURNS: usize = 6;
+/// Most bytes of such a window of turns: the rest of longer turns was judged by itself.
+const TURNS_BYTES: usize = 4_000;
+
+/// Judges text. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Scanner {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    guard: Guard,
+    cache: Cache,
+    metrics: Arc<Metrics>,
+}
+
+/// A body and what was learned about its text. Only a policy turns it into something that may be sent on.
+#[derive(Debug)]
+pub struct Assessed {
+    document: Document,
+    evidence: Evidence,
+}
+
+/// What was learned about a body's text.
+#[derive(Debug)]
+pub struct Evidence {
+    /// Which way it travels.
+    pub direction: Direction,
+    /// Its text.
+    pub segments: Vec<Segment>,
+    /// What the detectors found in each segment.
+    pub findings: Vec<Vec<Finding>>,
+    /// The texts that the guard judged.
+    pub passages: Vec<Passage>,
+    /// Content that no text guard can judge.
+    pub unscorable: Vec<String>,
+    /// Values that repeat the text and are blanked when it is edited.
+    pub echoes: Vec<Place>,
+    /// Whether every score came from the cache; `None` when nothing was scored.
+    pub cached: Option<bool>,
+}
+
+/// A text that the guard judged as one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Passage {
+    /// What it is to the model.
+    pub target: Target,
+    /// The segments that it is made of.
+    pub segments: Vec<usize>,
+    /// Its language, if it tells.
+    pub language: Option<&'static str>,
+    /// What the guard thinks of it.
+    pub score: Result<Score, Unavailable>,
+}
+
+/// A text to be judged.
+#[derive(Debug, PartialEq, Eq)]
+struct Question {
+    target: Target,
+    segments: Vec<usize>,
+    text: String,
+    prompt: Option<String>,
+}
+
+impl Assessed {
+    /// The evidence.
+    #[must_use]
+    pub fn evidence(&self) -> &Evidence {
+        &self.evidence
+    }
+
+    pub(crate) fn into_parts(self) -> (Document, Evidence) {
+        (self.document, self.evidence)
+    }
+}
+
+impl Scanner {
+    /// A scanner that asks this guard.
+    #[must_use]
+    pub fn new(guard: Guard, cache: &config::Cache, metrics: Arc<Metrics>) -> Self {
+        Self { inner: Arc::new(Inner { guard, cache: Cache::new(cache), metrics }) }
+    }
+
+    /// The guard asked.
+    #[must_use]
+    pub fn guard(&self) -> &Guard {
+        &self.inner.guard
+    }
+
+    /// Verdicts in the cache.
+    #[must_use]
+    pub fn cached_verdicts(&self) -> u64 {
+        self.inner.cache.entries()
+    }
+
+    /// Judges all text of a body. `prompt` is what an answer answers.
+    pub async fn assess(&self, document: Document, content: Content, direction: Direction, prompt: Option<&str>) -> Assessed {
+        let evidence = self.evidence(content, direction, prompt).await;
+        Assessed { document, evidence }
+    }
+
+    /// Judges all text of some content.
+    pub async fn evidence(&self, content: Content, direction: Direction, prompt: Option<&str>) -> Evidence {
+        let questions = questions(&content.segments, prompt);
+        self.answer(content, questions, direction).await
+    }
+
+    async fn answer(&self, content: Content, questions: Vec<Question>, direction: Direction) -> Evidence {
+        let Content { segments, unscorable, echoes } = content;
+        let findings = segments.iter().map(|segment| findings(segment.target, &segment.text)).collect();
+        let answers = join_all(questions.iter().map(|question| self.judge(question))).await;
+        let mut cached = None;
+        let mut passages = Vec::with_capacity(questions.len());
+        for (question, (language, score, hit)) in questions.into_iter().zip(answers) {
+            cached = Some(cached.unwrap_or(true) && hit);
+            passages.push(Passage { target: question.target, segments: question.segments, language, score });
+        }
+        Evidence { direction, segments, findings, passages, unscorable, echoes, cached }
+    }
+
+    /// Judges what a stream has brought, and tells up to which byte of the check's text the findings are final.
+    pub async fn stream(&self, check: &Check, prompt: Option<&str>) -> (Evidence, usize) {
+        let (target, text) = (check.channel.part.target(), &check.text);
+        let settled = if check.last { text.len() } else { settled(target, text) };
+        let question = Question {
+            target,
+            segments: vec![0],
+            text: text.get(check.judged..).unwrap_or(text).to_owned(),
+            prompt: prompt.map(str::to_owned).filter(|_| target.task() == Task::Response),
+        };
+        let segments = vec![Segment { target, passage: 0, text: text.clone(), place: None }];
+        let content = Content { segments, ..Content::default() };
+        (self.answer(content, vec![question], Direction::Response).await, settled)
+    }
+
+    async fn judge(&self, question: &Question) -> (Option<&'static str>, Result<Score, Unavailable>, bool) {
+        let task = question.target.task();
+        let language = language::detect(&question.text);
+        let guard = &self.inner.guard;
+        let key = key(guard.identity(), task, question.prompt.as_deref(), &question.text);
+        let (inner, text, prompt) = (Arc::clone(&self.inner), question.text.clone(), question.prompt.clone());
+        let json = question.target == Target::ToolCall;
+        let work = async move { inner.score(task, &text, prompt.as_deref(), json).await };
+        let (score, hit) = self.inner.cache.get_or(key, work).await;
+        self.inner.metrics.verdict(hit, score.is_ok());
+        let threshold = guard.manifest().task(task).threshold(language);
+        (language, score.map(|value| Score { value, threshold }), hit)
+    }
+}
+
+impl Inner {
+    /// P(unsafe) of a text: the worst of its forms.
+    async fn score(self: Arc<Self>, task: Task, text: &str, prompt: Option<&str>, json: bool) -> Result<f32, Unavailable> {
+        let view = if json { normalise::fold_json(text) } else { normalise::fold(text) };
+        let unspaced = normalise::unspaced(view.text());
+        let forms = [Some(text), view.is_changed().then(|| view.text()), unspaced.as_deref()];
+        let scores = join_all(forms.into_iter().flatten().map(|form| self.form(task, form, prompt))).await;
+        worst(scores)
+    }
+
+    /// P(unsafe) of one form of a text: the worst of its windows. The windows of a text that does not fit in one are cached
+    /// by themselves, so that a text that grows is not scored again from its beginning.
+    async fn form(self: &Arc<Self>, task: Task, text: &str, prompt: Option<&str>) -> Result<f32, Unavailable> {
+        let mut windows = self.guard.windows(task, text, prompt).await?;
+        if windows.len() == 1
+            && let Some(window) = windows.pop()
+        {
+            return self.window(window).await;
+        }
+        let scores = windows.into_iter().map(|window| {
+            let part = text.get(window.range.clone()).unwrap_or_default();
+            let key = key(&format!("window of {}", self.guard.identity()), task, prompt, part);
+            let inner = Arc::clone(self);
+            let work = async move { inner.window(window).await };
+            async move { self.cache.get_or(key, work).await.0 }
+        });
+        worst(join_all(scores).await)
+    }
+
+    async fn window(&self, window: Window) -> Result<f32, Unavailable> {
+        self.metrics.window();
+        self.guard.score(window).await
+    }
+}
+
+/// What the detectors find in a text, hiding undone; ranges are in the text as written.
+#[must_use]
+pub fn findings(target: Target, text: &str) -> Vec<Finding> {
+    let view = view(target, text);
+    let found = detect::find(view.text()).into_iter();
+    found.map(|Finding { detector, range }| Finding { detector, range: view.origin(range) }).collect()
+}
+
+fn settled(target: Target, text: &str) -> usize {
+    let view = view(target, text);
+    let settled = detect::settled(view.text());
+    if settled == view.text().len() { text.len() } else { view.origin(settled..view.text().len()).start }
+}
+
+/// A tool call's arguments are JSON within a string: escapes there hide nothing from the tool.
+fn view(target: Target, text: &str) -> normalise::View<'_> {
+    if target == Target::ToolCall { normalise::fold_json(text) } else { normalise::fold(text) }
+}
+
+fn worst(scores: Vec<Result<f32, Unavailable>>) -> Result<f32, Unavailable> {
+    scores.into_iter().try_fold(0.0, |worst, score| score.map(|score| score.max(worst)))
+}
+
+/// The texts to judge: each passage whole, its parts if it has several, and the last user turns together.
+fn questions(segments: &[Segment], prompt: Option<&str>) -> Vec<Question> {
+    let mut passages = BTreeMap::<usize, Vec<usize>>::new();
+    for (index, segment) in segments.iter().enumerate() {
+        passages.entry(segment.passage).or_default().push(index);
+    }
+    let mut questions = Vec::new();
+    let mut turns: Vec<(usize, String)> = Vec::new();
+    for indices in passages.into_values() {
+        let parts: Vec<&Segment> = indices.iter().filter_map(|&index| segments.get(index)).collect();
+        let Some(target) = parts.first().map(|part| part.target) else { continue };
+        let whole = parts.iter().map(|part| part.text.as_str()).collect::<Vec<_>>().join("\n");
+        // An answer in a conversation is judged as it was when it was given: after the user's turn before it.
+        let context = match target.task() {
+            Task::Response => prompt.map(str::to_owned).or_else(|| turns.last().map(|(_, text)| text.clone())),
+            Task::Prompt => None,
+        };
+        // A schema's many short strings say something only together.
+        if parts.len() > 1 && target != Target::ToolDefinition {
+            questions.extend(indices.iter().zip(&parts).map(|(&index, part)| Question {
+                target,
+                segments: vec![index],
+                text: part.text.clone(),
+                prompt: context.clone(),
+            }));
+        }
+        if target == Target::Prompt {
+            turns.extend(indices.first().map(|&index| (index, whole.clone())));
+        }
+        questions.push(Question { target, segments: indices, text: whole, prompt: context });
+    }
+    questions.extend(conversation(&turns));
+    questions
+}
+
+/// The last user turns as one text, if there are several.
+fn conversation(turns: &[(usize, String)]) -> Option<Question> {
+    let mut last: Vec<&(usize, String)> = Vec::new();
+    let mut room = TURNS_BYTES;
+    for turn in turns.iter().rev().take(TURNS) {
+        if turn.1.len() > room {
+            break;
+        }
+        room -= turn.1.len();
+        last.insert(0, turn);
+    }
+    if last.len() < 2 {
+        return None;
+    }
+    let text = last.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("\n");
+    Some(Question { target: Target::Prompt, segments: last.iter().map(|(index, _)| *index).collect(), text, prompt: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(target: Target, passage: usize, text: &str) -> Segment {
+        Segment { target, passage, text: text.into(), place: None }
+    }
+
+    #[test]
+    fn parts_messages_and_turns_are_asked() {
+        let segments = [
+            segment(Target::System, 1, "be kind"),
+            segment(Target::Prompt, 2, "how"),
+            segment(Target::Prompt, 2, "to"),
+            segment(Target::Completion, 3, "well"),
+            segment(Target::Prompt, 4, "go on"),
+            segment(Target::ToolDefinition, 5, "a"),
+            segment(Target::ToolDefinition, 5, "b"),
+        ];
+        let asked: Vec<_> = questions(&segments, None).into_iter().map(|q| (q.text, q.prompt)).collect();
+        let expected = [
+            ("be kind", None),
+            ("how", None),
+            ("to", None),
+            ("how\nto", None),
+            ("well", Some("how\nto")),
+            ("go on", None),
+            ("a\nb", None),
+            ("how\nto\ngo on", None),
+        ];
+        assert_eq!(asked, expected.map(|(text, prompt)| (text.to_owned(), prompt.map(str::to_owned))));
+    }
+}

@@ -1,0 +1,200 @@
+//! The words that all rooms share: pieces of text, where they came from, and what was learned about them.
+//!
+//! A leaf: it knows no other room, so that policy and gate need no dialect and the guard needs no HTTP.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+/// Which way the text travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// From the client to the model.
+    Request,
+    /// From the model to the client.
+    Response,
+}
+
+/// What a piece of text is to the model; rules name these in `where`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// Words of the user.
+    Prompt,
+    /// System and developer instructions, and any text of a request that has no better name.
+    System,
+    /// Names, descriptions and schemas of the tools that the model may call.
+    ToolDefinition,
+    /// The name and arguments of a call that the model made.
+    ToolCall,
+    /// What a tool answered.
+    ToolResult,
+    /// Words of the assistant: content, reasoning and refusals, also those that a request carries as history.
+    Completion,
+}
+
+impl Target {
+    /// The guard's task for this text: words of the assistant are judged as answers, all others as prompts.
+    #[must_use]
+    pub fn task(self) -> Task {
+        match self {
+            Self::Completion => Task::Response,
+            Self::Prompt | Self::System | Self::ToolDefinition | Self::ToolCall | Self::ToolResult => Task::Prompt,
+        }
+    }
+}
+
+/// What a guard is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// Is this text, sent to a model, unsafe?
+    Prompt,
+    /// Is this answer of a model, given the prompt, unsafe?
+    Response,
+}
+
+/// A string literal in a JSON body: the bytes from its opening to its closing quote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place(pub Range<usize>);
+
+/// A piece of text taken out of a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// What it is to the model.
+    pub target: Target,
+    /// Number of the passage it belongs to: the parts of one message share a number and are also read as one text.
+    pub passage: usize,
+    /// The text, with the body's escapes undone.
+    pub text: String,
+    /// Where it stands; `None` for what can be scored but not edited (an object's key).
+    pub place: Option<Place>,
+}
+
+/// The text of a body, and what else it holds for the model or the user.
+#[derive(Debug, Default)]
+pub struct Content {
+    /// All text.
+    pub segments: Vec<Segment>,
+    /// Parts that no text guard can judge, such as `image_url`.
+    pub unscorable: Vec<String>,
+    /// Values that repeat the text in another form (token lists) and are blanked when the text is edited.
+    pub echoes: Vec<Place>,
+}
+
+/// A span of text that a detector recognised; the range is in bytes of the text as written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The detector's name, such as `payment_card` or `national_id.sg`.
+    pub detector: &'static str,
+    /// The bytes of the text that it covers.
+    pub range: Range<usize>,
+}
+
+/// A guard's judgement of one text.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Score {
+    /// P(unsafe), 0 to 1: the worst over the text's forms and windows.
+    pub value: f32,
+    /// The guard's own threshold for this task and language: unsafe at or above it.
+    pub threshold: f32,
+}
+
+/// A change to a text: these bytes become that string.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// Bytes of the text as written.
+    pub range: Range<usize>,
+    /// What stands there instead.
+    pub with: String,
+}
+
+/// One of the independent texts that a stream carries at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Channel {
+    /// Index of the choice (`n` > 1 makes several).
+    pub choice: u64,
+    /// Which text of that choice.
+    pub part: Part,
+}
+
+/// The texts that one choice of a stream can carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Part {
+    /// The answer itself.
+    Content,
+    /// Thinking that the model shows.
+    Reasoning,
+    /// A refusal in the API's own field.
+    Refusal,
+    /// A tool call, by its index: name, then arguments.
+    ToolCall(u64),
+    /// Text in fields that the dialect does not know.
+    Other,
+}
+
+impl Part {
+    /// What this text is to a policy.
+    #[must_use]
+    pub fn target(self) -> Target {
+        match self {
+            Self::ToolCall(_) => Target::ToolCall,
+            Self::Content | Self::Reasoning | Self::Refusal | Self::Other => Target::Completion,
+        }
+    }
+}
+
+/// A piece of a stream's text, as one event brought it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delta {
+    /// The text it continues.
+    pub channel: Channel,
+    /// The characters it adds.
+    pub text: String,
+    /// Where they stand in the event's data; `None` for an object's key.
+    pub place: Option<Place>,
+}
+
+/// A check of a stream that is due: text to be judged, and where it stands in its channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// The channel.
+    pub channel: Channel,
+    /// The text: the unjudged part, and enough before it for detectors to tell where their findings begin.
+    pub text: String,
+    /// Where the text begins in the channel, in bytes.
+    pub from: usize,
+    /// Where in the text the part begins that the guard is to judge, in bytes: the unjudged part and a little before it.
+    pub judged: usize,
+    /// No more text follows in this channel.
+    pub last: bool,
+}
+
+/// `text` with `edits` made; edits must be sorted and apart, and any that does not fit the text is left out.
+#[must_use]
+pub fn apply(text: &str, edits: &[Edit]) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut done = 0;
+    for edit in edits {
+        if let Some(before) = text.get(done..edit.range.start) {
+            out.push_str(before);
+            out.push_str(&edit.with);
+            done = edit.range.end;
+        }
+    }
+    out.push_str(text.get(done..).unwrap_or_default());
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edits_land_on_their_bytes() {
+        let edits = [Edit { range: 0..1, with: "X".into() }, Edit { range: 2..5, with: String::new() }];
+        assert_eq!(apply("abcdef", &edits), "Xbf");
+        assert_eq!(apply("añb", &[Edit { range: 1..3, with: "n".into() }]), "anb");
+    }
+}

@@ -1,0 +1,124 @@
+//! The listeners: where clients connect and where operators do.
+
+mod admin;
+mod listener;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::Config,
+    exchange::{Proxy, Rooms},
+    guard::{Guard, NoRuntime, Runtime, Unusable},
+    policy::{LoadError, Policies},
+    review::{self, Store},
+    scan::Scanner,
+    telemetry::Metrics,
+    upstream::{Misconfigured, Upstream},
+};
+
+/// Why the server cannot start: one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No ONNX Runtime.
+    #[error(transparent)]
+    Runtime(#[from] NoRuntime),
+    /// No guard.
+    #[error(transparent)]
+    Guard(#[from] Unusable),
+    /// No policies.
+    #[error("policy: {0}")]
+    Policies(#[from] LoadError),
+    /// No upstream.
+    #[error(transparent)]
+    Upstream(#[from] Misconfigured),
+    /// No record.
+    #[error(transparent)]
+    Review(#[from] review::Error),
+    /// No address.
+    #[error("cannot listen on {address}: {why}; choose another address with `{flag}`")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        why: io::Error,
+        /// The flag that changes it.
+        flag: &'static str,
+    },
+}
+
+/// A server that is bound and has not begun to accept.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    admin: TcpListener,
+    proxy: Arc<Proxy>,
+    config: Config,
+}
+
+impl Server {
+    /// Loads and checks everything and takes the addresses.
+    ///
+    /// # Errors
+    /// Whatever is missing or wrong.
+    pub async fn bind(config: Config) -> Result<Self, StartError> {
+        let upstream = Upstream::new(&config.upstream)?;
+        let policies = Policies::load(config.policies.dir.as_deref())?;
+        let metrics = Arc::new(Metrics::default());
+        let scanner = scanner(&config, Arc::clone(&metrics))?;
+        let listener = take(config.listen.address, "--listen").await?;
+        let admin = take(config.admin.address, "--admin").await?;
+        let store = Store::open(&config.review.store).await?;
+        let proxy = Arc::new(Proxy::new(&config, Rooms { scanner, policies, upstream, store, metrics }));
+        Ok(Self { listener, admin, proxy, config })
+    }
+
+    /// Where clients connect.
+    ///
+    /// # Errors
+    /// The system has lost the socket.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Where operators connect.
+    ///
+    /// # Errors
+    /// The system has lost the socket.
+    pub fn admin_address(&self) -> io::Result<SocketAddr> {
+        self.admin.local_addr()
+    }
+
+    /// The proxy behind the listener.
+    #[must_use]
+    pub fn proxy(&self) -> &Proxy {
+        &self.proxy
+    }
+
+    /// Serves until `stop`, then lets exchanges in flight finish.
+    pub async fn run(self, stop: CancellationToken) {
+        let drain = Duration::from_millis(self.config.listen.drain_ms);
+        let admin = tokio::spawn(admin::serve(self.admin, Arc::clone(&self.proxy), stop.clone()));
+        listener::serve(self.listener, Arc::clone(&self.proxy), &self.config.listen, &stop).await;
+        if tokio::time::timeout(drain, self.proxy.drain()).await.is_err() {
+            tracing::warn!("exchanges were still in flight after the drain time");
+        }
+        admin.abort();
+    }
+}
+
+/// A scanner with the guard of these settings.
+///
+/// # Errors
+/// No ONNX Runtime, or no usable guard.
+pub fn scanner(config: &Config, metrics: Arc<Metrics>) -> Result<Scanner, StartError> {
+    let runtime = Runtime::load(config.guard.ort_lib.as_deref())?;
+    let guard = Guard::load(&runtime, &config.guard)?;
+    Ok(Scanner::new(guard, &config.cache, metrics))
+}
+
+async fn take(address: SocketAddr, flag: &'static str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|why| StartError::Bind { address, why, flag })
+}

@@ -1,0 +1,139 @@
+//! Counters in Prometheus' text format.
+
+use std::{sync::atomic::AtomicU64, time::Duration};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+/// All that is counted.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    exchanges: Family<Exchange, Counter>,
+    seconds: Histogram,
+    verdicts: Family<Verdict, Counter>,
+    windows: Counter,
+    waiting: Gauge,
+    cached: Gauge,
+    cuts: Counter,
+    records: Counter,
+    unrecorded: Counter,
+    failures: Family<Failure, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Exchange {
+    dialect: &'static str,
+    decision: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Verdict {
+    source: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Failure {
+    code: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("seawall"),
+            exchanges: Family::default(),
+            seconds: Histogram::new(exponential_buckets(0.001, 2.0, 18)),
+            verdicts: Family::default(),
+            windows: Counter::<u64, AtomicU64>::default(),
+            waiting: Gauge::default(),
+            cached: Gauge::default(),
+            cuts: Counter::default(),
+            records: Counter::default(),
+            unrecorded: Counter::default(),
+            failures: Family::default(),
+        };
+        let registry = &mut metrics.registry;
+        registry.register("exchanges", "Exchanges by dialect and decision", metrics.exchanges.clone());
+        registry.register_with_unit(
+            "exchange",
+            "Time from request to the end of its answer",
+            Unit::Seconds,
+            metrics.seconds.clone(),
+        );
+        registry.register(
+            "verdicts",
+            "Verdicts by source: the guard, the cache, or none because the guard failed",
+            metrics.verdicts.clone(),
+        );
+        registry.register("guard_windows", "Texts and windows of texts that the guard scored", metrics.windows.clone());
+        registry.register("guard_waiting", "Texts that wait for the guard", metrics.waiting.clone());
+        registry.register("cache_verdicts", "Verdicts in the cache", metrics.cached.clone());
+        registry.register("stream_cuts", "Streams that were cut", metrics.cuts.clone());
+        registry.register("review_records", "Flagged exchanges recorded", metrics.records.clone());
+        registry.register(
+            "review_failures",
+            "Flagged exchanges refused because they could not be recorded",
+            metrics.unrecorded.clone(),
+        );
+        registry.register("failures", "Exchanges that ended in an error, by its code", metrics.failures.clone());
+        metrics
+    }
+}
+
+impl Metrics {
+    /// An exchange has ended.
+    pub fn exchange(&self, dialect: &'static str, decision: &'static str, time: Duration) {
+        self.exchanges.get_or_create(&Exchange { dialect, decision }).inc();
+        self.seconds.observe(time.as_secs_f64());
+    }
+
+    /// A verdict was asked for.
+    pub fn verdict(&self, cached: bool, given: bool) {
+        let source = match (given, cached) {
+            (false, _) => "none",
+            (true, true) => "cache",
+            (true, false) => "guard",
+        };
+        self.verdicts.get_or_create(&Verdict { source }).inc();
+    }
+
+    /// A window went to the guard.
+    pub fn window(&self) {
+        self.windows.inc();
+    }
+
+    /// A stream was cut.
+    pub fn cut(&self) {
+        self.cuts.inc();
+    }
+
+    /// A record was written, or could not be.
+    pub fn record(&self, written: bool) {
+        if written { &self.records } else { &self.unrecorded }.inc();
+    }
+
+    /// An exchange ended in an error.
+    pub fn failure(&self, code: &'static str) {
+        self.failures.get_or_create(&Failure { code }).inc();
+    }
+
+    /// Everything, as Prometheus reads it; the two gauges are as now.
+    #[must_use]
+    pub fn render(&self, waiting: usize, cached: u64) -> String {
+        self.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        self.cached.set(i64::try_from(cached).unwrap_or(i64::MAX));
+        let mut out = String::new();
+        match encode(&mut out, &self.registry) {
+            Ok(()) => out,
+            Err(error) => format!("# {error}\n"),
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! What operators see: logs and metrics. Never a prompt, an answer or a secret.
+
+mod metrics;
+
+use std::io::{IsTerminal as _, stderr};
+
+use tracing_subscriber::{EnvFilter, Layer as _, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+pub use self::metrics::Metrics;
+use crate::config::{LogFormat, Telemetry};
+
+/// Starts the logs, which go to standard error.
+///
+/// # Errors
+/// A filter that cannot be read.
+pub fn start(settings: &Telemetry) -> Result<(), String> {
+    let filter = EnvFilter::try_new(&settings.log).map_err(|e| format!("`telemetry.log` is no filter: {e}"))?;
+    let text = match settings.format {
+        LogFormat::Auto => stderr().is_terminal(),
+        LogFormat::Text => true,
+        LogFormat::Json => false,
+    };
+    let layer = if text {
+        fmt::layer().with_writer(stderr).with_target(false).with_ansi(stderr().is_terminal()).boxed()
+    } else {
+        fmt::layer().with_writer(stderr).json().flatten_event(true).with_current_span(false).boxed()
+    };
+    // A second start in one process (tests) keeps the first.
+    drop(tracing_subscriber::registry().with(filter).with(layer).try_init());
+    Ok(())
+}

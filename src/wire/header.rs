@@ -1,0 +1,69 @@
+//! Which headers may cross the proxy.
+
+use http::{HeaderMap, HeaderName, header};
+
+/// Headers that belong to one connection (RFC 9110 §7.6.1) and never cross.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Removes what belongs to the connection, also what its `connection` header names, and what the proxy states anew:
+/// length and encoding of the body, and Seawall's own headers.
+pub fn end_to_end(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    let own: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with("seawall-")).cloned().collect();
+    let restated = [header::CONTENT_LENGTH, header::CONTENT_ENCODING];
+    for name in named.into_iter().chain(own).chain(HOP_BY_HOP).chain(restated) {
+        headers.remove(name);
+    }
+}
+
+/// Makes a client's headers fit for the upstream: end to end, for its host, and asking for an answer that can be read.
+pub fn for_upstream(headers: &mut HeaderMap) {
+    end_to_end(headers);
+    headers.remove(header::HOST);
+    headers.remove(header::EXPECT);
+    headers.insert(header::ACCEPT_ENCODING, header::HeaderValue::from_static("identity"));
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn only_end_to_end_headers_cross() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("authorization", "Bearer k"),
+            ("connection", "close, X-Secret"),
+            ("x-secret", "1"),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "3"),
+            ("seawall-decision", "allow"),
+            ("host", "proxy"),
+            ("accept-encoding", "gzip"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        for_upstream(&mut headers);
+        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["accept-encoding", "authorization"]);
+        assert_eq!(headers["accept-encoding"], "identity");
+    }
+}

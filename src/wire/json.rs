@@ -1,0 +1,340 @@
+//! JSON read once, strictly, and passed on as the bytes that were read.
+//!
+//! Two parsers that disagree about a body are a way around any guard: one reads the harmless half, the other the harmful.
+//! So a [`Document`] refuses everything that parsers are known to differ on (duplicate keys however they are spelled,
+//! lone surrogates, numbers out of range, a byte order mark, trailing bytes, great depth), and what is passed on is the
+//! original text with edits spliced into their places. Whatever is not edited stays byte for byte as it came.
+
+use std::{borrow::Cow, collections::HashSet, fmt, ops::Range};
+
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// Why a text is no acceptable JSON, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Malformed {
+    /// What is wrong, for the sender to read.
+    pub why: String,
+}
+
+impl Malformed {
+    /// A refusal for the given reason.
+    pub fn new(why: impl Into<String>) -> Self {
+        Self { why: why.into() }
+    }
+}
+
+/// A JSON text that passed the strict read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    text: String,
+}
+
+/// A value within a document: its bytes, and where they stand.
+#[derive(Debug, Clone, Copy)]
+pub struct Node<'a> {
+    raw: &'a str,
+    at: usize,
+}
+
+/// An object's members in their order.
+pub type Members<'a> = Vec<(Cow<'a, str>, Node<'a>)>;
+
+/// Raw JSON to stand in place of a value's bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patch {
+    /// The bytes of the document to replace.
+    pub range: Range<usize>,
+    /// JSON text to put there.
+    pub with: String,
+}
+
+impl Document {
+    /// Reads a whole JSON text.
+    ///
+    /// # Errors
+    /// Anything but one well-formed, unambiguous value.
+    pub fn read(bytes: &[u8]) -> Result<Self, Malformed> {
+        let text = std::str::from_utf8(bytes)
+            .map_err(|e| Malformed::new(format!("the body is not UTF-8 at byte {}", e.valid_up_to())))?;
+        let mut reader = serde_json::Deserializer::from_str(text);
+        Strict.deserialize(&mut reader).and_then(|()| reader.end()).map_err(|e| Malformed::new(e.to_string()))?;
+        Ok(Self { text: text.to_owned() })
+    }
+
+    /// The outermost value.
+    #[must_use]
+    pub fn root(&self) -> Node<'_> {
+        let raw = self.text.trim_matches([' ', '\t', '\r', '\n']);
+        Node { raw, at: self.text.find(raw).unwrap_or_default() }
+    }
+
+    /// The text as it was read.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The text with `patches` made. They must not overlap; one that does not fit is a programming error and refused.
+    ///
+    /// # Errors
+    /// A patch that overlaps another or lies outside the text.
+    pub fn splice(self, mut patches: Vec<Patch>) -> Result<String, Malformed> {
+        if patches.is_empty() {
+            return Ok(self.text);
+        }
+        patches.sort_by_key(|patch| patch.range.start);
+        let mut out = String::with_capacity(self.text.len());
+        let mut done = 0;
+        for patch in &patches {
+            let kept = self.text.get(done..patch.range.start).ok_or_else(|| Malformed::new("edits overlap"))?;
+            out.push_str(kept);
+            out.push_str(&patch.with);
+            done = patch.range.end;
+        }
+        out.push_str(self.text.get(done..).ok_or_else(|| Malformed::new("an edit lies outside the body"))?);
+        Ok(out)
+    }
+}
+
+impl<'a> Node<'a> {
+    /// Where the value stands in the document.
+    #[must_use]
+    pub fn range(&self) -> Range<usize> {
+        self.at..self.at + self.raw.len()
+    }
+
+    /// The value as JSON text.
+    #[must_use]
+    pub fn raw(&self) -> &'a str {
+        self.raw
+    }
+
+    /// The decoded text, of a string.
+    #[must_use]
+    pub fn string(&self) -> Option<Cow<'a, str>> {
+        serde_json::from_str::<Text<'a>>(self.raw).ok().map(|text| text.0)
+    }
+
+    /// The elements, of an array.
+    #[must_use]
+    pub fn array(&self) -> Option<Vec<Self>> {
+        let items: Vec<&'a RawValue> = serde_json::from_str(self.raw).ok()?;
+        Some(items.into_iter().map(|item| self.child(item)).collect())
+    }
+
+    /// The members, of an object.
+    #[must_use]
+    pub fn object(&self) -> Option<Members<'a>> {
+        let members: RawMembers<'a> = serde_json::from_str(self.raw).ok()?;
+        Some(members.0.into_iter().map(|(key, value)| (key.0, self.child(value))).collect())
+    }
+
+    /// The members of an object whose keys a dialect knows. Some servers match keys without regard to case, the last one
+    /// winning; so a key that equals a known one but for its case is refused.
+    ///
+    /// # Errors
+    /// Not an object, or a key that differs from one of `known` only in case.
+    pub fn known(&self, what: &str, known: &[&str]) -> Result<Members<'a>, Malformed> {
+        let members = self.object().ok_or_else(|| Malformed::new(format!("`{what}` must be an object")))?;
+        for (key, _) in &members {
+            if !known.contains(&key.as_ref())
+                && let Some(twin) = known.iter().find(|name| folded(name).eq(folded(key)))
+            {
+                return Err(Malformed::new(format!("`{what}` has the key `{key}`, which differs from `{twin}` only in case")));
+            }
+        }
+        Ok(members)
+    }
+
+    /// Whether the value is `null`.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        self.raw == "null"
+    }
+
+    /// The value, of `true` and `false`.
+    #[must_use]
+    pub fn bool(&self) -> Option<bool> {
+        self.raw.parse().ok()
+    }
+
+    /// The value, of a whole number.
+    #[must_use]
+    pub fn integer(&self) -> Option<u64> {
+        self.raw.parse().ok()
+    }
+
+    fn child(&self, value: &'a RawValue) -> Self {
+        let raw = value.get();
+        // `raw` is a slice of `self.raw`, so the distance of their first bytes is its offset.
+        Self { raw, at: self.at + (raw.as_ptr().addr() - self.raw.as_ptr().addr()) }
+    }
+}
+
+/// A string as a JSON literal, quotes included.
+#[must_use]
+pub fn quote(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// Unicode simple case folding, near enough for keys: `ſ` becomes `s` and the Kelvin sign `k`.
+fn folded(key: &str) -> impl Iterator<Item = char> + '_ {
+    key.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase)
+}
+
+/// Walks a value, keeping nothing but what is needed to refuse duplicate keys.
+struct Strict;
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<(), D::Error> {
+        reader.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element_seed(Self)?.is_some() {}
+        Ok(())
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        let mut seen = HashSet::new();
+        while let Some(Text(key)) = members.next_key::<Text<'de>>()? {
+            if let Some(twice) = seen.replace(key) {
+                return Err(serde::de::Error::custom(format_args!("the key `{twice}` stands twice in one object")));
+            }
+            members.next_value_seed(Self)?;
+        }
+        Ok(())
+    }
+}
+
+/// A string that borrows from the input unless it held escapes (serde's own `Cow` always copies).
+#[derive(PartialEq, Eq, Hash)]
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        reader.deserialize_str(Read)
+    }
+}
+
+/// An object's members, the values unread.
+struct RawMembers<'a>(Vec<(Text<'a>, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for RawMembers<'a> {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = RawMembers<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawMembers<'de>, A::Error> {
+                let mut members = Vec::with_capacity(map.size_hint().unwrap_or(8));
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(RawMembers(members))
+            }
+        }
+        reader.deserialize_map(Read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        Document::read(text.as_bytes()).unwrap_err().why
+    }
+
+    #[test]
+    fn what_parsers_differ_on_is_refused() {
+        assert!(refused(r#"{"a":1,"a":2}"#).contains("`a` stands twice"));
+        assert!(refused(r#"{"x":{"x":1,"\u0078":2}}"#).contains("`x` stands twice"));
+        refused(r#"["\ud800"]"#);
+        refused("\u{feff}{}");
+        refused("{} {}");
+        refused(r#"{"n":1e999}"#);
+        refused(r#"{"n":NaN}"#);
+        refused("[\"a\u{1}\"]");
+        refused(&format!("{}{}", "[".repeat(200), "]".repeat(200)));
+        assert!(Document::read(b"[\"\xff\"]").unwrap_err().why.contains("not UTF-8 at byte 2"));
+    }
+
+    #[test]
+    fn nodes_know_their_place() {
+        let document = Document::read(br#" {"a": [1, "t\u0065xt", {"b": null}], "n": 1.50} "#).unwrap();
+        let members = document.root().object().unwrap();
+        let items = members[0].1.array().unwrap();
+        assert_eq!(items[1].string().unwrap(), "text");
+        assert_eq!(&document.text()[items[1].range()], r#""t\u0065xt""#);
+        assert!(items[2].object().unwrap()[0].1.is_null());
+        assert_eq!(members[1].1.raw(), "1.50");
+        let patch = Patch { range: items[1].range(), with: quote("a \"b\"") };
+        assert_eq!(document.clone().splice(vec![patch]).unwrap(), r#" {"a": [1, "a \"b\"", {"b": null}], "n": 1.50} "#);
+    }
+
+    #[test]
+    fn keys_that_differ_only_in_case_are_refused() {
+        let read = |text: &str| Document::read(text.as_bytes()).unwrap();
+        let known = ["messages", "tasks"];
+        assert!(read(r#"{"messages":1,"other":2}"#).root().known("body", &known).is_ok());
+        for twin in ["Messages", "me\u{17f}\u{17f}ages", "TAS\u{212a}S"] {
+            assert!(read(&format!(r#"{{"{twin}":1}}"#)).root().known("body", &known).unwrap_err().why.contains("only in case"));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_edited_nothing_changed(text in "\\PC*", n in any::<f64>().prop_filter("finite", |n| n.is_finite())) {
+            let body = serde_json::json!({"a": [text, n], "b": {"c": text}}).to_string();
+            let document = Document::read(body.as_bytes()).unwrap();
+            let string = document.root().object().unwrap()[0].1.array().unwrap()[0].string().unwrap().into_owned();
+            prop_assert_eq!(string, text);
+            prop_assert_eq!(document.splice(Vec::new()).unwrap(), body);
+        }
+    }
+}

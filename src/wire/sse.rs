@@ -1,0 +1,221 @@
+//! Server-sent events (WHATWG HTML §9.2): bytes in any pieces to events and back, each event with the bytes it came as.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::json::Malformed;
+
+/// One event: everything up to and including the blank line that ends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The bytes as they came.
+    pub raw: Bytes,
+    /// The `data` lines, joined by line feeds; `None` for a comment or a stray blank line.
+    pub data: Option<String>,
+}
+
+/// Cuts a byte stream into events, however the bytes are split.
+#[derive(Debug)]
+pub struct Decoder {
+    buffer: BytesMut,
+    /// Bytes of the buffer already searched for the end of an event.
+    searched: usize,
+    /// Where the line being searched begins.
+    line: usize,
+    /// Greatest size of one event.
+    limit: usize,
+    started: bool,
+}
+
+impl Decoder {
+    /// A decoder that refuses events of more than `limit` bytes.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self { buffer: BytesMut::new(), searched: 0, line: 0, limit, started: false }
+    }
+
+    /// Adds bytes of the stream.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next whole event, if its bytes are here.
+    ///
+    /// # Errors
+    /// Text that is not UTF-8, or an event over the limit.
+    pub fn event(&mut self) -> Result<Option<Event>, Malformed> {
+        while let Some(&byte) = self.buffer.get(self.searched) {
+            let ending = match byte {
+                b'\n' => 1,
+                b'\r' => match self.buffer.get(self.searched + 1) {
+                    Some(b'\n') => 2,
+                    Some(_) => 1,
+                    None => break, // the next byte tells whether this is CR or CRLF
+                },
+                _ => {
+                    self.searched += 1;
+                    continue;
+                }
+            };
+            let blank = self.searched == self.line;
+            self.searched += ending;
+            self.line = self.searched;
+            if blank {
+                return self.take().map(Some);
+            }
+        }
+        if self.buffer.len() > self.limit {
+            return Err(Malformed::new(format!("an event of the stream is larger than {} bytes", self.limit)));
+        }
+        Ok(None)
+    }
+
+    /// What is left when the stream has ended. The standard drops an event without its blank line, but not every client
+    /// does, so it counts as one.
+    ///
+    /// # Errors
+    /// As [`Decoder::event`].
+    pub fn rest(&mut self) -> Result<Option<Event>, Malformed> {
+        if self.buffer.is_empty() {
+            return Ok(None);
+        }
+        self.searched = self.buffer.len();
+        self.take().map(Some)
+    }
+
+    fn take(&mut self) -> Result<Event, Malformed> {
+        let raw = self.buffer.split_to(self.searched).freeze();
+        (self.searched, self.line) = (0, 0);
+        let mut text = raw.clone();
+        if !std::mem::replace(&mut self.started, true) && text.starts_with(b"\xef\xbb\xbf") {
+            text.advance(3);
+        }
+        let text = std::str::from_utf8(&text).map_err(|_| Malformed::new("an event of the stream is not UTF-8"))?;
+        let mut data: Option<String> = None;
+        for line in lines(text) {
+            if let Some(value) = data_of(line) {
+                match &mut data {
+                    Some(data) => {
+                        data.push('\n');
+                        data.push_str(value);
+                    }
+                    None => data = Some(value.to_owned()),
+                }
+            }
+        }
+        Ok(Event { raw, data })
+    }
+}
+
+impl Event {
+    /// The event's bytes with other data; its other lines stay.
+    #[must_use]
+    pub fn with_data(&self, data: &str) -> Bytes {
+        let text = String::from_utf8_lossy(&self.raw);
+        let mut out = String::with_capacity(text.len());
+        for line in lines(&text).filter(|line| !line.is_empty() && data_of(line).is_none()) {
+            out.push_str(line);
+            out.push('\n');
+        }
+        out.push_str(&encode(data));
+        out.into()
+    }
+}
+
+/// An event that carries `data`.
+#[must_use]
+pub fn encode(data: &str) -> String {
+    let mut out = String::with_capacity(data.len() + 8);
+    for line in lines(data) {
+        out.push_str("data: ");
+        out.push_str(line);
+        out.push('\n');
+    }
+    out.push('\n');
+    out
+}
+
+/// The lines of a text, which end in CRLF, LF or CR.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let Some((line, after)) = text.split_once(['\n', '\r']) else {
+            rest = None;
+            return Some(text);
+        };
+        let crlf = text.as_bytes().get(line.len()) == Some(&b'\r');
+        rest = Some(after.strip_prefix('\n').filter(|_| crlf).unwrap_or(after));
+        Some(line)
+    })
+}
+
+fn data_of(line: &str) -> Option<&str> {
+    let value = line.strip_prefix("data")?;
+    if value.is_empty() {
+        return Some(value);
+    }
+    let value = value.strip_prefix(':')?;
+    Some(value.strip_prefix(' ').unwrap_or(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Event> {
+        let mut decoder = Decoder::new(1 << 20);
+        let mut events = Vec::new();
+        for piece in pieces {
+            decoder.feed(piece);
+            while let Some(event) = decoder.event().unwrap() {
+                events.push(event);
+            }
+        }
+        events.extend(decoder.rest().unwrap());
+        events
+    }
+
+    #[test]
+    fn every_line_ending_and_field() {
+        let text = b": ping\n\ndata: a\r\ndata:b\r\n\r\nevent: x\rid: 1\rdata\rdata:  c\r\rdata: [DONE]";
+        let data: Vec<_> = decode([&text[..]]).into_iter().map(|event| event.data).collect();
+        assert_eq!(data, [None, Some("a\nb".into()), Some("\n c".into()), Some("[DONE]".into())]);
+    }
+
+    #[test]
+    fn new_data_keeps_the_other_lines() {
+        let event = decode([&b"event: x\ndata: a\nid: 7\n\n"[..]]).remove(0);
+        assert_eq!(event.with_data("{}\n2"), "event: x\nid: 7\ndata: {}\ndata: 2\n\n");
+    }
+
+    #[test]
+    fn bounds() {
+        let mut decoder = Decoder::new(10);
+        decoder.feed(b"data: 12345678");
+        assert!(decoder.event().is_err());
+        let mut decoder = Decoder::new(10);
+        decoder.feed(b"data: \xff\n\n");
+        assert!(decoder.event().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_gives_the_same_events(
+            parts in prop::collection::vec(prop::sample::select(vec![
+                "data: ", "data:", "data", ":", " ", "\n", "\r", "\r\n", "\n\n", "\r\n\r\n", "event: e", "{\"a\":\"ก\"}", "\u{feff}", "id",
+            ]), 0..40),
+            cuts in prop::collection::vec(0usize..400, 0..12),
+        ) {
+            let bytes = parts.concat().into_bytes();
+            let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(bytes.len())).chain([0, bytes.len()]).collect();
+            cuts.sort_unstable();
+            let whole = decode([&bytes[..]]);
+            let split = decode(cuts.windows(2).map(|pair| &bytes[pair[0]..pair[1]]));
+            prop_assert_eq!(&whole, &split);
+            let joined: Vec<u8> = whole.iter().flat_map(|event| event.raw.to_vec()).collect();
+            prop_assert_eq!(joined, bytes);
+        }
+    }
+}
