@@ -16,8 +16,8 @@ from pathlib import Path
 from encode import Encoder
 
 HERE = Path(__file__).parent
-# How many prompts each general refusal follows.
-REFUSED = 12
+# How many prompts each of the general openers follows.
+FOLLOWED = 24
 LANGUAGES = ("en", "id", "ms", "my", "ta", "th", "tl", "vi")
 # Copyrighted lyrics are not what the guard is for; injected instructions are often harmless by themselves.
 NOT_MEASURED = {"bipia", "davidson", "dices", "hatecheck_en", "uli"}
@@ -86,7 +86,7 @@ def public(path: Path, maker: Maker) -> list[Example]:
 
 def own_prompts(folder: Path, maker: Maker, validation: bool) -> list[Example]:
     examples = []
-    for path in sorted((folder / "prompts").glob("*.jsonl")):
+    for path in [*sorted((folder / "prompts").glob("*.jsonl")), HERE / "twins.jsonl"]:
         for row in read(path):
             if is_validation(row["group"]) != validation:
                 continue
@@ -122,10 +122,10 @@ def own_responses(folder: Path, maker: Maker, validation: bool, rng: random.Rand
     return examples
 
 
-def daily(maker: Maker, validation: bool, strangers: dict[str, list[str]], rng: random.Random) -> list[Example]:
-    """Ordinary requests with the openings of ordinary answers, and refusals: all safe, whatever the prompt.
+def daily(maker: Maker, validation: bool, own: list[Example], rng: random.Random) -> list[Example]:
+    """Ordinary requests with the openings of ordinary answers: all safe.
 
-    In training, the answers and refusals also follow prompts of others (`strangers`, by language).
+    In training the answers also follow another's prompt, even an unsafe one, and are cut anywhere.
     """
     examples = []
     for row in read(HERE / "daily.jsonl"):
@@ -133,17 +133,28 @@ def daily(maker: Maker, validation: bool, strangers: dict[str, list[str]], rng: 
             continue
         for lang, text in row["prompt"].items():
             examples += maker.prompt("daily", lang, False, text, row["group"])
-            examples += maker.response("daily", lang, False, text, row["answer"][lang], row["group"] + "/answer")
-    for row in read(HERE / "refusals.jsonl"):
+            if "answer" not in row:
+                continue
+            answer = row["answer"][lang]
+            examples += maker.response("daily", lang, False, text, answer, row["group"] + "/answer")
+            if not validation:
+                other = rng.choice([e for e in own if e.lang == lang])
+                examples += maker.response("daily-moved", lang, False, other.text, cut(answer, 0.05, rng))
+    return examples
+
+
+def openers(maker: Maker, validation: bool, own: list[Example], rng: random.Random) -> list[Example]:
+    """General first words after many prompts: a refusal is safe, and going along is as safe as what was asked."""
+    examples = []
+    for row in read(HERE / "openers.jsonl"):
         if is_validation(row["group"]) != validation:
             continue
         for lang, text in row["text"].items():
-            for prompt in rng.sample(strangers[lang], min(REFUSED, len(strangers[lang]))):
-                examples += maker.response("refusal", lang, False, prompt, text)
-    if not validation:
-        for example in [e for e in examples if e.source == "daily" and e.task == "response"]:
-            for prompt in rng.sample(strangers[example.lang], min(1, len(strangers[example.lang]))):
-                examples += maker.response("daily-moved", example.lang, False, prompt, cut(example.text, 0.05, rng))
+            pool = [example for example in own if example.lang == lang]
+            for example in rng.sample(pool, min(FOLLOWED, len(pool))):
+                unsafe = row["kind"] == "comply" and example.unsafe
+                source = row["kind"] if row["kind"] == "refusal" or unsafe else "opener"
+                examples += maker.response(source, lang, unsafe, example.text, text)
     return examples
 
 
@@ -152,19 +163,11 @@ def cut(text: str, least: float, rng: random.Random) -> str:
     return text[: max(1, int(len(text) * rng.uniform(least, 1)))]
 
 
-def strangers(examples: list[Example]) -> dict[str, list[str]]:
-    prompts = defaultdict(list)
-    for example in examples:
-        if example.source == "own":
-            prompts[example.lang].append(example.text)
-    return prompts
-
-
 def training(data: Path, text: Path, maker: Maker, draws: dict, rng: random.Random) -> list[Example]:
     """What is trained on: the sources that `draws` names, in languages where a task has both labels."""
     own = own_prompts(text, maker, validation=False)
     examples = [*public(data / "train.jsonl", maker), *own, *own_responses(text, maker, False, rng)]
-    examples += daily(maker, False, strangers(own), rng)
+    examples += daily(maker, False, own, rng) + openers(maker, False, own, rng)
     labels = defaultdict(set)
     for example in examples:
         labels[(example.task, example.lang)].add(example.unsafe)
@@ -180,5 +183,6 @@ def validation(data: Path, text: Path, maker: Maker) -> list[Example]:
         *(e for e in rows if e.lang in LANGUAGES and e.source not in NOT_MEASURED),
         *own,
         *own_responses(text, maker, True, rng),
-        *daily(maker, True, strangers(own), rng),
+        *daily(maker, True, own, rng),
+        *openers(maker, True, own, rng),
     ]

@@ -18,10 +18,10 @@ from encode import PAD, Encoder
 
 COLUMN = {"prompt": 0, "response": 1}
 # Ordinary harmless text, on which false positives are counted; twins of unsafe requests are a harder matter.
-EVERYDAY = {"benign_sea", "daily", "gpteacher_benign", "own-help", "own-refusal", "refusal"}
+EVERYDAY = {"benign_sea", "daily", "gpteacher_benign", "opener", "own-help", "own-refusal", "refusal"}
 # A language's own threshold needs at least so many harmless texts, and stays within these bounds.
 ENOUGH = 50
-BOUNDS = (0.3, 0.9)
+BOUNDS = (0.35, 0.75)
 
 Thresholds = dict[str, dict[str, float]]
 
@@ -63,7 +63,7 @@ def summary(examples: list[Example], scores: np.ndarray, thresholds: Thresholds 
     """A table with a line for each task, kind of text and language; `daily` is the harmless part of the others."""
     groups = defaultdict(list)
     for index, example in enumerate(examples):
-        own = example.source.startswith(("own", "daily", "refusal"))
+        own = example.source.startswith(("comply", "daily", "opener", "own", "refusal"))
         groups[(example.task, "own" if own else "public", example.lang)].append(index)
         if example.source in EVERYDAY:
             groups[(example.task, "daily", example.lang)].append(index)

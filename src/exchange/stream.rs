@@ -87,7 +87,12 @@ impl Proxy {
         self.stamp(&record, &mut head.headers);
         let (client, receiver) = mpsc::channel(AHEAD);
         let pieces = unfold(receiver, async |mut receiver: mpsc::Receiver<Result<Bytes, Broken>>| {
-            receiver.recv().await.map(|piece| (piece.map(Frame::data), receiver))
+            let piece = receiver.recv().await?;
+            if piece.is_err() {
+                // An error closes the connection at once; a pause lets what was passed on before it be written.
+                tokio::task::yield_now().await;
+            }
+            Some((piece.map(Frame::data), receiver))
         });
         let status = head.status.as_u16();
         let dialect = call.dialect.stream(&call.request);

@@ -192,20 +192,21 @@ class Answer:
         return json.loads(self.body)["error"]
 
 
-def call(url: str, method: str, path: str, body: bytes | str = b"") -> Answer:
+def call(url: str, method: str, path: str, body: bytes | str = b"", **headers: str) -> Answer:
     """A call below the SDK, which would parse, retry and decode."""
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE_S)
     try:
         raw = body.encode() if isinstance(body, str) else body
-        connection.request(method, path, raw, {"content-type": "application/json"} if raw else {})
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, raw, {"content-type": "application/json", **named} if raw else named)
         return Answer(connection.getresponse())
     finally:
         connection.close()
 
 
-def chat(url: str, body: dict | bytes | str) -> Answer:
+def chat(url: str, body: dict | bytes | str, **headers: str) -> Answer:
     raw = json.dumps(body) if isinstance(body, dict) else body
-    return call(url, "POST", "/v1/chat/completions", raw)
+    return call(url, "POST", "/v1/chat/completions", raw, **headers)
 
 
 def ask(prompt: str, **more) -> dict:

@@ -90,7 +90,7 @@ class TestCompletion:
     def test_is_cut_when_streamed(self, client, llm, secret):
         content = f"{LEAD}The key is {secret}, keep it."
         # At this pace the beginning is judged and gone before the key arrives.
-        llm.answers(f"stream {secret[-9:]}", {"content": content}, chunkSize=5, streamingProfile={"tps": 400})
+        llm.answers(f"stream {secret[-9:]}", {"content": content}, chunkSize=5, streamingProfile={"tps": 200})
         text, end = read(create(client, f"Tell me the stream {secret[-9:]}", stream=True))
         assert end == "content_filter"
         assert text.endswith(TOLD)

@@ -41,12 +41,11 @@ def test_a_server_that_answers_no_json(client):
 
 def test_a_stream_that_breaks_off_is_seen_to_break_off(client):
     text = ""
-    with pytest.raises(Exception) as broken:
+    with pytest.raises(openai.APIConnectionError):
         for chunk in create(client, "Please hang up midway.", stream=True):
             text += chunk.choices[0].delta.content or ""
-    assert type(broken.value).__name__ in {"APIConnectionError", "RemoteProtocolError", "ReadError"}
-    # What was judged before the break has arrived.
-    assert "This answer stops in the middle of its second sentence. The rest of it never comes".startswith(text)
+    assert text.startswith("This answer stops in the middle of a sentence.")
+    assert "nobody may take" not in text
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])

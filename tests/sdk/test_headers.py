@@ -43,6 +43,7 @@ def test_the_sdk_shows_them(client):
     assert raw.parse().choices[0].message.content.startswith("Paris")
 
 
-def test_a_server_cannot_speak_for_seawall(llm, proxy):
-    chat(proxy.url, ask(CAPITAL))
+def test_nobody_else_speaks_for_seawall(llm, proxy):
+    answer = chat(proxy.url, ask(CAPITAL), seawall_decision="block", seawall_request_id="mine")
+    assert (answer.headers["seawall-decision"], answer.headers["seawall-request-id"] == "mine") == ("allow", False)
     assert [name for name in llm.journal()[0]["headers"] if name.startswith("seawall")] == []

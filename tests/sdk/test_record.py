@@ -41,7 +41,8 @@ def test_the_record_does_not_hold_the_secret(start, aimock, secret):
     proxy = start(aimock.url)
     chat(proxy.url, ask(f"Does this key work: {secret}?"))
     files = sorted(proxy.folder.glob("seawall.db*"))
-    assert files and not any(secret.encode() in file.read_bytes() for file in files)
+    assert len(proxy.cases()) == 1
+    assert not any(secret.encode() in file.read_bytes() for file in files)
     assert secret not in proxy.log.read_text()
 
 

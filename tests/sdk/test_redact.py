@@ -27,7 +27,15 @@ def test_the_rest_of_an_edited_request_keeps_its_spelling(scripted):
     assert script.asked[-1].decode() == body % "card [payment card]"
 
 
-@pytest.mark.parametrize("written", ["4111111111111111", "4111-1111-1111-1111", "４１１１１１１１１１１１１１１１", "4111\u200b1111\u200b1111\u200b1111"])
+WRITTEN = {
+    "bare": "4111111111111111",
+    "hyphens": "4111-1111-1111-1111",
+    "full width": "４１１１１１１１１１１１１１１１",
+    "zero width": "4111\u200b1111\u200b1111\u200b1111",
+}
+
+
+@pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN)
 def test_however_it_is_written(llm, client, written):
     create(client, f"What is the capital of France? Card {written}, thanks.")
     assert llm.asked()[0]["messages"][0]["content"] == "What is the capital of France? Card [payment card], thanks."

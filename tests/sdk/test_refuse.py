@@ -74,11 +74,6 @@ def test_a_path_that_servers_read_in_different_ways(llm, proxy, path):
 
 
 def test_an_encoding_that_is_not_read(llm, proxy):
-    import http.client
-    from urllib.parse import urlsplit
-
-    connection = http.client.HTTPConnection(urlsplit(proxy.url).netloc)
-    connection.request("POST", "/v1/chat/completions", b"x", {"content-encoding": "compress"})
-    response = connection.getresponse()
-    assert (response.status, json.load(response)["error"]["code"]) == (415, "unsupported_encoding")
+    answer = chat(proxy.url, b"\x1f\x9d", content_encoding="compress")
+    assert (answer.status, answer.error()["code"]) == (415, "unsupported_encoding")
     assert llm.journal() == []

@@ -11,7 +11,8 @@ from conftest import sdk
 FRANCE = [{"role": "user", "content": "What is the capital of France?"}]
 YANGON = [{"role": "user", "content": "How is the weather in Yangon?"}]
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}, "unit": {"type": "string"}}}
-WEATHER = [{"type": "function", "function": {"name": "get_weather", "description": "Today's weather", "parameters": PARAMETERS}}]
+FUNCTION = {"name": "get_weather", "description": "Today's weather", "parameters": PARAMETERS}
+WEATHER = [{"type": "function", "function": FUNCTION}]
 
 
 class City(pydantic.BaseModel):

@@ -4,8 +4,8 @@ import pytest
 
 from servers import ask, call, chat
 
-# Headers of one connection, and of the moment; and how long the body is, which the framing says.
-OWN = {"connection", "keep-alive", "date", "content-length", "transfer-encoding"}
+# Headers of one connection, of one answer, and of the body's framing.
+OWN = {"connection", "keep-alive", "transfer-encoding", "content-length", "date", "x-request-id"}
 
 TOOLS = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {}}}}]
 CALLS = {
@@ -32,6 +32,7 @@ def test_only_seawalls_own_headers_are_added(aimock, proxy, stream):
     sent, arrived = chat(aimock.url, body).headers, chat(proxy.url, body).headers
     added = {name for name in arrived if name.startswith("seawall-")}
     assert added == {"seawall-request-id", "seawall-decision", "seawall-cache"}
+    assert arrived.keys() - sent.keys() <= added | OWN
     kept = {name: value for name, value in arrived.items() if name not in added | OWN}
     assert kept == {name: value for name, value in sent.items() if name not in OWN}
 
@@ -40,8 +41,8 @@ def test_a_request_arrives_with_its_own_spelling(scripted):
     script, proxy = scripted
     script.says({"choices": []})
     body = (
-        '{ "temperature" : 1.0, "top_p":1e0, "seed": -0, "max_tokens":1E+2,\r\n\t"model":"m\\u002d1", "future": {"x": [1.50, 1e-7]},'
-        ' "messages":[ {"content":"a \\"quiet\\" d\\u00e4y \\/ ☀","role":"user" } ] } '
+        '{ "temperature" : 1.0, "top_p":1e0, "seed": -0, "max_tokens":1E+2,\r\n\t"model":"m\\u002d1",'
+        ' "future": {"x": [1.50, 1e-7]}, "messages":[ {"content":"a \\"quiet\\" d\\u00e4y \\/ ☀","role":"user" } ] } '
     ).encode()
     assert chat(proxy.url, body).status == 200
     assert script.asked[-1] == body

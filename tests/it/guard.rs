@@ -1,0 +1,58 @@
+//! Guards that do not fit are refused at load, with one line that says why.
+
+use std::{fs, path::Path};
+
+use seawall::{
+    config,
+    guard::{Guard, Runtime},
+};
+
+use crate::harness::fixture;
+
+/// What the loader says of the tests' guard after a change.
+fn told(change: impl FnOnce(&Path)) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(fixture("guard")).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+    }
+    change(dir.path());
+    let settings = config::Guard { dir: Some(dir.path().to_owned()), ..config::Guard::default() };
+    let error = Guard::load(&Runtime::load(None).unwrap(), &settings).unwrap_err().to_string();
+    assert!(!error.contains('\n'), "{error}");
+    error
+}
+
+fn edit(from: &'static str, to: &'static str) -> impl FnOnce(&Path) {
+    move |dir| {
+        let path = dir.join("guard.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from));
+        fs::write(path, text.replace(from, to)).unwrap();
+    }
+}
+
+#[test]
+fn misfits_are_told() {
+    let cases: Vec<(String, &str)> = vec![
+        (told(|dir| fs::remove_file(dir.join("guard.toml")).unwrap()), "point --guard at a directory"),
+        (told(|dir| fs::remove_file(dir.join("model.onnx")).unwrap()), "cannot read model.onnx"),
+        (told(|dir| fs::write(dir.join("model.onnx"), "x").unwrap()), "model.onnx has sha256"),
+        (told(edit("kind = \"sequence-classification\"", "kind = \"oracle\"")), "unknown variant `oracle`"),
+        (told(edit("threshold = 0.5", "treshold = 0.5")), "did you mean `threshold`?"),
+        (told(edit("ids = \"input_ids\"", "ids = \"tokens\"")), "the graph has no input `tokens`; it has `input_ids`"),
+        (told(edit("name = \"logits\"", "name = \"scores\"")), "the graph has no output `scores`"),
+        (told(edit("unsafe = [1]", "unsafe = [2]")), "names column 2 of `logits`, which has 2"),
+        (told(edit("{ ids = [0] }, { slot = \"text\" }", "{ ids = [99] }, { slot = \"text\" }")), "the tokenizer ends at 6"),
+        (
+            told(edit("{ ids = [0] }, { slot = \"text\" }", "{ ids = [4] }, { slot = \"text\" }")),
+            "comes out as other token ids",
+        ),
+        (told(edit("stride = 16", "stride = 32")), "0 < stride (32) <= window (24)"),
+        (told(edit("activation = \"sigmoid\"", "activation = \"softmax\"")), "scores"),
+        (told(edit("format = 1", "format = 2")), "reads format 1"),
+    ];
+    for (error, expected) in cases {
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
+}

@@ -1,0 +1,20 @@
+//! The product at its edges: a real proxy on a free port, real sockets, a scripted upstream, and a guard that is a real graph
+//! on ONNX Runtime and finds the word `danger` unsafe.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test that panics has failed"
+)]
+
+mod architecture;
+mod cache;
+mod chat;
+mod guard;
+mod harness;
+mod lifecycle;
+mod limits;
+mod record;
+mod stream;
