@@ -81,6 +81,8 @@ pub struct Brought {
     pub deltas: Vec<Delta>,
     /// How far it takes the answer.
     pub progress: Progress,
+    /// Content that no text guard can judge, such as `image_url`.
+    pub unscorable: Vec<String>,
 }
 
 /// The choices that an event begins and ends: a stream that is cut closes those that the client saw begun and not ended.

@@ -5,6 +5,20 @@ use crate::{
     wire::json::{Malformed, Node, Patch, quote},
 };
 
+/// Types of content parts that no text guard can judge, wherever they stand.
+pub(super) const UNSCORABLE: &[&str] = &[
+    "image_url",
+    "input_image",
+    "output_image",
+    "image",
+    "input_audio",
+    "output_audio",
+    "audio",
+    "video_url",
+    "input_file",
+    "file",
+];
+
 /// Collects the text of one body, passage by passage.
 #[derive(Debug, Default)]
 pub(super) struct Collector {
@@ -47,6 +61,8 @@ impl Collector {
                 self.push(target, text.into_owned(), Some(Place(node.range())));
             }
         } else if let Some(members) = node.object() {
+            let kind = members.iter().find(|(name, _)| name == "type").and_then(|(_, value)| value.string());
+            self.unscorable.extend(kind.filter(|kind| UNSCORABLE.contains(&kind.as_ref())).map(String::from));
             for (name, value) in members {
                 if !skip(&name, "") {
                     self.push(target, name.clone().into_owned(), None);

@@ -109,6 +109,12 @@ impl Failure {
         }
     }
 
+    /// Whether Seawall refused the exchange, rather than the upstream failing it.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        !matches!(self, Self::Upstream(_) | Self::ResponseBody(_))
+    }
+
     /// The answer in the client's dialect.
     #[must_use]
     pub fn answer(&self, dialect: &dyn Dialect) -> Response<Body> {

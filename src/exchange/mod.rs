@@ -117,7 +117,7 @@ impl Proxy {
             Ok(Answered::Whole(answer)) => self.finish(&record, answer),
             Ok(Answered::Stream(streamed)) => self.stream(*streamed, record),
             Err(failure) => {
-                let answer = self.fail(&record, &failure, dialect);
+                let answer = self.fail(&mut record, &failure, dialect);
                 self.finish(&record, answer)
             }
         }
@@ -216,9 +216,12 @@ impl Proxy {
         written.map_err(Failure::Unrecorded)
     }
 
-    fn fail(&self, record: &Record, failure: &Failure, dialect: Option<&'static dyn Dialect>) -> Response<Body> {
+    fn fail(&self, record: &mut Record, failure: &Failure, dialect: Option<&'static dyn Dialect>) -> Response<Body> {
         let (status, code) = failure.kind();
         self.metrics.failure(code);
+        if failure.is_refusal() {
+            record.refused();
+        }
         if status.is_server_error() {
             tracing::warn!(id = record.id, code, error = describe(failure), "exchange failed");
         }

@@ -104,6 +104,12 @@ impl Record {
         self.action > Action::Allow || !self.reasons.is_empty()
     }
 
+    /// The exchange was refused before or beside any rule.
+    pub(super) fn refused(&mut self) {
+        self.action = Action::Block;
+        self.word = "block";
+    }
+
     pub(super) fn word(&self) -> &'static str {
         self.word
     }

@@ -22,7 +22,7 @@ use crate::{
     gate::{Gate, Released},
     policy::{Action, Decision, Refused, Respond},
     scan::Evidence,
-    segment::{Channel, Check, Edit, Segment, Target},
+    segment::{Channel, Check, Direction, Edit, Segment, Target},
     wire::{encoding::Undecodable, header as hygiene, json::Malformed, sse},
 };
 
@@ -47,6 +47,8 @@ struct Run {
     call: Call,
     dialect: Box<dyn StreamDialect>,
     gate: Gate<(sse::Event, Progress)>,
+    /// Content just read that no text guard can judge.
+    unscorable: Vec<String>,
     client: mpsc::Sender<Result<Bytes, Broken>>,
 }
 
@@ -75,12 +77,12 @@ enum Step {
 
 impl Proxy {
     /// Begins the answer and leaves the rest of it to a task.
-    pub(super) fn stream(self: Arc<Self>, streamed: Streamed, record: Record) -> Response<Body> {
+    pub(super) fn stream(self: Arc<Self>, streamed: Streamed, mut record: Record) -> Response<Body> {
         let Streamed { call, mut head, body } = streamed;
         let coding = head.headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or("identity");
         if coding != "identity" {
             let failure = Failure::ResponseEncoding(Undecodable::Unknown(coding.to_owned()));
-            let answer = self.fail(&record, &failure, Some(call.dialect));
+            let answer = self.fail(&mut record, &failure, Some(call.dialect));
             return self.finish(&record, answer);
         }
         hygiene::end_to_end(&mut head.headers);
@@ -97,7 +99,7 @@ impl Proxy {
         let status = head.status.as_u16();
         let dialect = call.dialect.stream(&call.request);
         let gate = Gate::new(self.limits.stream);
-        let run = Run { proxy: Arc::clone(&self), record, call, dialect, gate, client };
+        let run = Run { proxy: Arc::clone(&self), record, call, dialect, gate, unscorable: Vec::new(), client };
         self.tasks.spawn(run.finish(body, status));
         Response::from_parts(head, StreamBody::new(pieces).boxed_unsync())
     }
@@ -115,6 +117,7 @@ impl Run {
             End::Failed(failure) => {
                 let (_, code) = failure.kind();
                 self.proxy.metrics.failure(code);
+                self.record.refused();
                 tracing::warn!(id = self.record.id, code, error = super::describe(&failure), "stream ended in an error");
                 vec![Ok(self.dialect.fail(code, &failure.to_string()).into())]
             }
@@ -172,11 +175,11 @@ impl Run {
                 Step::Judged(check, evidence, settled) => self.judged(&check, &evidence, settled).await,
                 Step::Bytes(bytes) => {
                     decoder.feed(&bytes);
-                    self.take(&mut decoder, false).err().map(unreadable)
+                    self.take(&mut decoder, false).err().map(unreadable).or_else(|| self.unscorable())
                 }
                 Step::Ended { broken: early } => {
                     (ended, broken) = (true, early);
-                    let end = self.take(&mut decoder, true).err().map(unreadable);
+                    let end = self.take(&mut decoder, true).err().map(unreadable).or_else(|| self.unscorable());
                     self.gate.end();
                     end
                 }
@@ -202,9 +205,22 @@ impl Run {
     }
 
     fn push(&mut self, event: sse::Event) -> Result<(), Malformed> {
-        let Brought { deltas, progress } = self.dialect.read(&event)?;
+        let Brought { deltas, progress, unscorable } = self.dialect.read(&event)?;
+        self.unscorable.extend(unscorable);
         self.gate.push((event, progress), deltas);
         Ok(())
+    }
+
+    /// Ends the stream if it has brought content that no text guard can judge and the policies do not let pass.
+    fn unscorable(&mut self) -> Option<End> {
+        let unscorable = std::mem::take(&mut self.unscorable);
+        if unscorable.is_empty() {
+            return None;
+        }
+        let evidence = Evidence::unscorable(Direction::Response, unscorable);
+        let decision = self.proxy.policies.decide(&evidence);
+        self.record.decided(&decision, &evidence);
+        ending(&decision)
     }
 
     /// Sends on what the gate lets go.

@@ -89,6 +89,15 @@ struct Question {
     prompt: Option<String>,
 }
 
+impl Evidence {
+    /// Evidence of nothing but content that cannot be judged.
+    #[must_use]
+    pub fn unscorable(direction: Direction, unscorable: Vec<String>) -> Self {
+        let (segments, findings, passages, echoes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { direction, segments, findings, passages, unscorable, echoes, cached: None }
+    }
+}
+
 impl Assessed {
     /// The evidence.
     #[must_use]

@@ -139,6 +139,16 @@ async fn what_cannot_be_read_in_one_way_is_refused() {
 }
 
 #[tokio::test]
+async fn an_answer_with_an_image_is_refused() {
+    let proxy = Proxy::start().await;
+    let image = json!([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]);
+    let body = json!({"choices": [{"index": 0, "message": {"content": "x", "images": image}}]}).to_string();
+    let (answer, ()) = tokio::join!(proxy.post(ask("hi")), async { proxy.upstream.call().await.answer(200, body) });
+    assert_eq!(answer.json()["error"]["code"], "unscorable_content");
+    assert_eq!(answer.header("seawall-decision"), "block");
+}
+
+#[tokio::test]
 async fn paths_pass_by_list_only() {
     let proxy = Proxy::start().await;
     let get = async |path: &str| Answer::read(proxy.send(proxy.request(Method::GET, path, "")).await).await;

@@ -176,6 +176,16 @@ async fn what_cannot_be_read_ends_in_an_error() {
 }
 
 #[tokio::test]
+async fn an_image_in_a_stream_ends_it() {
+    let proxy = Proxy::start().await;
+    let (mut stream, pieces) = tokio::join!(proxy.stream(ask_stream("hi")), async { proxy.upstream.call().await.stream() });
+    let image = json!([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]);
+    pieces.send(format!("data: {}\n\n", json!({"choices": [{"index": 0, "delta": {"images": image}}]}))).await;
+    let bytes = String::from_utf8(stream.rest().await).unwrap();
+    assert!(bytes.contains("unscorable_content") && !bytes.contains("AAAA"), "{bytes}");
+}
+
+#[tokio::test]
 async fn replace_ends_the_stream_with_its_message() {
     let rules = RULES
         .replace("action = \"block\"\nmessage = \"no such answers\"", "action = \"replace\"\nmessage = \"something else\"");

@@ -266,3 +266,55 @@ fn read_call(text: &mut Collector, call: &Node<'_>) {
 fn schema_word(key: &str, value: &str) -> bool {
     if value.is_empty() { SCHEMA_KEYS.contains(&key) } else { key == "type" && SCHEMA_TYPES.contains(&value) }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// Every string in a value, keys included.
+    fn strings(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::String(text) => found.push(text.clone()),
+            Value::Array(items) => items.iter().for_each(|item| strings(item, found)),
+            Value::Object(members) => members.iter().for_each(|(key, value)| {
+                found.push(key.clone());
+                strings(value, found);
+            }),
+            _ => {}
+        }
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            "[a-z ก\"]{0,8}".prop_map(Value::from)
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            let object = prop::collection::vec(("k[a-z]{0,4}", inner.clone()), 0..4);
+            prop_oneof![
+                prop::collection::vec(inner, 0..4).prop_map(Value::from),
+                object.prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        /// Whatever stands in fields that are not known: no string of it goes unread.
+        #[test]
+        fn no_string_goes_unread(top in any_json(), within in any_json(), part in any_json()) {
+            let body = json!({"vendor": top, "messages": [
+                {"role": "user", "content": [{"type": "text", "text": "a", "extra": part}], "more": within}]});
+            let document = Document::read(body.to_string().as_bytes()).unwrap();
+            let read: Vec<String> = read(&document).unwrap().content.segments.into_iter().map(|segment| segment.text).collect();
+            let mut all = Vec::new();
+            for value in [&top, &within, &part] { strings(value, &mut all); }
+            for text in all.iter().filter(|text| !text.is_empty()) {
+                prop_assert!(read.contains(text), "{} is not read", text);
+            }
+        }
+    }
+}

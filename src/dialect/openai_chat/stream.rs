@@ -78,9 +78,9 @@ impl StreamDialect for Stream {
                         read_choice(&choice, &mut brought)?;
                     }
                 }
-                "error" => collect(0, Part::Other, &value, &error_word, &mut brought.deltas),
+                "error" => collect(0, Part::Other, &value, &error_word, &mut brought),
                 key if CHUNK.contains(&key) => {}
-                _ => other(0, &value, &mut brought.deltas),
+                _ => other(0, &value, &mut brought),
             }
         }
         Ok(brought)
@@ -143,32 +143,32 @@ fn read_choice(choice: &Node<'_>, brought: &mut Brought) -> Result<(), Malformed
             "finish_reason" => brought.progress.ended.push(index),
             "delta" => {
                 brought.progress.begun.push(index);
-                delta(index, value, &mut brought.deltas)?;
+                delta(index, value, brought)?;
             }
-            _ => other(index, value, &mut brought.deltas),
+            _ => other(index, value, brought),
         }
     }
     Ok(())
 }
 
-fn delta(choice: u64, delta: &Node<'_>, deltas: &mut Vec<Delta>) -> Result<(), Malformed> {
+fn delta(choice: u64, delta: &Node<'_>, brought: &mut Brought) -> Result<(), Malformed> {
     for (key, value) in delta.known("delta", MESSAGE)? {
         match key.as_ref() {
             _ if value.is_null() || key == "role" => {}
-            "content" => collect(choice, Part::Content, &value, &content_word, deltas),
-            "reasoning" | "reasoning_content" => collect(choice, Part::Reasoning, &value, &|_, _| false, deltas),
-            "refusal" => collect(choice, Part::Refusal, &value, &|_, _| false, deltas),
+            "content" => collect(choice, Part::Content, &value, &content_word, brought),
+            "reasoning" | "reasoning_content" => collect(choice, Part::Reasoning, &value, &|_, _| false, brought),
+            "refusal" => collect(choice, Part::Refusal, &value, &|_, _| false, brought),
             "tool_calls" => {
                 for call in value.array().ok_or_else(|| Malformed::new("`tool_calls` is not an array"))? {
                     let members = call.known("tool call", CALL)?;
                     let index = members.iter().find(|(key, _)| key == "index").and_then(|(_, value)| value.integer());
                     for (_, value) in members.iter().filter(|(key, _)| !matches!(key.as_ref(), "index" | "id" | "type")) {
-                        collect(choice, Part::ToolCall(index.unwrap_or(0)), value, &call_word, deltas);
+                        collect(choice, Part::ToolCall(index.unwrap_or(0)), value, &call_word, brought);
                     }
                 }
             }
-            "function_call" => collect(choice, Part::ToolCall(0), &value, &call_word, deltas),
-            _ => other(choice, &value, deltas),
+            "function_call" => collect(choice, Part::ToolCall(0), &value, &call_word, brought),
+            _ => other(choice, &value, brought),
         }
     }
     Ok(())
@@ -183,15 +183,16 @@ fn content_word(key: &str, value: &str) -> bool {
     (key == "type" && matches!(value, "text" | "")) || (value.is_empty() && key == "text")
 }
 
-fn other(choice: u64, value: &Node<'_>, deltas: &mut Vec<Delta>) {
-    collect(choice, Part::Other, value, &|_, _| false, deltas);
+fn other(choice: u64, value: &Node<'_>, brought: &mut Brought) {
+    collect(choice, Part::Other, value, &|_, _| false, brought);
 }
 
-fn collect(choice: u64, part: Part, value: &Node<'_>, skip: &dyn Fn(&str, &str) -> bool, deltas: &mut Vec<Delta>) {
+fn collect(choice: u64, part: Part, value: &Node<'_>, skip: &dyn Fn(&str, &str) -> bool, brought: &mut Brought) {
     let mut text = Collector::default();
     text.strings(Target::Completion, value, skip);
     let channel = Channel { choice, part };
-    deltas.extend(text.segments.into_iter().map(|segment| Delta { channel, text: segment.text, place: segment.place }));
+    brought.unscorable.extend(text.unscorable);
+    brought.deltas.extend(text.segments.into_iter().map(|segment| Delta { channel, text: segment.text, place: segment.place }));
 }
 
 /// Token lists of a chunk, and its padding, which would tell the length of what was taken out.
