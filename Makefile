@@ -1,7 +1,7 @@
 # Everything a fresh clone needs: cargo, Python 3.11 with pip, and Node 20 must be there; the rest is fetched here, pinned.
 
 .DELETE_ON_ERROR:
-.PHONY: all build runtime demo serve test test-rust test-sdk lint bench clean
+.PHONY: all build runtime demo serve test test-rust test-sdk lint clean
 
 # ONNX Runtime's shared library comes out of its PyPI wheel: version, platform and checksum are pinned.
 ORT_VERSION := 1.32.0

@@ -56,6 +56,11 @@ impl Upstream {
         if !matches!(base.scheme_str(), Some("http" | "https")) || base.authority().is_none() {
             return Err(wrong("must be http://HOST or https://HOST, with a port and a path if need be"));
         }
+        if base.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            return Err(Misconfigured(
+                "`upstream.url` must hold no user name or password: the client's own key goes through".to_owned(),
+            ));
+        }
         if base.query().is_some() {
             return Err(wrong("must have no query"));
         }

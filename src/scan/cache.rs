@@ -1,6 +1,6 @@
 //! The verdict cache: what a guard said of a text, under a key that nothing else can share.
 //!
-//! The key covers guard, task, context and the text as written. Scores depend on both the text's written and its unhidden
+//! The key covers guard, kind of text, task, context and the text as written. Scores depend on both the text's written and its unhidden
 //! form, so two spellings that fold to one form must not share a verdict. Values are scores, never decisions: a change of
 //! policy needs no flush.
 
@@ -51,15 +51,15 @@ impl Cache {
     }
 }
 
-/// The key of a text: every part is preceded by its length, so that no two questions run together to one key.
-pub(super) fn key(guard: &str, task: Task, prompt: Option<&str>, text: &str) -> Key {
+/// The key of a text of some kind: every part is preceded by its length, so that no two questions run together to one key.
+pub(super) fn key([guard, kind]: [&str; 2], task: Task, prompt: Option<&str>, text: &str) -> Key {
     let mut hasher = blake3::Hasher::new();
     let task: &[u8] = match task {
         Task::Prompt => b"prompt",
         Task::Response => b"response",
     };
     let prompt = prompt.filter(|_| task == b"response").unwrap_or_default();
-    for part in [guard.as_bytes(), task, prompt.as_bytes(), text.as_bytes()] {
+    for part in [guard.as_bytes(), kind.as_bytes(), task, prompt.as_bytes(), text.as_bytes()] {
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part);
     }
@@ -75,16 +75,18 @@ mod tests {
     #[test]
     fn keys_tell_questions_apart() {
         let keys = [
-            key("g", Task::Prompt, None, "ab"),
-            key("ga", Task::Prompt, None, "b"),
-            key("g", Task::Response, None, "ab"),
-            key("g", Task::Response, Some("a"), "b"),
-            key("g", Task::Response, Some("ab"), ""),
-            key("g", Task::Prompt, None, "a\u{200b}b"),
+            key(["g", "text"], Task::Prompt, None, "ab"),
+            key(["ga", "text"], Task::Prompt, None, "b"),
+            key(["g", "text"], Task::Response, None, "ab"),
+            key(["g", "text"], Task::Response, Some("a"), "b"),
+            key(["g", "text"], Task::Response, Some("ab"), ""),
+            key(["g", "text"], Task::Prompt, None, "a\u{200b}b"),
+            key(["g", "json"], Task::Prompt, None, "ab"),
+            key(["gt", "ext"], Task::Prompt, None, "ab"),
         ];
         let apart: std::collections::HashSet<_> = keys.iter().collect();
         assert_eq!(apart.len(), keys.len());
-        assert_eq!(key("g", Task::Prompt, Some("x"), "ab"), keys[0], "a prompt is judged without context");
+        assert_eq!(key(["g", "text"], Task::Prompt, Some("x"), "ab"), keys[0], "a prompt is judged without context");
     }
 
     #[tokio::test]

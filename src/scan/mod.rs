@@ -8,9 +8,10 @@ pub mod detect;
 mod language;
 pub mod normalise;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, panic::resume_unwind, sync::Arc};
 
 use futures_util::future::join_all;
+use tokio::task::spawn_blocking;
 
 use self::cache::{Cache, key};
 use crate::{
@@ -23,6 +24,8 @@ use crate::{
 
 pub use self::language::detect as detect_language;
 
+/// Bytes of text from which on reading it takes milliseconds.
+const LARGE: usize = 32 << 10;
 /// User turns that are also judged together.
 const TURNS: usize = 6;
 /// Most bytes of such a window of turns: the rest of longer turns was judged by itself.
@@ -143,7 +146,12 @@ impl Scanner {
 
     async fn answer(&self, content: Content, questions: Vec<Question>, direction: Direction) -> Evidence {
         let Content { segments, unscorable, echoes } = content;
-        let findings = segments.iter().map(|segment| findings(segment.target, &segment.text)).collect();
+        let length = segments.iter().map(|segment| segment.text.len()).sum();
+        let (segments, findings) = off_reactor(length, move || {
+            let found = segments.iter().map(|segment| findings(segment.target, &segment.text)).collect();
+            (segments, found)
+        })
+        .await;
         let answers = join_all(questions.iter().map(|question| self.judge(question))).await;
         let mut cached = None;
         let mut passages = Vec::with_capacity(questions.len());
@@ -173,10 +181,12 @@ impl Scanner {
         let task = question.target.task();
         let language = language::detect(&question.text);
         let guard = &self.inner.guard;
-        let key = key(guard.identity(), task, question.prompt.as_deref(), &question.text);
-        let (inner, text, prompt) = (Arc::clone(&self.inner), question.text.clone(), question.prompt.clone());
-        let json = question.target == Target::ToolCall;
-        let work = async move { inner.score(task, &text, prompt.as_deref(), json).await };
+        // What is read as JSON has other unhidden forms than plain text has.
+        let kind = if question.target == Target::ToolCall { "json" } else { "text" };
+        let key = key([guard.identity(), kind], task, question.prompt.as_deref(), &question.text);
+        let (inner, target) = (Arc::clone(&self.inner), question.target);
+        let (text, prompt) = (question.text.clone(), question.prompt.clone());
+        let work = async move { inner.score(target, text, prompt.as_deref()).await };
         let (score, hit) = self.inner.cache.get_or(key, work).await;
         self.inner.metrics.verdict(hit, score.is_ok());
         let threshold = guard.manifest().task(task).threshold(language);
@@ -186,12 +196,16 @@ impl Scanner {
 
 impl Inner {
     /// P(unsafe) of a text: the worst of its forms.
-    async fn score(self: Arc<Self>, task: Task, text: &str, prompt: Option<&str>, json: bool) -> Result<f32, Unavailable> {
-        let view = if json { normalise::fold_json(text) } else { normalise::fold(text) };
-        let unspaced = normalise::unspaced(view.text());
-        let forms = [Some(text), view.is_changed().then(|| view.text()), unspaced.as_deref()];
-        let scores = join_all(forms.into_iter().flatten().map(|form| self.form(task, form, prompt))).await;
-        worst(scores)
+    async fn score(self: Arc<Self>, target: Target, text: String, prompt: Option<&str>) -> Result<f32, Unavailable> {
+        let forms = off_reactor(text.len(), move || {
+            let view = view(target, &text);
+            let folded = view.is_changed().then(|| view.text().to_owned());
+            let unspaced = normalise::unspaced(view.text());
+            [Some(text), folded, unspaced]
+        });
+        let forms = forms.await;
+        let scores = forms.iter().flatten().map(|form| self.form(target.task(), form, prompt));
+        worst(join_all(scores).await)
     }
 
     /// P(unsafe) of one form of a text: the worst of its windows. The windows of a text that does not fit in one are cached
@@ -205,7 +219,7 @@ impl Inner {
         }
         let scores = windows.into_iter().map(|window| {
             let part = text.get(window.range.clone()).unwrap_or_default();
-            let key = key(&format!("window of {}", self.guard.identity()), task, prompt, part);
+            let key = key([self.guard.identity(), "window"], task, prompt, part);
             let inner = Arc::clone(self);
             let work = async move { inner.window(window).await };
             async move { self.cache.get_or(key, work).await.0 }
@@ -217,6 +231,15 @@ impl Inner {
         self.metrics.window();
         self.guard.score(window).await
     }
+}
+
+/// Runs work on text where it cannot hold up others: at once when the text is short, else on a thread for such work.
+async fn off_reactor<T: Send + 'static>(length: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
+    if length < LARGE {
+        return work();
+    }
+    // The work is not cancelled, so a failure to join is its own panic, which stays one.
+    spawn_blocking(work).await.unwrap_or_else(|e| resume_unwind(e.into_panic()))
 }
 
 /// What the detectors find in a text, hiding undone; ranges are in the text as written.

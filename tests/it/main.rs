@@ -1,12 +1,7 @@
 //! The product at its edges: a real proxy on a free port, real sockets, a scripted upstream, and a guard that is a real graph
 //! on ONNX Runtime and finds the word `danger` unsafe.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::string_slice,
-    reason = "a test that panics has failed"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice, reason = "a test that panics has failed")]
 
 mod architecture;
 mod cache;
