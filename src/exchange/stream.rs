@@ -159,6 +159,12 @@ impl Run {
                 return if broken { End::Broken } else { End::Done };
             }
             let reads = !ended && self.gate.held_bytes() < HELD;
+            if !ended && !reads && checks.is_empty() {
+                // Judged, but a detector sees something in all of it that has no end, such as a key: it cannot be let go.
+                return unreadable(Malformed::new(format!(
+                    "over {HELD} bytes of text wait for the end of what a detector found"
+                )));
+            }
             let waits = reads && checks.is_empty() && self.gate.held_bytes() > 0;
             let step = tokio::select! {
                 Some(step) = checks.next(), if !checks.is_empty() => step,

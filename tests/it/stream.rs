@@ -186,6 +186,23 @@ async fn an_image_in_a_stream_ends_it() {
 }
 
 #[tokio::test]
+async fn what_never_ends_is_not_held_for_ever() {
+    let proxy = Proxy::start().await;
+    let (mut stream, pieces) = tokio::join!(proxy.stream(ask_stream("hi")), async { proxy.upstream.call().await.stream() });
+    pieces.send(chunk(0, &format!("-----BEGIN {} KEY-----\n", "PRIVATE"))).await;
+    let feed = async {
+        for _ in 0..80 {
+            pieces.send(chunk(0, &"QUJD".repeat(256))).await;
+        }
+    };
+    let (bytes, _) = tokio::join!(stream.rest(), async {
+        tokio::select! { () = feed => {}, () = pieces.abandoned() => {} }
+    });
+    let bytes = String::from_utf8(bytes).unwrap();
+    assert!(bytes.contains("upstream_unreadable") && !bytes.contains("QUJD"), "{bytes}");
+}
+
+#[tokio::test]
 async fn replace_ends_the_stream_with_its_message() {
     let rules = RULES
         .replace("action = \"block\"\nmessage = \"no such answers\"", "action = \"replace\"\nmessage = \"something else\"");
