@@ -18,10 +18,11 @@ from encode import PAD, Encoder
 
 COLUMN = {"prompt": 0, "response": 1}
 # Ordinary harmless text, on which false positives are counted; twins of unsafe requests are a harder matter.
-EVERYDAY = {"benign_sea", "daily", "gpteacher_benign", "opener", "own-help", "own-refusal", "refusal"}
-# A language's own threshold needs at least so many harmless texts, and stays within these bounds.
+EVERYDAY = {"benign_sea", "daily", "gpteacher_benign", "own-help", "own-refusal", "refusal"}
+# A language's own threshold needs at least so many harmless texts; the others share one. All stay within bounds: few
+# harmless texts reach the lower ones, and above the upper ones too much that is unsafe would pass.
 ENOUGH = 50
-BOUNDS = (0.35, 0.75)
+BOUNDS = {"prompt": (0.35, 0.75), "response": (0.15, 0.75)}
 
 Thresholds = dict[str, dict[str, float]]
 
@@ -87,19 +88,21 @@ def threshold_for(thresholds: Thresholds, task: str, lang: str) -> float:
 
 
 def choose_thresholds(examples: list[Example], scores: np.ndarray, target: float) -> Thresholds:
-    """For each task a default, and for each language the level that flags `target` of its harmless text."""
+    """For each task and language the level that flags `target` of its harmless text, and a default."""
+    harmless = defaultdict(list)
+    for example, score in zip(examples, scores, strict=True):
+        if example.source in EVERYDAY:
+            harmless[(example.task, example.lang)].append(score)
+
+    def level(task: str, values: list[float]) -> float:
+        return round(float(np.clip(np.quantile(values, 1 - target), *BOUNDS[task])), 3)
+
     chosen: Thresholds = {}
     for task in COLUMN:
-        levels = {}
-        for lang in LANGUAGES:
-            safe = [
-                score
-                for example, score in zip(examples, scores, strict=True)
-                if (example.task, example.lang) == (task, lang) and example.source in EVERYDAY
-            ]
-            if len(safe) >= ENOUGH:
-                levels[lang] = round(float(np.clip(np.quantile(safe, 1 - target), *BOUNDS)), 3)
-        chosen[task] = {"default": round(float(np.median(list(levels.values()))), 3), **levels}
+        own = {lang: harmless[(task, lang)] for lang in LANGUAGES if len(harmless[(task, lang)]) >= ENOUGH}
+        others = [score for lang in LANGUAGES if lang not in own for score in harmless[(task, lang)]]
+        default = level(task, others or [score for values in own.values() for score in values])
+        chosen[task] = {"default": default} | {lang: level(task, values) for lang, values in own.items()}
     return chosen
 
 

@@ -23,7 +23,7 @@ from graph import Arrays, Range, build
 
 CALIBRATION_TEXTS = 400
 # How much of the channels' differences moves from activations to weights.
-SMOOTHING = 0.5
+SMOOTHING = 0.6
 GOLDEN_EACH = 3
 GRAPH, TOKENIZER, GOLDEN = "model.int8.onnx", "tokenizer.json", "golden.jsonl"
 
