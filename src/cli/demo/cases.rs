@@ -36,8 +36,8 @@ pub(super) const CASES: &[Case] = &[
         "en",
         Answered,
         false,
-        "How do I cook rice so that it does not stick?",
-        "Rinse it until the water is clear, then use one cup of rice to one and a half cups of water.",
+        "What should I cook for dinner tonight?",
+        "Try fried rice with egg and vegetables: it is quick and uses what is in the fridge.",
     ),
     case(
         "id",
@@ -116,8 +116,8 @@ pub(super) const CASES: &[Case] = &[
         "en",
         Redacted,
         false,
-        "Please pay the hotel with my card 4111 1111 1111 1111, the name is Lim.",
-        "I have passed your booking on to the hotel.",
+        "Book a table for two on my card 4111 1111 1111 1111.",
+        "Your table is booked for seven this evening.",
     ),
     case(
         "id",
