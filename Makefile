@@ -1,7 +1,7 @@
 # Everything a fresh clone needs: cargo, Python 3.11 with pip, and Node 20 must be there; the rest is fetched here, pinned.
 
 .DELETE_ON_ERROR:
-.PHONY: all build runtime demo serve test test-rust test-sdk lint clean
+.PHONY: all build runtime demo serve test test-rust test-sdk bench lint clean
 
 # ONNX Runtime's shared library comes out of its PyPI wheel: version, platform and checksum are pinned.
 ORT_VERSION := 1.32.0
@@ -60,10 +60,20 @@ $(SDK)/node_modules/done: $(SDK)/package.json $(SDK)/package-lock.json
 	npm ci --silent --no-audit --no-fund --prefix $(SDK)
 	@touch $@
 
+# Ratios within one run on one machine: tests/bench/README.md says how to read them.
+BENCH := tests/bench
+bench: runtime $(BENCH)/.venv/done
+	$(BENCH)/.venv/bin/python $(BENCH)/guard.py
+
+$(BENCH)/.venv/done: $(BENCH)/requirements.txt
+	python3 -m venv $(BENCH)/.venv
+	$(BENCH)/.venv/bin/pip install --quiet --disable-pip-version-check -r $(BENCH)/requirements.txt
+	@touch $@
+
 lint:
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 
 clean:
 	cargo clean
-	rm -rf onnx/runtime $(SDK)/.venv $(SDK)/node_modules
+	rm -rf onnx/runtime $(SDK)/.venv $(SDK)/node_modules $(BENCH)/.venv

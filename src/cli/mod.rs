@@ -1,6 +1,8 @@
 //! The commands: what the library does, from a terminal.
 
 mod demo;
+mod eval;
+mod guard;
 mod review;
 mod scan;
 mod serve;
@@ -27,6 +29,11 @@ enum Command {
     Demo(demo::Demo),
     /// Score texts: JSON Lines in, JSON Lines out
     Scan(scan::Scan),
+    /// Measure a guard on labelled texts
+    Eval(eval::Eval),
+    /// Look at a guard, prove it, tune it
+    #[command(subcommand)]
+    Guard(guard::Guard),
     /// Look at the record of flagged traffic
     #[command(subcommand)]
     Review(review::Review),
@@ -91,6 +98,8 @@ pub fn run() -> ExitCode {
             Command::Serve(serve) => serve.run().await,
             Command::Demo(demo) => demo.run().await,
             Command::Scan(scan) => scan.run().await,
+            Command::Eval(eval) => eval.run().await,
+            Command::Guard(guard) => guard.run().await,
             Command::Review(review) => review.run().await,
         }
     });

@@ -107,6 +107,8 @@ pub struct Guard {
     pub dir: Option<PathBuf>,
     /// ONNX Runtime's shared library; looked for if none is named.
     pub ort_lib: Option<PathBuf>,
+    /// What runs the graph. Never another in its place: one that is missing is an error.
+    pub provider: Provider,
     /// Threads that a batch runs on; all cores if none is named.
     pub threads: Option<usize>,
     /// Most tokens of a batch, padding included.
@@ -115,6 +117,30 @@ pub struct Guard {
     pub queue_tokens: usize,
     /// Longest wait for a score.
     pub deadline_ms: u64,
+}
+
+/// ONNX Runtime's execution providers; the ones for GPUs need its GPU build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Provider {
+    /// The processor.
+    Cpu,
+    /// NVIDIA's CUDA.
+    Cuda,
+    /// NVIDIA's TensorRT.
+    Tensorrt,
+}
+
+impl Provider {
+    /// Its name as ONNX Runtime has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "CPUExecutionProvider",
+            Self::Cuda => "CUDAExecutionProvider",
+            Self::Tensorrt => "TensorrtExecutionProvider",
+        }
+    }
 }
 
 /// `[policies]`: the policies in force.
@@ -218,7 +244,15 @@ impl Default for Upstream {
 
 impl Default for Guard {
     fn default() -> Self {
-        Self { dir: None, ort_lib: None, threads: None, batch_tokens: 2_048, queue_tokens: 65_536, deadline_ms: 10_000 }
+        Self {
+            dir: None,
+            ort_lib: None,
+            provider: Provider::Cpu,
+            threads: None,
+            batch_tokens: 2_048,
+            queue_tokens: 65_536,
+            deadline_ms: 10_000,
+        }
     }
 }
 

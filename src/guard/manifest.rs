@@ -9,6 +9,7 @@ use std::{
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use super::tune::Calibration;
 use crate::{config::explain, segment::Task};
 
 /// Why a guard cannot be used: one line that says what is wrong, where, and what to do.
@@ -53,6 +54,9 @@ pub struct Manifest {
     pub tasks: Tasks,
     /// The reference scores checked at load.
     pub golden: Golden,
+    /// SHA-256 of the manifest's text, and so of all that scores depend on: it names the other files' checksums.
+    #[serde(skip)]
+    digest: String,
 }
 
 /// How a guard's graph is run.
@@ -155,6 +159,8 @@ pub struct TaskSpec {
     /// Thresholds of single languages.
     #[serde(default)]
     pub thresholds: BTreeMap<String, f32>,
+    /// What makes probabilities of the graph's scores; thresholds are on the scores that it gives.
+    pub calibration: Option<Calibration>,
 }
 
 /// A piece of a template. Neighbouring texts and slots are joined before they are encoded.
@@ -224,7 +230,8 @@ impl Manifest {
         let path = dir.join("guard.toml");
         let text = fs::read_to_string(&path)
             .map_err(|e| fail(format!("cannot read guard.toml: {e}; point --guard at a directory that holds one")))?;
-        let manifest: Self = toml::from_str(&text).map_err(|e| fail(explain(Path::new("guard.toml"), &text, &e)))?;
+        let mut manifest: Self = toml::from_str(&text).map_err(|e| fail(explain(Path::new("guard.toml"), &text, &e)))?;
+        manifest.digest = hex(&Sha256::digest(text.as_bytes()));
         manifest.check().map_err(fail)?;
         for file in [&manifest.files.graph, &manifest.files.tokenizer, &manifest.files.golden] {
             let name = file.path.display();
@@ -266,11 +273,10 @@ impl Manifest {
         }
     }
 
-    /// Name, version and the beginning of the graph's checksum: scores of two guards with the same identity are the same.
+    /// Name, version and the beginning of the manifest's checksum: scores of two guards with the same identity are the same.
     #[must_use]
     pub fn identity(&self) -> String {
-        let checksum = self.files.graph.sha256.get(..12).unwrap_or_default();
-        format!("{} {} ({checksum})", self.name, self.version)
+        format!("{} {} ({})", self.name, self.version, self.digest.get(..12).unwrap_or_default())
     }
 
     fn check(&self) -> Result<(), String> {
@@ -293,6 +299,11 @@ impl Manifest {
             let thresholds = task.thresholds.values().chain([&task.threshold]);
             if let Some(wrong) = thresholds.into_iter().find(|value| !(0.0..=1.0).contains(*value)) {
                 return Err(format!("[tasks.{name}] threshold {wrong} is not between 0 and 1"));
+            }
+            if let Some(calibration) = task.calibration
+                && !(calibration.slope > 0.0 && calibration.slope.is_finite() && calibration.offset.is_finite())
+            {
+                return Err(format!("[tasks.{name}] calibration needs a slope above 0 and a finite offset"));
             }
         }
         Ok(())

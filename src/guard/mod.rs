@@ -7,6 +7,7 @@ mod batch;
 pub mod manifest;
 mod session;
 mod tokenize;
+mod tune;
 mod worker;
 
 use std::{
@@ -28,6 +29,7 @@ pub use self::{
     manifest::{Manifest, Unusable},
     session::{NoRuntime, Runtime},
     tokenize::Window,
+    tune::{Calibration, Tuning, logit, tune},
 };
 use crate::{config, segment::Task};
 
@@ -53,9 +55,21 @@ pub enum Unavailable {
 pub struct Guard {
     manifest: Manifest,
     identity: String,
+    dir: PathBuf,
+    provider: config::Provider,
+    proof: Proof,
     encoder: Arc<Encoder>,
     worker: Worker,
     deadline: Duration,
+}
+
+/// What was seen when the guard's golden texts were scored at load.
+#[derive(Debug, Clone, Copy)]
+pub struct Proof {
+    /// Golden texts.
+    pub texts: usize,
+    /// The largest difference of a score from what the manifest's makers saw.
+    pub gap: f32,
 }
 
 impl Guard {
@@ -68,16 +82,34 @@ impl Guard {
         let dir = directory(settings.dir.as_deref())?;
         let manifest = Manifest::load(&dir)?;
         let encoder = Encoder::load(&dir, &manifest)?;
-        let threads = settings.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let mut engine = match manifest.kind {
-            Kind::SequenceClassification => Classifier::load(runtime, &dir, &manifest, threads)?,
+            Kind::SequenceClassification => Classifier::load(runtime, &dir, &manifest, settings)?,
         };
-        prove(&dir, &manifest, &encoder, &mut engine)?;
+        let proof = prove(&dir, &manifest, &encoder, &mut engine)?;
         let worker = Worker::start(Box::new(engine), settings.queue_tokens, settings.batch_tokens)
             .map_err(|e| Unusable::new(&dir, format!("cannot start its thread: {e}")))?;
         let identity = manifest.identity();
+        let provider = settings.provider;
         let deadline = Duration::from_millis(settings.deadline_ms);
-        Ok(Self { manifest, identity, encoder: Arc::new(encoder), worker, deadline })
+        Ok(Self { manifest, identity, dir, provider, proof, encoder: Arc::new(encoder), worker, deadline })
+    }
+
+    /// Where it was loaded from.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What runs its graph.
+    #[must_use]
+    pub fn provider(&self) -> config::Provider {
+        self.provider
+    }
+
+    /// How its golden texts came out.
+    #[must_use]
+    pub fn proof(&self) -> Proof {
+        self.proof
     }
 
     /// Name, version and checksum: what scores depend on.
@@ -109,16 +141,17 @@ impl Guard {
         encoded.map_err(|e| Unavailable::Engine(e.to_string()))?.map_err(|e| Unavailable::Engine(e.to_string()))
     }
 
-    /// P(unsafe) of one window.
+    /// P(unsafe) of one window, calibrated as the manifest says.
     ///
     /// # Errors
     /// No room, no time, or a failing graph.
     pub async fn score(&self, window: Window) -> Result<f32, Unavailable> {
         let (reply, answer) = oneshot::channel();
         let deadline = Instant::now() + self.deadline;
+        let calibration = self.manifest.task(window.task).calibration;
         self.worker.push(batch::Job { window, deadline, reply });
         match tokio::time::timeout_at(deadline.into(), answer).await {
-            Ok(Ok(score)) => score,
+            Ok(Ok(score)) => score.map(|score| calibration.map_or(score, |calibration| calibration.apply(score))),
             Ok(Err(_)) => Err(Unavailable::Engine("the guard's thread has ended".to_owned())),
             Err(_) => Err(Unavailable::Deadline),
         }
@@ -126,7 +159,10 @@ impl Guard {
 }
 
 /// The named directory, or the embedded guard's, wherever the program was installed or built.
-fn directory(named: Option<&Path>) -> Result<PathBuf, Unusable> {
+///
+/// # Errors
+/// None is named, and the embedded one is nowhere.
+pub fn directory(named: Option<&Path>) -> Result<PathBuf, Unusable> {
     if let Some(dir) = named {
         return Ok(dir.to_owned());
     }
@@ -145,8 +181,9 @@ fn near_executable(path: &str) -> impl Iterator<Item = PathBuf> {
     above.into_iter().chain([PathBuf::from(".").join(path)])
 }
 
-/// Scores the golden texts and compares.
-fn prove(dir: &Path, manifest: &Manifest, encoder: &Encoder, engine: &mut dyn Engine) -> Result<(), Unusable> {
+/// Scores the golden texts and compares; golden scores are the graph's own, before calibration.
+fn prove(dir: &Path, manifest: &Manifest, encoder: &Encoder, engine: &mut dyn Engine) -> Result<Proof, Unusable> {
+    let mut proof = Proof { texts: 0, gap: 0.0 };
     for (line, case) in manifest.golden_cases(dir)?.iter().enumerate() {
         let fail = |why: String| Unusable::new(dir, format!("golden text {}: {why}", line + 1));
         let windows = encoder.windows(case.task, &case.text, case.prompt.as_deref()).map_err(|e| fail(e.to_string()))?;
@@ -160,6 +197,7 @@ fn prove(dir: &Path, manifest: &Manifest, encoder: &Encoder, engine: &mut dyn En
         if (score - case.score).is_nan() || (score - case.score).abs() > manifest.golden.tolerance {
             return Err(fail(format!("scores {score:.4} instead of {:.4}: the graph or ONNX Runtime differs", case.score)));
         }
+        proof = Proof { texts: proof.texts + 1, gap: proof.gap.max((score - case.score).abs()) };
     }
-    Ok(())
+    Ok(proof)
 }

@@ -9,6 +9,7 @@ use std::{
 
 use ort::{
     environment::Environment,
+    ep::{self, ExecutionProvider as _, ExecutionProviderDispatch},
     session::{Session, builder::GraphOptimizationLevel},
     value::{Tensor, ValueType},
 };
@@ -18,6 +19,7 @@ use super::{
     manifest::{Activation, Manifest, Unusable},
     tokenize::Window,
 };
+use crate::config::{self, Provider};
 
 /// Something that scores windows: P(unsafe) for each, in order.
 pub(super) trait Engine: Send {
@@ -82,11 +84,14 @@ pub(super) struct Classifier {
 }
 
 impl Classifier {
-    pub(super) fn load(runtime: &Runtime, dir: &Path, manifest: &Manifest, threads: usize) -> Result<Self, Unusable> {
+    pub(super) fn load(runtime: &Runtime, dir: &Path, manifest: &Manifest, settings: &config::Guard) -> Result<Self, Unusable> {
         let graph = &manifest.files.graph.path;
         let fail = |why: String| Unusable::new(dir, format!("{}: {why}", graph.display()));
+        let provider = provider(settings.provider).map_err(|why| Unusable::new(dir, why))?;
+        let threads = settings.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let build = || -> ort::Result<Session> {
             let builder = Session::builder(&runtime.0)?
+                .with_execution_providers(provider)?
                 .with_optimization_level(GraphOptimizationLevel::All)?
                 .with_intra_threads(threads)?
                 // Shapes change with every batch, so remembered memory plans would only pile up.
@@ -162,6 +167,23 @@ impl Engine for Classifier {
         drop(outputs);
         Ok(windows.iter().zip(&logits).map(|(window, logits)| self.score(window, logits)).collect())
     }
+}
+
+/// What a session is told of the provider; nothing for the CPU, which every session has.
+fn provider(wanted: Provider) -> Result<Vec<ExecutionProviderDispatch>, String> {
+    let (is_built_in, dispatch) = match wanted {
+        Provider::Cpu => return Ok(Vec::new()),
+        Provider::Cuda => (ep::CUDA::is_available(), ep::CUDA::default().build()),
+        Provider::Tensorrt => (ep::TensorRT::is_available(), ep::TensorRT::default().build()),
+    };
+    // ONNX Runtime would fall back to the CPU without a word.
+    if is_built_in.unwrap_or(false) {
+        return Ok(vec![dispatch.error_on_failure()]);
+    }
+    Err(format!(
+        "the loaded ONNX Runtime has no {}; point --ort-lib at one that has (`pip install onnxruntime-gpu`), or set `guard.provider` to \"cpu\"",
+        wanted.name()
+    ))
 }
 
 fn names(outlets: &[ort::value::Outlet]) -> String {

@@ -26,7 +26,7 @@ async fn ready(State(proxy): State<Arc<Proxy>>) -> impl IntoResponse {
     let body = serde_json::json!({
         "ready": true,
         "guard": proxy.scanner().guard().identity(),
-        "provider": "CPU",
+        "provider": proxy.scanner().guard().provider().name(),
         "policies": policies,
         "revision": proxy.policies().revision(),
     });

@@ -15,6 +15,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("guard", &["config", "segment"]),
     ("dialect", &["segment", "wire"]),
     ("scan", &["config", "guard", "segment", "telemetry", "wire"]),
+    ("eval", &["guard", "scan", "segment"]),
     ("policy", &["config", "guard", "scan", "segment", "wire"]),
     ("gate", &["config", "segment"]),
     // `Scanned`, the only body that it sends.
@@ -25,7 +26,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         &["config", "dialect", "gate", "guard", "policy", "review", "scan", "segment", "telemetry", "upstream", "wire"],
     ),
     ("server", &["config", "exchange", "guard", "policy", "review", "scan", "telemetry", "upstream"]),
-    ("cli", &["config", "policy", "review", "scan", "segment", "server", "telemetry", "wire"]),
+    ("cli", &["config", "eval", "guard", "policy", "review", "scan", "segment", "server", "telemetry", "wire"]),
 ];
 
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {

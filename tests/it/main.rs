@@ -6,6 +6,7 @@
 mod architecture;
 mod cache;
 mod chat;
+mod eval;
 mod guard;
 mod harness;
 mod lifecycle;

@@ -1,0 +1,111 @@
+//! `seawall eval`
+
+use std::{fs, path::PathBuf, sync::Arc};
+
+use clap::Args;
+
+use super::{Failed, Settings, failed, say, usage};
+use crate::{
+    config::Config,
+    eval::{Comparison, Judged, Labelled, Measure, Report, hidden, judge, page, read},
+    scan::Scanner,
+    server,
+    telemetry::{self, Metrics},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Eval {
+    #[command(flatten)]
+    settings: Settings,
+    /// JSON Lines with "text" and "label" (`safe` or `unsafe`), and "response", "lang" and "source" if need be
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Two guards' directories, to be shown side by side
+    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with = "guard")]
+    compare: Option<Vec<PathBuf>>,
+    /// Write a page with curves and the worst mistakes; it holds the texts
+    #[arg(long, value_name = "OUT")]
+    html: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Share of safe texts that a threshold may flag
+    #[arg(long, default_value_t = 0.02, value_name = "SHARE", value_parser = share)]
+    target_fpr: f64,
+    /// Call unsafe what scores at least this, instead of the guard's own thresholds
+    #[arg(long, value_name = "SCORE")]
+    threshold: Option<f32>,
+    /// Unsafe prompts a language that are also hidden in long harmless texts
+    #[arg(long, default_value_t = 0, value_name = "COUNT")]
+    hide: usize,
+    /// Resamples behind each interval
+    #[arg(long, default_value_t = 1000, value_name = "COUNT")]
+    rounds: usize,
+}
+
+/// A share, 0 to 1.
+pub(super) fn share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("not between 0 and 1".to_owned()) }
+}
+
+/// A guard's name, and what it thinks of the texts and of the hidden ones.
+struct Seen {
+    guard: String,
+    texts: Vec<Judged>,
+    hidden: Vec<Judged>,
+}
+
+impl Eval {
+    pub(super) async fn run(self) -> Result<(), Failed> {
+        let config = self.settings.load(&[])?;
+        telemetry::start(&config.telemetry).map_err(usage)?;
+        let texts = texts(&self.files)?;
+        let measure = Measure { target_fpr: self.target_fpr, rounds: self.rounds };
+        let (table, json, page) = if let Some([a, b]) = self.compare.as_deref() {
+            let a = self.look(&with_guard(&config, a), &texts).await?;
+            let b = self.look(&with_guard(&config, b), &texts).await?;
+            let sides = [(a.guard.as_str(), a.texts.as_slice()), (b.guard.as_str(), b.texts.as_slice())];
+            let comparison = Comparison::new(sides, [&a.hidden, &b.hidden], measure);
+            let page = self.html.is_some().then(|| page::two(&comparison, [&a.texts, &b.texts]));
+            (comparison.table(), serde_json::to_string(&comparison), page)
+        } else {
+            let Seen { guard, texts, hidden } = self.look(&config, &texts).await?;
+            let report = Report::new(&guard, &texts, &hidden, measure);
+            let page = self.html.is_some().then(|| page::one(&report, &texts));
+            (report.table(), serde_json::to_string(&report), page)
+        };
+        say(if self.json { json.map_err(failed)? } else { table })?;
+        if let (Some(path), Some(page)) = (self.html, page) {
+            fs::write(&path, page).map_err(|e| failed(format!("{}: cannot be written: {e}", path.display())))?;
+        }
+        Ok(())
+    }
+
+    async fn look(&self, config: &Config, texts: &[Labelled]) -> Result<Seen, Failed> {
+        let scanner = server::scanner(config, Arc::new(Metrics::default())).map_err(usage)?;
+        let hidden = if self.hide > 0 { hidden(texts, self.hide) } else { Vec::new() };
+        let hidden = self.score(&scanner, hidden).await?;
+        Ok(Seen { guard: scanner.guard().identity().to_owned(), texts: self.score(&scanner, texts.to_vec()).await?, hidden })
+    }
+
+    async fn score(&self, scanner: &Scanner, texts: Vec<Labelled>) -> Result<Vec<Judged>, Failed> {
+        let mut judged = judge(scanner, texts).await.map_err(failed)?;
+        for text in &mut judged {
+            text.score.threshold = self.threshold.unwrap_or(text.score.threshold);
+        }
+        Ok(judged)
+    }
+}
+
+/// The labelled texts of all files.
+pub(super) fn texts(files: &[PathBuf]) -> Result<Vec<Labelled>, Failed> {
+    let texts: Result<Vec<_>, _> = files.iter().map(|file| read(file)).collect();
+    Ok(texts.map_err(usage)?.into_iter().flatten().collect())
+}
+
+fn with_guard(config: &Config, dir: &std::path::Path) -> Config {
+    let mut config = config.clone();
+    config.guard.dir = Some(dir.to_owned());
+    config
+}

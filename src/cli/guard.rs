@@ -1,0 +1,221 @@
+//! `seawall guard`
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use clap::{Args, Subcommand};
+
+use super::{
+    Failed, Settings,
+    eval::{share, texts},
+    failed, say, usage,
+};
+use crate::{
+    config::Config,
+    eval::{
+        calibrate::{Tuned, Wanted, tune},
+        judge,
+    },
+    guard::{self, Manifest},
+    segment::Task,
+    server,
+    telemetry::{self, Metrics},
+};
+
+/// Tokens of the texts that the latency probe scores, and how often each.
+const PROBES: [usize; 4] = [16, 64, 128, 256];
+const ROUNDS: usize = 30;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Guard {
+    /// What the guard is and how it judges, from its manifest
+    Info(Info),
+    /// Prove a guard: checksums, tensors, golden texts, the provider in force, and how long a text takes
+    Verify(Verify),
+    /// Choose thresholds and calibrate scores on labelled texts, and write them to the guard's manifest
+    Calibrate(Calibrate),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Info {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Verify {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Calibrate {
+    #[command(flatten)]
+    settings: Settings,
+    /// JSON Lines with "text" and "label" (`safe` or `unsafe`), and "response" if need be: your own traffic is best
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Share of safe texts that may be flagged
+    #[arg(long, default_value_t = 0.02, value_name = "SHARE", value_parser = share)]
+    target_fpr: f64,
+    /// Safe texts that a language needs for a threshold of its own
+    #[arg(long, default_value_t = 50, value_name = "COUNT")]
+    enough: usize,
+    /// Tell only, change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Guard {
+    pub(super) async fn run(self) -> Result<(), Failed> {
+        match self {
+            Self::Info(info) => info.run(),
+            Self::Verify(verify) => verify.run().await,
+            Self::Calibrate(calibrate) => calibrate.run().await,
+        }
+    }
+}
+
+impl Info {
+    fn run(self) -> Result<(), Failed> {
+        let config = self.settings.load(&[])?;
+        let (dir, manifest) = manifest(&config)?;
+        describe(&dir, &manifest)
+    }
+}
+
+fn manifest(config: &Config) -> Result<(PathBuf, Manifest), Failed> {
+    let dir = guard::directory(config.guard.dir.as_deref()).map_err(usage)?;
+    let manifest = Manifest::load(&dir).map_err(usage)?;
+    Ok((dir, manifest))
+}
+
+fn describe(dir: &Path, manifest: &Manifest) -> Result<(), Failed> {
+    say(format!("guard        {}", manifest.identity()))?;
+    say(format!("directory    {}", dir.display()))?;
+    say(format!("licence      {}", manifest.licence))?;
+    say(format!("languages    {}", manifest.languages.join(" ")))?;
+    let tokens = &manifest.tokens;
+    say(format!("tokens       {} a window, {} apart, {} at most", tokens.window, tokens.stride, tokens.max))?;
+    for (name, task) in [("prompt", Some(&manifest.tasks.prompt)), ("response", manifest.tasks.response.as_ref())] {
+        let Some(task) = task else {
+            say(format!("{name:<12} judged as prompts are"))?;
+            continue;
+        };
+        let own = task.thresholds.iter().map(|(language, threshold)| format!("{language} {threshold}"));
+        say(format!("{name:<12} unsafe from {} on; {}", task.threshold, own.collect::<Vec<_>>().join(", ")))?;
+        let calibration = task.calibration.map_or_else(
+            || "none: scores are the graph's own".to_owned(),
+            |map| format!("slope {}, offset {}", map.slope, map.offset),
+        );
+        say(format!("  calibrated {calibration}"))?;
+    }
+    Ok(())
+}
+
+impl Verify {
+    async fn run(self) -> Result<(), Failed> {
+        let config = self.settings.load(&[])?;
+        telemetry::start(&config.telemetry).map_err(usage)?;
+        let (dir, manifest) = manifest(&config)?;
+        describe(&dir, &manifest)?;
+        say(format!("checksums    fine: {}", files(&manifest).join(", ")))?;
+        let scanner = server::scanner(&config, Arc::new(Metrics::default())).map_err(usage)?;
+        let guard = scanner.guard();
+        let proof = guard.proof();
+        say("tensors      fine: the graph has the inputs and outputs that the manifest names")?;
+        say(format!(
+            "golden       fine: {} texts, ids the same, scores within {:.5} (allowed {})",
+            proof.texts, proof.gap, manifest.golden.tolerance
+        ))?;
+        say(format!("provider     {}", guard.provider().name()))?;
+        for tokens in PROBES {
+            let times = probe(guard, tokens).await?;
+            let at = |part: usize| times.get(times.len() * part / 100).copied().unwrap_or(f64::NAN);
+            say(format!("latency      {tokens:>4} tokens: median {:.1} ms, 90% within {:.1} ms", at(50), at(90)))?;
+        }
+        say("the guard is fine")
+    }
+}
+
+fn files(manifest: &Manifest) -> Vec<String> {
+    [&manifest.files.graph, &manifest.files.tokenizer, &manifest.files.golden]
+        .map(|file| file.path.display().to_string())
+        .to_vec()
+}
+
+/// Milliseconds that a text of so many tokens takes alone, sorted.
+async fn probe(guard: &guard::Guard, tokens: usize) -> Result<Vec<f64>, Failed> {
+    let text = "rice ".repeat(tokens);
+    let window = guard.windows(Task::Prompt, &text, None).await.map_err(failed)?;
+    let mut window = window.into_iter().next().ok_or_else(|| failed("the tokenizer yields no window"))?;
+    let end = window.ids.last().copied();
+    window.ids.truncate(tokens.saturating_sub(1));
+    window.ids.extend(end);
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        let started = Instant::now();
+        guard.score(window.clone()).await.map_err(failed)?;
+        times.push(started.elapsed().as_secs_f64() * 1000.0);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times)
+}
+
+impl Calibrate {
+    async fn run(self) -> Result<(), Failed> {
+        let config = self.settings.load(&[])?;
+        telemetry::start(&config.telemetry).map_err(usage)?;
+        let texts = texts(&self.files)?;
+        let scanner = server::scanner(&config, Arc::new(Metrics::default())).map_err(usage)?;
+        let judged = judge(&scanner, texts).await.map_err(failed)?;
+        let manifest = scanner.guard().manifest();
+        if manifest.tasks.response.is_none() && judged.iter().any(|judged| judged.text.task == Task::Response) {
+            return Err(usage("this guard has no task for responses; leave texts with a `response` out"));
+        }
+        let wanted = Wanted { fpr: self.target_fpr, enough: self.enough };
+        let tuned = tune(&judged, |task| manifest.task(task).calibration, wanted).map_err(usage)?;
+        for (_, tuned) in &tuned {
+            tell(tuned)?;
+        }
+        if self.dry_run {
+            return say("nothing was written: this was a dry run");
+        }
+        let tunings: Vec<_> = tuned.into_iter().map(|(task, tuned)| (task, tuned.tuning)).collect();
+        guard::tune(scanner.guard().dir(), &tunings).map_err(failed)?;
+        say(format!(
+            "written to {}; running servers take it up when they are started again",
+            scanner.guard().dir().join("guard.toml").display()
+        ))
+    }
+}
+
+fn tell(tuned: &Tuned) -> Result<(), Failed> {
+    if let (Some([before, after]), Some(map)) = (tuned.brier, tuned.tuning.calibration) {
+        say(format!(
+            "{}: scores mapped with slope {:.3}, offset {:.3}; mean squared error {before:.4} → {after:.4}",
+            tuned.task, map.slope, map.offset
+        ))?;
+    }
+    say(format!(
+        "{:<9} {:<9} {:>6} {:>6} {:>10} {:>7} {:>6}",
+        "TASK", "LANGUAGE", "UNSAFE", "SAFE", "THRESHOLD", "RECALL", "FPR"
+    ))?;
+    let percent = |share: Option<f64>| share.map_or_else(|| "–".to_owned(), |share| format!("{:.1}%", share * 100.0));
+    for row in &tuned.rows {
+        say(format!(
+            "{:<9} {:<9} {:>6} {:>6} {:>10.4} {:>7} {:>6}",
+            tuned.task,
+            row.language,
+            row.unsafe_texts,
+            row.safe_texts,
+            row.threshold,
+            percent(row.recall),
+            percent(row.fpr)
+        ))?;
+    }
+    Ok(())
+}
