@@ -1,6 +1,6 @@
 //! `seawall eval`
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{fs::File, io::Write as _, path::PathBuf, sync::Arc};
 
 use clap::Args;
 
@@ -33,14 +33,14 @@ pub(super) struct Eval {
     #[arg(long, default_value_t = 0.02, value_name = "SHARE", value_parser = share)]
     target_fpr: f64,
     /// Call unsafe what scores at least this, instead of the guard's own thresholds
-    #[arg(long, value_name = "SCORE")]
+    #[arg(long, value_name = "SCORE", value_parser = score)]
     threshold: Option<f32>,
     /// Unsafe prompts a language that are also hidden in long harmless texts
     #[arg(long, default_value_t = 0, value_name = "COUNT")]
     hide: usize,
     /// Resamples behind each interval
-    #[arg(long, default_value_t = 1000, value_name = "COUNT")]
-    rounds: usize,
+    #[arg(long, default_value_t = 1000, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(20..=1_000_000))]
+    rounds: u32,
 }
 
 /// A share, 0 to 1.
@@ -48,6 +48,21 @@ pub(super) fn share(text: &str) -> Result<f64, String> {
     let share: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("not between 0 and 1".to_owned()) }
 }
+
+fn score(text: &str) -> Result<f32, String> {
+    share(text)?;
+    text.parse().map_err(|_| "not a number".to_owned())
+}
+
+/// The settings for many long texts at once and nobody who waits: a full queue and a deadline protect callers, here they
+/// would only lose scores.
+pub(super) fn patient(mut config: Config) -> Config {
+    config.guard.queue_tokens = usize::MAX;
+    config.guard.deadline_ms = DAY_MS;
+    config
+}
+
+const DAY_MS: u64 = 86_400_000;
 
 /// A guard's name, and what it thinks of the texts and of the hidden ones.
 struct Seen {
@@ -58,10 +73,15 @@ struct Seen {
 
 impl Eval {
     pub(super) async fn run(self) -> Result<(), Failed> {
-        let config = self.settings.load(&[])?;
+        let config = patient(self.settings.load(&[])?);
         telemetry::start(&config.telemetry).map_err(usage)?;
         let texts = texts(&self.files)?;
-        let measure = Measure { target_fpr: self.target_fpr, rounds: self.rounds };
+        let measure = Measure { target_fpr: self.target_fpr, rounds: self.rounds.try_into().unwrap_or(usize::MAX) };
+        // A place that cannot be written is told now, not when all is scored.
+        let mut html = match &self.html {
+            Some(path) => Some(File::create(path).map_err(|e| usage(format!("{}: cannot be written: {e}", path.display())))?),
+            None => None,
+        };
         let (table, json, page) = if let Some([a, b]) = self.compare.as_deref() {
             let a = self.look(&with_guard(&config, a), &texts).await?;
             let b = self.look(&with_guard(&config, b), &texts).await?;
@@ -76,8 +96,8 @@ impl Eval {
             (report.table(), serde_json::to_string(&report), page)
         };
         say(if self.json { json.map_err(failed)? } else { table })?;
-        if let (Some(path), Some(page)) = (self.html, page) {
-            fs::write(&path, page).map_err(|e| failed(format!("{}: cannot be written: {e}", path.display())))?;
+        if let (Some(file), Some(page)) = (&mut html, page) {
+            file.write_all(page.as_bytes()).map_err(|e| failed(format!("the page cannot be written: {e}")))?;
         }
         Ok(())
     }

@@ -10,16 +10,15 @@ use clap::{Args, Subcommand};
 
 use super::{
     Failed, Settings,
-    eval::{share, texts},
+    eval::{patient, share, texts},
     failed, say, usage,
 };
 use crate::{
-    config::Config,
     eval::{
         calibrate::{Tuned, Wanted, tune},
-        judge,
+        judge, percent,
     },
-    guard::{self, Manifest},
+    guard::{self, Manifest, Tuning},
     segment::Task,
     server,
     telemetry::{self, Metrics},
@@ -82,15 +81,9 @@ impl Guard {
 impl Info {
     fn run(self) -> Result<(), Failed> {
         let config = self.settings.load(&[])?;
-        let (dir, manifest) = manifest(&config)?;
-        describe(&dir, &manifest)
+        let dir = guard::directory(config.guard.dir.as_deref()).map_err(usage)?;
+        describe(&dir, &Manifest::load(&dir).map_err(usage)?)
     }
-}
-
-fn manifest(config: &Config) -> Result<(PathBuf, Manifest), Failed> {
-    let dir = guard::directory(config.guard.dir.as_deref()).map_err(usage)?;
-    let manifest = Manifest::load(&dir).map_err(usage)?;
-    Ok((dir, manifest))
 }
 
 fn describe(dir: &Path, manifest: &Manifest) -> Result<(), Failed> {
@@ -120,11 +113,12 @@ impl Verify {
     async fn run(self) -> Result<(), Failed> {
         let config = self.settings.load(&[])?;
         telemetry::start(&config.telemetry).map_err(usage)?;
-        let (dir, manifest) = manifest(&config)?;
-        describe(&dir, &manifest)?;
-        say(format!("checksums    fine: {}", files(&manifest).join(", ")))?;
-        let scanner = server::scanner(&config, Arc::new(Metrics::default())).map_err(usage)?;
-        let guard = scanner.guard();
+        let dir = guard::directory(config.guard.dir.as_deref()).map_err(usage)?;
+        say(format!("proving      {}", dir.display()))?;
+        let scanner = server::scanner(&config, Arc::new(Metrics::default())).map_err(failed)?;
+        let (guard, manifest) = (scanner.guard(), scanner.guard().manifest());
+        describe(&dir, manifest)?;
+        say(format!("checksums    fine: {}", files(manifest).join(", ")))?;
         let proof = guard.proof();
         say("tensors      fine: the graph has the inputs and outputs that the manifest names")?;
         say(format!(
@@ -133,7 +127,7 @@ impl Verify {
         ))?;
         say(format!("provider     {}", guard.provider().name()))?;
         for tokens in PROBES {
-            let times = probe(guard, tokens).await?;
+            let Some(times) = probe(guard, tokens).await? else { continue };
             let at = |part: usize| times.get(times.len() * part / 100).copied().unwrap_or(f64::NAN);
             say(format!("latency      {tokens:>4} tokens: median {:.1} ms, 90% within {:.1} ms", at(50), at(90)))?;
         }
@@ -147,11 +141,14 @@ fn files(manifest: &Manifest) -> Vec<String> {
         .to_vec()
 }
 
-/// Milliseconds that a text of so many tokens takes alone, sorted.
-async fn probe(guard: &guard::Guard, tokens: usize) -> Result<Vec<f64>, Failed> {
+/// Milliseconds that a text of so many tokens takes alone, sorted; `None` if the guard's windows are shorter.
+async fn probe(guard: &guard::Guard, tokens: usize) -> Result<Option<Vec<f64>>, Failed> {
     let text = "rice ".repeat(tokens);
     let window = guard.windows(Task::Prompt, &text, None).await.map_err(failed)?;
     let mut window = window.into_iter().next().ok_or_else(|| failed("the tokenizer yields no window"))?;
+    if window.ids.len() < tokens {
+        return Ok(None);
+    }
     let end = window.ids.last().copied();
     window.ids.truncate(tokens.saturating_sub(1));
     window.ids.extend(end);
@@ -162,12 +159,12 @@ async fn probe(guard: &guard::Guard, tokens: usize) -> Result<Vec<f64>, Failed> 
         times.push(started.elapsed().as_secs_f64() * 1000.0);
     }
     times.sort_by(f64::total_cmp);
-    Ok(times)
+    Ok(Some(times))
 }
 
 impl Calibrate {
     async fn run(self) -> Result<(), Failed> {
-        let config = self.settings.load(&[])?;
+        let config = patient(self.settings.load(&[])?);
         telemetry::start(&config.telemetry).map_err(usage)?;
         let texts = texts(&self.files)?;
         let scanner = server::scanner(&config, Arc::new(Metrics::default())).map_err(usage)?;
@@ -177,7 +174,11 @@ impl Calibrate {
             return Err(usage("this guard has no task for responses; leave texts with a `response` out"));
         }
         let wanted = Wanted { fpr: self.target_fpr, enough: self.enough };
-        let tuned = tune(&judged, |task| manifest.task(task).calibration, wanted).map_err(usage)?;
+        let current = |task| {
+            let spec = manifest.task(task);
+            Tuning { calibration: spec.calibration, threshold: spec.threshold, thresholds: spec.thresholds.clone() }
+        };
+        let tuned = tune(&judged, current, wanted).map_err(usage)?;
         for (_, tuned) in &tuned {
             tell(tuned)?;
         }
@@ -201,13 +202,12 @@ fn tell(tuned: &Tuned) -> Result<(), Failed> {
         ))?;
     }
     say(format!(
-        "{:<9} {:<9} {:>6} {:>6} {:>10} {:>7} {:>6}",
-        "TASK", "LANGUAGE", "UNSAFE", "SAFE", "THRESHOLD", "RECALL", "FPR"
+        "{:<9} {:<9} {:>6} {:>6} {:>10} {:>8} {:>6}",
+        "TASK", "LANGUAGE", "UNSAFE", "SAFE", "THRESHOLD", "RECALL %", "FPR %"
     ))?;
-    let percent = |share: Option<f64>| share.map_or_else(|| "–".to_owned(), |share| format!("{:.1}%", share * 100.0));
     for row in &tuned.rows {
         say(format!(
-            "{:<9} {:<9} {:>6} {:>6} {:>10.4} {:>7} {:>6}",
+            "{:<9} {:<9} {:>6} {:>6} {:>10} {:>8} {:>6}",
             tuned.task,
             row.language,
             row.unsafe_texts,

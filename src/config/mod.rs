@@ -107,7 +107,7 @@ pub struct Guard {
     pub dir: Option<PathBuf>,
     /// ONNX Runtime's shared library; looked for if none is named.
     pub ort_lib: Option<PathBuf>,
-    /// What runs the graph. Never another in its place: one that is missing is an error.
+    /// What runs the graph. One that is missing is an error; operators that a GPU's provider lacks run on the CPU.
     pub provider: Provider,
     /// Threads that a batch runs on; all cores if none is named.
     pub threads: Option<usize>,

@@ -8,7 +8,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Judged, metrics::Ranking, task_name};
+use super::{
+    Judged,
+    metrics::{Interval, Ranking},
+    task_name,
+};
 use crate::{
     guard::{Calibration, Tuning, logit},
     segment::Task,
@@ -34,7 +38,8 @@ pub struct Tuned {
     /// What the manifest is to say.
     #[serde(skip)]
     pub tuning: Tuning,
-    /// By language, and `others` for the languages that share the default.
+    /// By language, and `others` for the languages that share the default. A language that the texts lack keeps its old
+    /// threshold, on the new scores.
     pub rows: Vec<Row>,
     /// Mean squared error of scores as probabilities, before and after, both kinds of text weighing the same; `None` without both.
     pub brier: Option<[f64; 2]>,
@@ -60,9 +65,28 @@ pub struct Row {
 /// The texts cannot say what was asked of them.
 #[derive(Debug, thiserror::Error)]
 pub enum Untunable {
-    /// No safe text.
-    #[error("there is no safe {0} text: a threshold for a false-positive rate needs some")]
-    NoSafe(&'static str),
+    /// Too few safe texts.
+    #[error("there are {found} safe {task} texts, a threshold for {:.1}% false positives needs {needed}; add some, or raise --target-fpr", target * 100.0)]
+    TooFewSafe {
+        /// The task.
+        task: &'static str,
+        /// Safe texts.
+        found: usize,
+        /// Safe texts of which one more than the target would be flagged.
+        needed: usize,
+        /// The rate.
+        target: f64,
+    },
+    /// So many safe texts score highest of all that any threshold flags too many.
+    #[error("no threshold keeps the {task} texts of `{language}` within {:.1}% false positives: too many safe ones share the highest score", target * 100.0)]
+    NoThreshold {
+        /// The task.
+        task: &'static str,
+        /// The language, or `others`.
+        language: String,
+        /// The rate.
+        target: f64,
+    },
     /// Unsafe texts score lower.
     #[error("unsafe {0} texts score lower than safe ones: check the labels")]
     Reversed(&'static str),
@@ -72,11 +96,7 @@ pub enum Untunable {
 ///
 /// # Errors
 /// A task without safe texts, or whose scores run against the labels.
-pub fn tune(
-    judged: &[Judged],
-    current: impl Fn(Task) -> Option<Calibration>,
-    wanted: Wanted,
-) -> Result<Vec<(Task, Tuned)>, Untunable> {
+pub fn tune(judged: &[Judged], current: impl Fn(Task) -> Tuning, wanted: Wanted) -> Result<Vec<(Task, Tuned)>, Untunable> {
     let tasks = [Task::Prompt, Task::Response].into_iter().map(|task| {
         let texts: Vec<&Judged> = judged.iter().filter(|judged| judged.text.task == task).collect();
         (task, texts)
@@ -87,12 +107,13 @@ pub fn tune(
         .collect()
 }
 
-fn tune_task(task: Task, texts: &[&Judged], current: Option<Calibration>, wanted: Wanted) -> Result<Tuned, Untunable> {
-    let name = task_name(task);
-    if texts.iter().all(|judged| judged.text.is_unsafe) {
-        return Err(Untunable::NoSafe(name));
-    }
+fn tune_task(task: Task, texts: &[&Judged], current: Tuning, wanted: Wanted) -> Result<Tuned, Untunable> {
+    let (name, target) = (task_name(task), wanted.fpr);
     let scores: Vec<(f32, bool)> = texts.iter().map(|judged| (judged.score.value, judged.text.is_unsafe)).collect();
+    let needed = if target > 0.0 { fewest(target) } else { 1 };
+    if safe(&scores) < needed {
+        return Err(Untunable::TooFewSafe { task: name, found: safe(&scores), needed, target });
+    }
     let fit = if scores.iter().any(|(_, is_unsafe)| *is_unsafe) {
         Some(fit(&scores).filter(|fit| fit.slope > 0.0).ok_or(Untunable::Reversed(name))?)
     } else {
@@ -106,23 +127,28 @@ fn tune_task(task: Task, texts: &[&Judged], current: Option<Calibration>, wanted
     for judged in texts {
         languages.entry(judged.detected.unwrap_or("")).or_default().push((map(judged.score.value), judged.text.is_unsafe));
     }
-    let safe = |texts: &[(f32, bool)]| texts.iter().filter(|(_, is_unsafe)| !is_unsafe).count();
+    let enough = wanted.enough.max(needed);
     let (own, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
-        languages.into_iter().partition(|(language, texts)| !language.is_empty() && safe(texts) >= wanted.enough.max(1));
+        languages.into_iter().partition(|(language, texts)| !language.is_empty() && safe(texts) >= enough);
     let pooled: Vec<(f32, bool)> = others.into_values().flatten().collect();
     // Where the other languages have next to nothing, the default is what all languages together say.
     let all = own.values().flatten().chain(&pooled).copied();
-    let basis: Vec<(f32, bool)> = if safe(&pooled) >= wanted.enough.max(1) { pooled.clone() } else { all.collect() };
-    let default = threshold(&basis, wanted.fpr);
+    let basis: Vec<(f32, bool)> = if safe(&pooled) >= enough { pooled.clone() } else { all.collect() };
+    let threshold = |language: &str, texts: &[(f32, bool)]| {
+        let found = Ranking::new(texts.iter().copied()).at_target(target).map(|at| at.threshold);
+        found.ok_or_else(|| Untunable::NoThreshold { task: name, language: language.to_owned(), target })
+    };
+    let default = threshold(OTHERS, &basis)?;
+    let mut thresholds: BTreeMap<String, f32> =
+        current.thresholds.into_iter().map(|(language, threshold)| (language, map(threshold))).collect();
     let mut rows = Vec::new();
-    let mut thresholds = BTreeMap::new();
     for (language, texts) in own {
-        let threshold = threshold(&texts, wanted.fpr);
+        let threshold = threshold(language, &texts)?;
         rows.push(Row::new(language, &texts, threshold));
         thresholds.insert(language.to_owned(), threshold);
     }
-    rows.push(Row::new("others", &pooled, default));
-    let calibration = match (current, fit) {
+    rows.push(Row::new(OTHERS, &pooled, default));
+    let calibration = match (current.calibration, fit) {
         // The scores were calibrated already: the new map comes on top of the old one.
         (Some(current), Some(fit)) => Some(current.then(fit)),
         (current, fit) => fit.or(current),
@@ -130,31 +156,35 @@ fn tune_task(task: Task, texts: &[&Judged], current: Option<Calibration>, wanted
     Ok(Tuned { task: name, tuning: Tuning { calibration, threshold: default, thresholds }, rows, brier })
 }
 
+/// Languages that share the default threshold.
+const OTHERS: &str = "others";
+
+fn safe(texts: &[(f32, bool)]) -> usize {
+    texts.iter().filter(|(_, is_unsafe)| !is_unsafe).count()
+}
+
+/// The fewest texts of which a share can be one.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "more than 2^32 texts are never needed")]
+fn fewest(share: f64) -> usize {
+    (1.0 / share).ceil().min(f64::from(u32::MAX)) as usize
+}
+
 impl Row {
     fn new(language: &str, texts: &[(f32, bool)], threshold: f32) -> Self {
         let share = |of: bool| {
             let all = texts.iter().filter(|(_, is_unsafe)| *is_unsafe == of);
             let flagged = all.clone().filter(|(score, _)| *score >= threshold).count();
-            let count = all.count();
-            #[expect(clippy::cast_precision_loss, reason = "counts of texts are far below 2^52")]
-            (count > 0).then(|| flagged as f64 / count as f64)
+            Interval::share(flagged, all.count()).map(|share| share.value)
         };
-        let unsafe_texts = texts.iter().filter(|(_, is_unsafe)| *is_unsafe).count();
         Self {
             language: language.to_owned(),
-            unsafe_texts,
-            safe_texts: texts.len() - unsafe_texts,
+            unsafe_texts: texts.len() - safe(texts),
+            safe_texts: safe(texts),
             threshold,
             recall: share(true),
             fpr: share(false),
         }
     }
-}
-
-/// The lowest threshold within the rate, rounded up to four decimals; 1 where even the highest score flags too many.
-fn threshold(texts: &[(f32, bool)], fpr: f64) -> f32 {
-    let at = Ranking::new(texts.iter().copied()).at_target(fpr).map_or(1.0, |at| at.threshold);
-    ((at * 10_000.0).ceil() / 10_000.0).min(1.0)
 }
 
 /// Platt scaling by Newton's method; `None` if it does not settle.
@@ -247,48 +277,54 @@ mod tests {
             .collect()
     }
 
+    fn untuned() -> Tuning {
+        Tuning { calibration: None, threshold: 0.5, thresholds: BTreeMap::from([("vi".to_owned(), 0.4)]) }
+    }
+
     #[test]
     fn the_map_and_the_thresholds_come_out() {
         let mut all = texts("en");
         all.extend((0..3).map(|_| judged("th", 0.2, false)));
         let wanted = Wanted { fpr: 0.02, enough: 50 };
-        let tuned = &tune(&all, |_| None, wanted).unwrap()[0].1;
+        let tuned = &tune(&all, |_| untuned(), wanted).unwrap()[0].1;
         let calibration = tuned.tuning.calibration.unwrap();
         assert!((calibration.slope - 2.0).abs() < 0.05, "{calibration:?}");
         let [before, after] = tuned.brier.unwrap();
         assert!(after < before);
-        assert_eq!(tuned.tuning.thresholds.keys().collect::<Vec<_>>(), ["en"]);
+        assert_eq!(tuned.tuning.thresholds.keys().collect::<Vec<_>>(), ["en", "vi"]);
+        assert_eq!(tuned.tuning.thresholds["vi"], calibration.apply(0.4), "a language that the texts lack keeps its place");
         let english = &tuned.rows[0];
         assert!(english.fpr.unwrap() <= 0.02 && english.fpr.unwrap() > 0.01 && english.recall.unwrap() > 0.2, "{english:?}");
         assert_eq!((tuned.rows[1].language.as_str(), tuned.rows[1].safe_texts), ("others", 3));
-        assert!(
-            (tuned.tuning.threshold - english.threshold).abs() < 0.01,
-            "three texts are too few for a default of their own"
-        );
+        let apart = (tuned.tuning.threshold - english.threshold).abs();
+        assert!(apart < 0.01, "three texts are too few for a default of their own");
     }
 
     #[test]
     fn a_second_calibration_comes_on_top_of_the_first() {
-        let first = tune(&texts("en"), |_| None, Wanted { fpr: 0.02, enough: 1 }).unwrap()[0].1.tuning.calibration.unwrap();
+        let wanted = Wanted { fpr: 0.02, enough: 1 };
+        let first = tune(&texts("en"), |_| untuned(), wanted).unwrap()[0].1.tuning.calibration.unwrap();
         let calibrated = texts("en").into_iter().map(|mut judged| {
             judged.score.value = first.apply(judged.score.value);
             judged
         });
         let all: Vec<_> = calibrated.collect();
-        let second = tune(&all, |_| Some(first), Wanted { fpr: 0.02, enough: 1 }).unwrap()[0].1.tuning.calibration.unwrap();
-        assert!(
-            (second.slope - first.slope).abs() < 0.01 && (second.offset - first.offset).abs() < 0.01,
-            "{first:?} {second:?}"
-        );
+        let current = |_| Tuning { calibration: Some(first), ..untuned() };
+        let second = tune(&all, current, wanted).unwrap()[0].1.tuning.calibration.unwrap();
+        let near = |a: f32, b: f32| (a - b).abs() < 0.01;
+        assert!(near(second.slope, first.slope) && near(second.offset, first.offset), "{first:?} {second:?}");
     }
 
     #[test]
     fn texts_that_cannot_tell_are_refused() {
-        let wanted = Wanted { fpr: 0.02, enough: 1 };
-        assert!(tune(&[judged("en", 0.5, true)], |_| None, wanted).unwrap_err().to_string().contains("no safe prompt text"));
+        let told = |texts: &[Judged], fpr: f64| tune(texts, |_| untuned(), Wanted { fpr, enough: 1 }).unwrap_err().to_string();
+        let few = told(&[judged("en", 0.5, true), judged("en", 0.5, false)], 0.3);
+        assert!(few.starts_with("there are 1 safe prompt texts, a threshold for 30.0% false positives needs 4"), "{few}");
         let reversed = [judged("en", 0.1, true), judged("en", 0.9, false), judged("en", 0.2, true), judged("en", 0.8, false)];
-        assert!(tune(&reversed, |_| None, wanted).unwrap_err().to_string().contains("check the labels"));
-        let safe = tune(&[judged("en", 0.5, false)], |_| None, wanted).unwrap();
+        assert!(told(&reversed, 0.5).contains("check the labels"));
+        let tied = [judged("en", 0.9, false), judged("en", 0.9, false), judged("en", 0.9, true), judged("en", 0.1, false)];
+        assert!(told(&tied, 0.5).contains("no threshold keeps"), "{}", told(&tied, 0.5));
+        let safe = tune(&[judged("en", 0.5, false)], |_| untuned(), Wanted { fpr: 1.0, enough: 1 }).unwrap();
         assert_eq!(safe[0].1.tuning.calibration, None);
     }
 }

@@ -3,19 +3,20 @@
 use std::collections::BTreeMap;
 
 use super::Labelled;
-use crate::segment::Task;
+use crate::{scan::detect_language, segment::Task};
 
 /// Characters of harmless text around what is hidden: several windows of most guards.
 const AROUND: usize = 3_000;
 
-/// For each language up to `count` unsafe prompts, hidden at the start, in the middle and at the end of a long harmless
-/// text, and the harmless texts by themselves. `source` says where the unsafe prompt stands. Languages without both
-/// kinds of prompt are left out.
+/// For each language up to `count` unsafe prompts, by themselves and at the start, in the middle and at the end of a long
+/// harmless text, each beside that harmless text without it, which is safe. `source` says where the unsafe prompt stands.
+/// Languages without both kinds of prompt are left out.
 #[must_use]
 pub fn hidden(texts: &[Labelled], count: usize) -> Vec<Labelled> {
     let mut languages = BTreeMap::<&str, (Vec<&Labelled>, Vec<&Labelled>)>::new();
     for text in texts.iter().filter(|text| text.task == Task::Prompt) {
-        let (bad, good) = languages.entry(text.lang.as_deref().unwrap_or("?")).or_default();
+        let (bad, good) =
+            languages.entry(text.lang.as_deref().or_else(|| detect_language(&text.text)).unwrap_or("?")).or_default();
         if text.is_unsafe { bad.push(text) } else { good.push(text) }
     }
     let mut random = fastrand::Rng::with_seed(2026);
@@ -23,19 +24,21 @@ pub fn hidden(texts: &[Labelled], count: usize) -> Vec<Labelled> {
     for (bad, good) in languages.into_values().filter(|(bad, good)| !bad.is_empty() && !good.is_empty()) {
         for unsafe_text in random.choose_multiple(bad, count) {
             let around = harmless(&good, &mut random);
-            let middle = around.len() / 2;
-            for (source, at) in [
-                ("long, nothing hidden", None),
-                ("hidden at the start", Some(0)),
-                ("hidden in the middle", Some(middle)),
-                ("hidden at the end", Some(around.len())),
-            ] {
+            let hide = |at: usize| {
                 let mut lines = around.clone();
-                if let Some(at) = at {
-                    lines.insert(at, &unsafe_text.text);
+                lines.insert(at, &unsafe_text.text);
+                lines.join("\n")
+            };
+            let places = [
+                ("by itself", unsafe_text.text.clone()),
+                ("hidden at the start", hide(0)),
+                ("hidden in the middle", hide(around.len() / 2)),
+                ("hidden at the end", hide(around.len())),
+            ];
+            for (source, text) in places {
+                for (text, is_unsafe) in [(text, true), (around.join("\n"), false)] {
+                    made.push(Labelled { text, is_unsafe, source: source.to_owned(), ..(*unsafe_text).clone() });
                 }
-                let (text, is_unsafe) = (lines.join("\n"), at.is_some());
-                made.push(Labelled { text, is_unsafe, source: source.to_owned(), ..unsafe_text.clone() });
             }
         }
     }
@@ -71,10 +74,11 @@ mod tests {
         let texts =
             [text("en", "bad", true), text("en", "good one", false), text("en", "good two", false), text("th", "ร้าย", true)];
         let made = hidden(&texts, 5);
-        assert_eq!(made.len(), 4, "no Thai: there is nothing harmless to hide it in");
-        assert!(made.iter().all(|text| text.text.chars().count() > AROUND));
-        let told: Vec<_> = made.iter().map(|t| (t.text.starts_with("bad\n"), t.text.ends_with("\nbad"), t.is_unsafe)).collect();
-        assert_eq!(told, [(false, false, false), (true, false, true), (false, false, true), (false, true, true)]);
-        assert!(made[2].text.contains("\nbad\n") && !made[0].text.contains("bad"));
+        let bad: Vec<&str> = made.iter().filter(|text| text.is_unsafe).map(|text| text.text.as_str()).collect();
+        assert_eq!(bad.len(), 4, "no Thai: there is nothing harmless to hide it in");
+        assert_eq!(bad[0], "bad");
+        assert!(bad[1].starts_with("bad\n") && bad[2].contains("\nbad\n") && bad[3].ends_with("\nbad"));
+        let mut good = made.iter().filter(|text| !text.is_unsafe);
+        assert!(good.all(|text| text.text.chars().count() > AROUND && !text.text.contains("bad")));
     }
 }

@@ -76,12 +76,17 @@ struct Line {
 /// A file that cannot be read, a line that is not labelled text, or none at all.
 pub fn read(path: &Path) -> Result<Vec<Labelled>, Unlabelled> {
     let file = path.display().to_string();
-    let content = fs::read_to_string(path).map_err(|why| Unlabelled::Unread { file: file.clone(), why })?;
+    let content = fs::read(path).map_err(|why| Unlabelled::Unread { file: file.clone(), why })?;
+    let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&content);
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     let mut texts = Vec::new();
-    for (number, line) in content.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+    let lines = content.split(|byte| *byte == b'\n').enumerate();
+    for (number, line) in lines.filter(|(_, line)| !line.trim_ascii().is_empty()) {
         let wrong = |why: String| Unlabelled::Line { file: file.clone(), line: number + 1, why };
-        let line: Line = serde_json::from_str(line).map_err(|e| wrong(e.to_string()))?;
+        let line = std::str::from_utf8(line).map_err(|e| wrong(e.to_string()))?;
+        // A line is one line: serde's own count of lines would contradict ours.
+        let line: Line =
+            serde_json::from_str(line).map_err(|e| wrong(e.to_string().replace(" at line 1 column", " at column")))?;
         let found = line.texts(&name);
         if found.is_empty() {
             return Err(wrong("no label".to_owned()));
@@ -94,7 +99,9 @@ pub fn read(path: &Path) -> Result<Vec<Labelled>, Unlabelled> {
 impl Line {
     fn texts(self, file: &str) -> Vec<Labelled> {
         let Self { text, response, label, response_label, lang, source } = self;
-        let source = source.unwrap_or_else(|| file.to_owned());
+        // Both are printed to terminals.
+        let visible = |text: String| text.replace(char::is_control, "\u{fffd}");
+        let (source, lang) = (visible(source.unwrap_or_else(|| file.to_owned())), lang.map(visible));
         let labelled = |task, text: String, prompt, label| Labelled {
             task,
             text,
@@ -150,6 +157,13 @@ mod tests {
             read_text("\n{\"text\": \"a\", \"label\": \"bad\"}")
                 .unwrap_err()
                 .starts_with("mine.jsonl:2: unknown variant `bad`")
+        );
+        assert!(read_text("{\"text\": 1}").unwrap_err().contains("expected a string at column 10; a line is"));
+        assert_eq!(
+            read_text("\u{feff}{\"text\": \"a\", \"label\": \"safe\", \"lang\": \"\\u001b[1m\"}\r\n").unwrap()[0]
+                .lang
+                .as_deref(),
+            Some("\u{fffd}[1m")
         );
         assert_eq!(read_text("\n").unwrap_err(), "mine.jsonl: holds no labelled text");
     }

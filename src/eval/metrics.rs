@@ -2,8 +2,9 @@
 //!
 //! Area under the precision–recall curve is average precision, Σ (Rₙ − Rₙ₋₁) Pₙ over the distinct scores, as
 //! scikit-learn's `average_precision_score` has it: no interpolation, and equal scores count as one step. Area under the
-//! ROC curve is the chance that an unsafe text scores above a safe one, equal scores counting half. Intervals are 95%
-//! percentile bootstraps over texts (Efron 1979).
+//! ROC curve is the chance that an unsafe text scores above a safe one, equal scores counting half. Intervals are 95%:
+//! percentile bootstraps over texts (Efron 1979), for shares Wilson's. They take texts for independent of each other;
+//! where a file holds translations of one text, those of its languages together are too narrow.
 
 use serde::Serialize;
 
@@ -100,8 +101,8 @@ impl Ranking {
         (all > 0.0).then(|| area / all)
     }
 
-    /// The lowest threshold that flags at most `target` of the safe texts: half way between the last score that it lets
-    /// flag and the next one. `None` when there are no safe texts, or even the highest score flags too many.
+    /// The lowest threshold that flags at most `target` of the safe texts, about half way between the last score that it
+    /// flags and the next one. `None` when there are no safe texts, or even the highest score flags too many.
     #[must_use]
     pub fn at_target(&self, target: f64) -> Option<AtTarget> {
         let (positive, negative) = self.counts();
@@ -111,35 +112,67 @@ impl Ranking {
         #[expect(clippy::cast_precision_loss, reason = "counts of texts are far below 2^52")]
         let (positive, negative) = (positive as f64, negative as f64);
         let steps: Vec<Step> = self.steps(None).collect();
-        let within = steps.iter().take_while(|step| step.flagged <= target * negative).count();
+        let within = steps.iter().take_while(|step| step.flagged / negative <= target).count();
         let last = steps.get(within.checked_sub(1)?)?;
-        let threshold = steps.get(within).map_or(last.score, |next| f32::midpoint(last.score, next.score));
-        // Neighbouring floats have no middle.
-        let threshold =
-            if threshold > steps.get(within).map_or(f32::NEG_INFINITY, |next| next.score) { threshold } else { last.score };
+        let threshold = steps.get(within).map_or(last.score, |next| between(next.score, last.score));
         Some(AtTarget { threshold, recall: last.caught / positive.max(1.0), fpr: last.flagged / negative })
     }
 }
 
-/// The interval of a figure over resampled texts; `figure` is told how often each of `count` texts counts.
-pub fn bootstrap(value: f64, count: usize, rounds: usize, mut figure: impl FnMut(&[u32]) -> Option<f64>) -> Interval {
+/// A number between `low` and `high` near their middle, with few digits: people read thresholds.
+fn between(low: f32, high: f32) -> f32 {
+    let middle = f64::midpoint(f64::from(low), f64::from(high));
+    #[expect(clippy::cast_possible_truncation, reason = "it is checked to lie between two f32")]
+    let rounded = (2..=7).map(|digits| (middle * 10_f64.powi(digits)).round() / 10_f64.powi(digits)).map(|short| short as f32);
+    rounded.into_iter().find(|short| *short > low && *short < high).unwrap_or(high)
+}
+
+/// Figures of resampled texts: `figures` is told how often each of `count` texts counts, `rounds` times.
+pub fn resample<const N: usize>(
+    count: usize,
+    rounds: usize,
+    mut figures: impl FnMut(&[u32]) -> [Option<f64>; N],
+) -> [Vec<Option<f64>>; N] {
     // The same draws each time: a report must not change when nothing else has.
     let mut random = fastrand::Rng::with_seed(2026);
     let mut weights = vec![0_u32; count];
-    let mut values: Vec<f64> = (0..rounds)
-        .filter_map(|_| {
-            weights.fill(0);
-            for _ in 0..count {
-                if let Some(weight) = weights.get_mut(random.usize(..count)) {
-                    *weight += 1;
-                }
+    let mut values = [const { Vec::new() }; N];
+    for _ in 0..rounds {
+        weights.fill(0);
+        for _ in 0..count {
+            if let Some(weight) = weights.get_mut(random.usize(..count)) {
+                *weight += 1;
             }
-            figure(&weights)
-        })
-        .collect();
-    values.sort_by(f64::total_cmp);
-    let at = |per_mille: usize| values.get((values.len().saturating_sub(1)) * per_mille / 1000).copied().unwrap_or(value);
-    Interval { value, low: at(25), high: at(975) }
+        }
+        for (values, value) in values.iter_mut().zip(figures(&weights)) {
+            values.push(value);
+        }
+    }
+    values
+}
+
+impl Interval {
+    /// From a figure's values on resampled texts; those that could not be told are left out.
+    #[must_use]
+    pub fn percentile(value: f64, resampled: &[Option<f64>]) -> Self {
+        let mut values: Vec<f64> = resampled.iter().flatten().copied().collect();
+        values.sort_by(f64::total_cmp);
+        let at = |per_mille: usize| values.get((values.len().saturating_sub(1)) * per_mille / 1000).copied().unwrap_or(value);
+        Self { value, low: at(25), high: at(975) }
+    }
+
+    /// A share of texts, with Wilson's score interval (Wilson 1927), which holds for few texts and shares near 0 and 1;
+    /// `None` of no texts.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "counts of texts are far below 2^52")]
+    pub fn share(part: usize, whole: usize) -> Option<Self> {
+        // The normal distribution's 97.5% quantile.
+        const Z: f64 = 1.959_964;
+        let (n, value) = (whole as f64, part as f64 / whole as f64);
+        let centre = (value + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
+        let half = Z / (1.0 + Z * Z / n) * (value * (1.0 - value) / n + Z * Z / (4.0 * n * n)).sqrt();
+        (whole > 0).then(|| Self { value, low: (centre - half).max(0.0), high: (centre + half).min(1.0) })
+    }
 }
 
 #[cfg(test)]
@@ -178,12 +211,32 @@ mod tests {
     }
 
     #[test]
+    fn a_threshold_is_short_and_lies_between() {
+        assert_eq!(between(0.2, 0.4), 0.3);
+        assert_eq!(between(0.123_41, 0.123_49), 0.12345);
+        let next = f32::from_bits(0.9999_f32.to_bits() + 1);
+        assert_eq!(between(0.9999, next), next);
+        assert!(between(0.999_98, 1.0) < 1.0);
+    }
+
+    /// The values of Wilson's interval in Newcombe 1998, table I: 15 of 148 and 0 of 20.
+    #[test]
+    fn shares_have_wilsons_interval() {
+        let share = Interval::share(15, 148).unwrap();
+        assert!((share.low - 0.0624).abs() < 1e-4 && (share.high - 0.1605).abs() < 1e-4, "{share:?}");
+        let none = Interval::share(0, 20).unwrap();
+        assert!(none.low == 0.0 && (none.high - 0.1611).abs() < 1e-4, "{none:?}");
+        assert_eq!(Interval::share(0, 0), None);
+    }
+
+    #[test]
     fn intervals_hold_the_value_and_narrow_with_more_texts() {
         let width = |repeats: usize| {
             let texts = [(0.9, true), (0.7, false), (0.6, true), (0.2, false)];
             let ranking = Ranking::new(texts.into_iter().cycle().take(texts.len() * repeats));
             let value = ranking.average_precision(None).unwrap();
-            let interval = bootstrap(value, texts.len() * repeats, 500, |weights| ranking.average_precision(Some(weights)));
+            let [values] = resample(texts.len() * repeats, 500, |weights| [ranking.average_precision(Some(weights))]);
+            let interval = Interval::percentile(value, &values);
             assert!(interval.low <= value && value <= interval.high, "{interval:?}");
             interval.high - interval.low
         };

@@ -14,7 +14,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 pub use self::{
     hide::hidden,
     labelled::{Labelled, Unlabelled, read},
-    report::{Comparison, Figures, Group, Mean, Measure, Report},
+    report::{Comparison, Figures, Group, Mean, Measure, Report, percent},
 };
 use crate::{
     guard::Unavailable,
@@ -40,7 +40,7 @@ impl Judged {
     /// The language that the file says, else the one detected.
     #[must_use]
     pub fn language(&self) -> &str {
-        self.text.lang.as_deref().or(self.detected).unwrap_or("?")
+        self.text.lang.as_deref().or(self.detected).unwrap_or(report::UNKNOWN)
     }
 
     /// Whether the guard calls it unsafe.

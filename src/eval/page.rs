@@ -1,11 +1,11 @@
 //! The report as one HTML page that needs nothing else: no script, no other file. Texts are shown as text, never as markup.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::fmt::Write as _;
 
 use super::{
-    Comparison, Figures, Group, Judged, Report,
+    Comparison, Judged, Report,
     metrics::Ranking,
-    report::{Key, grouped, interval, ranking},
+    report::{COLUMNS, COMPARED, Key, grouped, ranking},
     task_name,
 };
 use crate::segment::Task;
@@ -28,66 +28,67 @@ const BINS: usize = 40;
 #[must_use]
 pub fn one(report: &Report, judged: &[Judged]) -> String {
     let mut page = head(&format!("How {} judges", report.guard));
-    let groups = grouped(judged);
     for task in tasks(judged) {
-        _ = write!(page, "<h2>{}</h2><div class=\"charts\">", heading(task));
-        let curves: Vec<(&str, Ranking)> = groups
-            .iter()
-            .filter(|(key, _)| key.task == task && matches!(key.by, "all" | "language"))
-            .map(|(key, texts)| (if key.by == "all" { "all" } else { key.name }, ranking(texts)))
-            .collect();
-        page.push_str(&curves_figure(&curves));
-        page.push_str(&histogram(groups.get(&Key { task, by: "all", name: "" }).map_or(&[], Vec::as_slice)));
+        _ = write!(page, "<h2>{}</h2><div class=\"charts\">{}", heading(task), curves_figure(&by_language(judged, task), ""));
+        page.push_str(&histogram(grouped(judged).get(&all_of(task)).map_or(&[], Vec::as_slice)));
         page.push_str("</div>");
     }
-    _ = write!(page, "<h2>Figures</h2>{}", table(report, &report.groups));
-    if !report.hidden.is_empty() {
-        page.push_str(
-            "<h2>Long text</h2><p>Unsafe prompts hidden in long harmless texts of their language: the worst window counts.</p>",
-        );
-        page.push_str(&table(report, &report.hidden));
-    }
+    page.push_str(&figures(report));
     page.push_str(&mistakes(judged));
     page + "</body></html>\n"
 }
 
 /// The page of two guards side by side.
 #[must_use]
-pub fn two(comparison: &Comparison, judged: [&[Judged]; 2]) -> String {
-    let Comparison { a, b, differences } = comparison;
+pub fn two(comparison: &Comparison, [a, b]: [&[Judged]; 2]) -> String {
+    let reports = [&comparison.a, &comparison.b];
     let mut page = head("Two guards on the same texts");
-    _ = write!(page, "<p>A: {}<br>B: {}</p>", escape(&a.guard), escape(&b.guard));
-    let [groups_a, groups_b] = judged.map(grouped);
-    for task in tasks(judged[0]) {
-        let key = Key { task, by: "all", name: "" };
-        let all = |groups: &BTreeMap<Key<'_>, Vec<&Judged>>| ranking(groups.get(&key).map_or(&[], Vec::as_slice));
+    _ = write!(page, "<p>A: {}<br>B: {}</p>", escape(&comparison.a.guard), escape(&comparison.b.guard));
+    for task in tasks(a) {
+        let all = |judged| ranking(grouped(judged).get(&all_of(task)).map_or(&[], Vec::as_slice));
         _ = write!(page, "<h2>{}</h2><div class=\"charts\">", heading(task));
-        page.push_str(&curves_figure(&[("A", all(&groups_a)), ("B", all(&groups_b))]));
+        page.push_str(&curves_figure(&[("A", all(a)), ("B", all(b))], "Both, all texts. "));
+        page.push_str(&curves_figure(&by_language(a, task), "A by language. "));
+        page.push_str(&curves_figure(&by_language(b, task), "B by language. "));
         page.push_str("</div>");
     }
-    page.push_str("<h2>Difference</h2><div class=\"wide\"><table><tr><th>task</th><th class=\"text\">texts</th><th>unsafe</th><th>safe</th><th>AUPRC A</th><th>AUPRC B</th><th>B − A</th></tr>");
-    for ((group, other), difference) in a.groups.iter().zip(&b.groups).zip(differences) {
-        _ = write!(
-            page,
-            "<tr{}><td>{}</td><td class=\"text\">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-            row_class(group),
-            group.task,
-            name(group),
-            group.figures.unsafe_texts,
-            group.figures.safe_texts,
-            percent(group.figures.auprc.map(|auprc| auprc.value)),
-            percent(other.figures.auprc.map(|auprc| auprc.value)),
-            interval(*difference),
-        );
-    }
-    page.push_str("</table></div>");
-    for report in [a, b] {
-        _ = write!(page, "<h2>{}</h2>{}", escape(&report.guard), table(report, &report.groups));
-        if !report.hidden.is_empty() {
-            page.push_str(&table(report, &report.hidden));
-        }
+    _ = write!(page, "<h2>Difference</h2>{}", table(&COMPARED, &comparison.rows()));
+    for ((name, report), judged) in ["A", "B"].into_iter().zip(reports).zip([a, b]) {
+        _ = write!(page, "<h2>{name}: {}</h2>{}{}", escape(&report.guard), figures(report), mistakes(judged));
     }
     page + "</body></html>\n"
+}
+
+fn all_of(task: &'static str) -> Key<'static> {
+    Key { task, by: "all", name: "" }
+}
+
+/// The rankings of all of a task's texts and of each language's.
+fn by_language<'a>(judged: &'a [Judged], task: &str) -> Vec<(&'a str, Ranking)> {
+    let groups = grouped(judged).into_iter().filter(|(key, _)| key.task == task && key.by != "source");
+    groups.map(|(key, texts)| (if key.by == "all" { "all" } else { key.name }, ranking(&texts))).collect()
+}
+
+/// All tables of a report.
+fn figures(report: &Report) -> String {
+    let mut out = format!("<h2>Figures</h2><p>{}</p>{}", escape(&report.legend()), table(&COLUMNS, &report.rows()));
+    if !report.hidden.is_empty() {
+        out.push_str("<h2>Long text</h2><p>Unsafe prompts by themselves and hidden in long harmless texts of their language, each beside that text without it.</p>");
+        out.push_str(&table(&COLUMNS, &report.hidden_rows()));
+    }
+    out
+}
+
+fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let class = |column: usize| if column == 1 { " class=\"text\"" } else { "" };
+    let head = head.iter().enumerate().map(|(column, name)| format!("<th{}>{}</th>", class(column), name.to_lowercase()));
+    let mut out = format!("<div class=\"wide\"><table><tr>{}</tr>", head.collect::<String>());
+    for row in rows {
+        let strong = row.get(1).is_some_and(|name| name == "all" || name.starts_with("mean of "));
+        let cells = row.iter().enumerate().map(|(column, cell)| format!("<td{}>{}</td>", class(column), escape(cell)));
+        _ = write!(out, "<tr{}>{}</tr>", if strong { " class=\"all\"" } else { "" }, cells.collect::<String>());
+    }
+    out + "</table></div>"
 }
 
 fn head(title: &str) -> String {
@@ -106,59 +107,8 @@ fn tasks(judged: &[Judged]) -> impl Iterator<Item = &'static str> {
     [Task::Prompt, Task::Response].into_iter().filter(|task| judged.iter().any(|text| text.text.task == *task)).map(task_name)
 }
 
-fn row_class(group: &Group) -> &'static str {
-    if group.by == "all" { " class=\"all\"" } else { "" }
-}
-
-fn name(group: &Group) -> String {
-    if group.by == "all" { "all".to_owned() } else { escape(&group.name) }
-}
-
-fn percent(value: Option<f64>) -> String {
-    value.map_or_else(|| "–".to_owned(), |value| format!("{:.1}", value * 100.0))
-}
-
-fn table(report: &Report, groups: &[Group]) -> String {
-    let mut out = format!(
-        "<p>Percent, in brackets 95% intervals. F1, recall and FPR are at the guard's thresholds; the last two columns are what one threshold for the row's texts could do at {:.1}% false positives.</p>\
-         <div class=\"wide\"><table><tr><th>task</th><th class=\"text\">texts</th><th>unsafe</th><th>safe</th><th>AUPRC</th><th>AUROC</th><th>F1</th><th>recall</th><th>FPR</th><th>threshold</th><th>recall there</th></tr>",
-        report.target_fpr * 100.0
-    );
-    for group in groups {
-        let Figures { unsafe_texts, safe_texts, auprc, auroc, f1, recall, fpr, at_target } = &group.figures;
-        _ = write!(
-            out,
-            "<tr{}><td>{}</td><td class=\"text\">{}</td><td>{unsafe_texts}</td><td>{safe_texts}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-            row_class(group),
-            group.task,
-            name(group),
-            interval(*auprc),
-            interval(*auroc),
-            percent(*f1),
-            percent(*recall),
-            percent(*fpr),
-            at_target.map_or_else(|| "–".to_owned(), |at| format!("{:.3}", at.threshold)),
-            percent(at_target.filter(|_| *unsafe_texts > 0).map(|at| at.recall)),
-        );
-    }
-    for mean in report.means.iter().filter(|_| groups.iter().any(|group| group.by == "language")) {
-        _ = write!(
-            out,
-            "<tr class=\"all\"><td>{}</td><td class=\"text\">mean of {} languages</td><td></td><td></td><td>{}</td><td>{}</td><td></td><td>{}</td><td>{}</td><td></td><td>{}</td></tr>",
-            mean.task,
-            mean.languages,
-            percent(Some(mean.auprc)),
-            percent(Some(mean.auroc)),
-            percent(Some(mean.recall)),
-            percent(Some(mean.fpr)),
-            percent(Some(mean.recall_at_target)),
-        );
-    }
-    out + "</table></div>"
-}
-
 /// Precision over recall.
-fn curves_figure(curves: &[(&str, Ranking)]) -> String {
+fn curves_figure(curves: &[(&str, Ranking)], whose: &str) -> String {
     let mut out = String::from("<figure>");
     out.push_str(&axes("recall", "precision"));
     let mut keys = String::new();
@@ -175,7 +125,7 @@ fn curves_figure(curves: &[(&str, Ranking)]) -> String {
     }
     _ = write!(
         out,
-        "</svg><figcaption>Precision over recall; the number is the area below, in percent.<br>{keys}</figcaption></figure>"
+        "</svg><figcaption>{whose}Precision over recall; the number is the area below, in percent.<br>{keys}</figcaption></figure>"
     );
     out
 }
@@ -284,7 +234,7 @@ fn mistakes(judged: &[Judged]) -> String {
         for judged in worst.into_iter().take(MISTAKES) {
             _ = write!(
                 out,
-                "<tr><td>{:.3}</td><td>{:.3}</td><td class=\"text\">{}</td><td class=\"text\">{}</td><td class=\"text\">{}</td><td class=\"text\" dir=\"auto\">{}</td></tr>",
+                "<tr><td>{:.3}</td><td>{:.3}</td><td class=\"text\">{}</td><td class=\"text\">{}</td><td class=\"text\">{}</td><td class=\"text quote\" dir=\"auto\">{}</td></tr>",
                 judged.score.value,
                 judged.score.threshold,
                 task_name(judged.text.task),

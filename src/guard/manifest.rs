@@ -284,8 +284,14 @@ impl Manifest {
             return Err(format!("guard.toml has format {}, this version of Seawall reads format 1", self.format));
         }
         let Tokens { max, window, stride, .. } = self.tokens;
-        if stride == 0 || stride > window || window > max {
-            return Err(format!("[tokens] needs 0 < stride ({stride}) <= window ({window}) <= max ({max})"));
+        if stride == 0 || stride >= window || window > max {
+            return Err(format!(
+                "[tokens] needs 0 < stride ({stride}) < window ({window}) <= max ({max}): windows must overlap"
+            ));
+        }
+        let tolerance = self.golden.tolerance;
+        if !(tolerance > 0.0 && tolerance < 0.5) {
+            return Err(format!("[golden] tolerance {tolerance} is not between 0 and 0.5: any graph would pass"));
         }
         for (name, task) in [("prompt", Some(&self.tasks.prompt)), ("response", self.tasks.response.as_ref())] {
             let Some(task) = task else { continue };

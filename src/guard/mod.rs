@@ -184,7 +184,15 @@ fn near_executable(path: &str) -> impl Iterator<Item = PathBuf> {
 /// Scores the golden texts and compares; golden scores are the graph's own, before calibration.
 fn prove(dir: &Path, manifest: &Manifest, encoder: &Encoder, engine: &mut dyn Engine) -> Result<Proof, Unusable> {
     let mut proof = Proof { texts: 0, gap: 0.0 };
-    for (line, case) in manifest.golden_cases(dir)?.iter().enumerate() {
+    let cases = manifest.golden_cases(dir)?;
+    let tasks = [Some(Task::Prompt), manifest.tasks.response.as_ref().map(|_| Task::Response)];
+    if let Some(task) = tasks.into_iter().flatten().find(|task| cases.iter().all(|case| case.task != *task)) {
+        return Err(Unusable::new(
+            dir,
+            format!("no golden text proves the task {task:?}: the guard cannot be trusted unproven"),
+        ));
+    }
+    for (line, case) in cases.iter().enumerate() {
         let fail = |why: String| Unusable::new(dir, format!("golden text {}: {why}", line + 1));
         let windows = encoder.windows(case.task, &case.text, case.prompt.as_deref()).map_err(|e| fail(e.to_string()))?;
         let [window] = windows.as_slice() else {

@@ -80,10 +80,19 @@ fn rewrite(text: &str, tunings: &[(Task, Tuning)]) -> Result<String, String> {
             }
             None => drop(spec.remove("calibration")),
         }
-        let mut thresholds = Table::new();
-        thresholds.decor_mut().set_prefix("");
-        thresholds.extend(tuning.thresholds.iter().map(|(language, threshold)| (language.as_str(), number(*threshold))));
-        spec.insert("thresholds", Item::Table(thresholds));
+        let thresholds = spec.entry("thresholds").or_insert_with(|| {
+            let mut table = Table::new();
+            table.decor_mut().set_prefix("");
+            Item::Table(table)
+        });
+        let thresholds = thresholds.as_table_like_mut().ok_or_else(|| format!("[tasks.{name}] `thresholds` is no table"))?;
+        let gone = thresholds.iter().map(|(language, _)| language.to_owned());
+        for language in gone.filter(|language| !tuning.thresholds.contains_key(language)).collect::<Vec<_>>() {
+            thresholds.remove(&language);
+        }
+        for (language, threshold) in &tuning.thresholds {
+            set(thresholds, language, number(*threshold));
+        }
     }
     Ok(document.to_string())
 }
@@ -106,14 +115,14 @@ fn number(value: f32) -> Value {
 mod tests {
     use super::*;
 
-    const MANIFEST: &str = "# a guard\nname = \"x\"\n\n[tasks.prompt]\nunsafe = [0] # column\nthreshold = 0.5  # chosen by hand\n[tasks.prompt.thresholds]\nen = 0.35\nth = 0.2\n\n[golden]\ntolerance = 0.02\n";
+    const MANIFEST: &str = "# a guard\nname = \"x\"\n\n[tasks.prompt]\nunsafe = [0] # column\nthreshold = 0.5  # chosen by hand\n[tasks.prompt.thresholds]\nen = 0.35 # ours\nth = 0.2\n\n[golden]\ntolerance = 0.02\n";
 
     #[test]
     fn only_what_was_tuned_changes() {
         let thresholds = BTreeMap::from([("en".to_owned(), 0.41), ("vi".to_owned(), 0.1)]);
         let calibration = Some(Calibration { slope: 1.5, offset: -0.25 });
         let text = rewrite(MANIFEST, &[(Task::Prompt, Tuning { calibration, threshold: 0.3, thresholds })]).unwrap();
-        let expected = "# a guard\nname = \"x\"\n\n[tasks.prompt]\nunsafe = [0] # column\nthreshold = 0.3  # chosen by hand\ncalibration = { slope = 1.5, offset = -0.25 }\n[tasks.prompt.thresholds]\nen = 0.41\nvi = 0.1\n\n[golden]\ntolerance = 0.02\n";
+        let expected = "# a guard\nname = \"x\"\n\n[tasks.prompt]\nunsafe = [0] # column\nthreshold = 0.3  # chosen by hand\ncalibration = { slope = 1.5, offset = -0.25 }\n[tasks.prompt.thresholds]\nen = 0.41 # ours\nvi = 0.1\n\n[golden]\ntolerance = 0.02\n";
         assert_eq!(text, expected);
         let bare = Tuning { calibration: None, threshold: 0.3, thresholds: BTreeMap::new() };
         let again = rewrite(&text, &[(Task::Prompt, bare)]).unwrap();

@@ -57,21 +57,20 @@ fn eval_measures_by_task_language_and_source() {
     };
     let all = group("prompt", "");
     assert_eq!((&all["unsafe_texts"], &all["safe_texts"]), (&3.into(), &3.into()));
-    assert!(
-        (all["recall"].as_f64().unwrap() - 2.0 / 3.0).abs() < 1e-6 && (all["fpr"].as_f64().unwrap() - 1.0 / 3.0).abs() < 1e-6
-    );
+    let near = |figure: &serde_json::Value, value: f64| (figure["value"].as_f64().unwrap() - value).abs() < 1e-6;
+    assert!(near(&all["recall"], 2.0 / 3.0) && near(&all["fpr"], 1.0 / 3.0), "{all}");
     assert_eq!(group("prompt", "ms")["auprc"]["value"], 1.0);
-    assert_eq!(group("prompt", "blind")["recall"], 0.0);
+    assert_eq!(group("prompt", "blind")["recall"]["value"], 0.0);
     assert_eq!(group("prompt", "hard")["auprc"], serde_json::Value::Null, "safe texts alone rank nothing");
-    assert_eq!(group("response", "")["recall"], 1.0);
+    assert_eq!(group("response", "")["recall"]["value"], 1.0);
     let hidden = report["hidden"].as_array().unwrap();
     let names: Vec<_> = hidden.iter().map(|group| group["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["hidden at the end", "hidden at the start", "hidden in the middle", "long, nothing hidden"]);
+    assert_eq!(names, ["en", "ms", "by itself", "hidden at the end", "hidden at the start", "hidden in the middle"]);
     let page = fs::read_to_string(page).unwrap();
     assert!(page.contains("the danger of smoking &lt;script&gt;") && !page.contains("<script"));
 
     let table = said(&seawall(&["eval", file, "--guard", &guard, "--rounds", "50", "--threshold", "1"]));
-    assert!(table.contains("mean of 2 languages") && table.contains("AT 2.0% FPR"), "{table}");
+    assert!(table.contains("mean of 2 languages") && table.contains("at 2.0% false positives"), "{table}");
     let compared = said(&seawall(&["eval", file, "--compare", &guard, &guard, "--rounds", "50"]));
     assert!(compared.contains("0.0 (0.0–0.0)"), "a guard is no better than itself: {compared}");
 }
@@ -108,7 +107,23 @@ fn verify_proves_a_guard_and_info_describes_it() {
     let altered = format!("{guard}/model.onnx");
     fs::write(&altered, "x").unwrap();
     let (code, why) = complaint(&seawall(&["guard", "verify", "--guard", &guard]));
-    assert!(code == Some(2) && why.contains("model.onnx has sha256") && why.lines().count() == 1, "{why}");
+    assert!(code == Some(1) && why.contains("model.onnx has sha256") && why.lines().count() == 1, "{why}");
+    let (code, why) = complaint(&seawall(&["guard", "info", "--guard", "/nowhere"]));
+    assert!(code == Some(2) && why.contains("point --guard at a directory"), "{why}");
+}
+
+/// Long texts at once hold more tokens than a server lets wait.
+#[test]
+fn eval_has_room_and_time_for_long_texts() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("long.jsonl");
+    let lines = (0..80).map(|n| {
+        let (text, label) = if n % 2 == 0 { ("danger", "unsafe") } else { ("day", "safe") };
+        format!("{{\"text\": \"{} {n}\", \"label\": \"{label}\"}}\n", format!("{text} ").repeat(1500))
+    });
+    fs::write(&file, lines.collect::<String>()).unwrap();
+    let told = said(&seawall(&["eval", file.to_str().unwrap(), "--guard", &guard(dir.path()), "--rounds", "20"]));
+    assert!(told.contains("100.0 (100.0–100.0)"), "{told}");
 }
 
 #[test]
@@ -120,7 +135,7 @@ fn a_provider_that_the_library_lacks_is_an_error() {
         .output()
         .unwrap();
     let (code, why) = complaint(&output);
-    assert!(code == Some(2) && why.contains("has no CUDAExecutionProvider") && why.contains("onnxruntime-gpu"), "{why}");
+    assert!(code == Some(1) && why.contains("has no CUDAExecutionProvider") && why.contains("onnxruntime-gpu"), "{why}");
 }
 
 #[test]
@@ -146,7 +161,7 @@ fn calibrate_writes_thresholds_that_the_guard_then_has() {
         said(&seawall(&["guard", "calibrate", file, "--guard", &guard, "--target-fpr", "0.5", "--enough", "10", "--dry-run"]));
     assert!(dry.contains("this was a dry run") && fs::read_to_string(&manifest).unwrap() == before);
     let told = said(&seawall(&["guard", "calibrate", file, "--guard", &guard, "--target-fpr", "0.5", "--enough", "10"]));
-    assert!(told.contains("100.0%") && told.contains("mean squared error"), "{told}");
+    assert!(told.contains(" 100.0 ") && told.contains("mean squared error"), "{told}");
     let after = fs::read_to_string(&manifest).unwrap();
     assert!(after.contains("calibration = { slope = ") && after.contains("en = "), "{after}");
     said(&seawall(&["guard", "verify", "--guard", &guard]));

@@ -48,8 +48,9 @@ fn misfits_are_told() {
             told(edit("{ ids = [0] }, { slot = \"text\" }", "{ ids = [4] }, { slot = \"text\" }")),
             "comes out as other token ids",
         ),
-        (told(edit("stride = 16", "stride = 32")), "0 < stride (32) <= window (24)"),
+        (told(edit("stride = 16", "stride = 32")), "0 < stride (32) < window (24)"),
         (told(edit("activation = \"sigmoid\"", "activation = \"softmax\"")), "scores"),
+        (told(edit("tolerance = 0.001", "tolerance = nan")), "any graph would pass"),
         (told(edit("format = 1", "format = 2")), "reads format 1"),
     ];
     for (error, expected) in cases {
