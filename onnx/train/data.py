@@ -13,12 +13,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import vary
 from encode import Encoder
 
 HERE = Path(__file__).parent
 # How many prompts each of the general openers follows.
 FOLLOWED = 24
 LANGUAGES = ("en", "id", "ms", "my", "ta", "th", "tl", "vi")
+# Ordinary harmless text: what false positives are counted on.
+EVERYDAY = {"benign_sea", "gpteacher_benign"}
+# Such rows that calibration gets, a language.
+SPARE = 400
 # Copyrighted lyrics are not what the guard is for; injected instructions are often harmless by themselves.
 NOT_MEASURED = {"bipia", "davidson", "dices", "hatecheck_en", "uli"}
 LEFT_OUT = {("harmbench", "copyright"), ("bipia", None)}
@@ -68,10 +73,19 @@ class Maker:
         yield Example("response", source, lang, unsafe, ids, window, prompt, parallel)
 
 
-def public(path: Path, maker: Maker) -> list[Example]:
+def sample(rows: list[dict], draws: dict, rng: random.Random) -> list[dict]:
+    """As many rows of each cell as can be drawn: encoding the others would only take time."""
+    cells = defaultdict(list)
+    for row in rng.sample(rows, len(rows)):
+        cells[(row["source"], row["lang"], row.get("label"), row.get("response_label"))].append(row)
+    wanted = {source: max(task.get(source, 0) for task in draws.values()) for source, *_ in cells}
+    return [row for (source, *_), own in cells.items() for row in own[: wanted[source]]]
+
+
+def public(rows: list[dict], maker: Maker) -> list[Example]:
     """The public sources' prompts, and responses to them."""
     examples = []
-    for row in read(path):
+    for row in rows:
         source, lang, text = row["source"], row["lang"], row["text"]
         if (source, row.get("category")) in LEFT_OUT or (source == "bipia" and row.get("label") == "unsafe"):
             continue
@@ -94,6 +108,28 @@ def own_prompts(folder: Path, maker: Maker, validation: bool) -> list[Example]:
                 for lang, text in row[label].items():
                     parallel = f"{row['group']}/{label}"
                     examples += maker.prompt("own", lang, label == "unsafe", text, parallel)
+    return examples
+
+
+def varied(own: list[Example], asides: list[Example], maker: Maker, rng: random.Random) -> list[Example]:
+    """Our own prompts typed carelessly, hidden from filters, and beside a harmless sentence.
+
+    The sentence is in the prompt's language or, one time in three, in another, before or after it, and the label stays:
+    what is unsafe is not made harmless by company.
+    """
+    asides_in = defaultdict(list)
+    for aside in asides:
+        asides_in[aside.lang].append(aside)
+    examples = []
+    for example in own:
+        lang, unsafe, text = example.lang, example.unsafe, example.text
+        examples += maker.prompt("own-careless", lang, unsafe, vary.careless(text, lang, rng))
+        examples += maker.prompt("own-hidden", lang, unsafe, vary.hidden(text, lang, rng))
+        same = rng.random() < 0.67
+        for _ in range(2):
+            parts = [rng.choice(asides_in[lang] if same else asides).text, text]
+            rng.shuffle(parts)
+            examples += maker.prompt("own-beside", lang, unsafe, rng.choice(["\n", " ", "\n\n"]).join(parts))
     return examples
 
 
@@ -166,17 +202,35 @@ def cut(text: str, least: float, rng: random.Random) -> str:
 def training(data: Path, text: Path, maker: Maker, draws: dict, rng: random.Random) -> list[Example]:
     """What is trained on: the sources that `draws` names, in languages where a task has both labels."""
     own = own_prompts(text, maker, validation=False)
-    examples = [*public(data / "train.jsonl", maker), *own, *own_responses(text, maker, False, rng)]
-    examples += daily(maker, False, own, rng) + openers(maker, False, own, rng)
+    rows = public(sample(list(read(data / "train.jsonl")), draws, rng), maker)
+    ordinary = daily(maker, False, own, rng)
+    examples = [*rows, *own, *own_responses(text, maker, False, rng), *ordinary, *openers(maker, False, own, rng)]
+    sentences = [e for e in rows if e.source == "benign_sea" and e.lang in LANGUAGES and len(e.text) < 200]
+    asides = [e for e in (*own, *ordinary) if e.task == "prompt" and not e.unsafe and len(e.text) < 200]
+    examples += varied(own, [*asides, *rng.sample(sentences, min(len(asides), len(sentences)))], maker, rng)
     labels = defaultdict(set)
     for example in examples:
         labels[(example.task, example.lang)].add(example.unsafe)
     return [e for e in examples if e.source in draws[e.task] and len(labels[(e.task, e.lang)]) == 2]
 
 
+def kept_back(rows: list[dict], trained: list[Example], maker: Maker) -> list[Example]:
+    """Ordinary harmless public rows that training did not draw."""
+    seen = {example.text for example in trained}
+    spare, counts = [], defaultdict(int)
+    for row in rows:
+        if row["source"] not in EVERYDAY or row["lang"] not in LANGUAGES or counts[row["lang"]] >= SPARE:
+            continue
+        examples = public([row], maker)
+        if not any(example.unsafe or example.text in seen for example in examples):
+            spare += examples
+            counts[row["lang"]] += 1
+    return spare
+
+
 def validation(data: Path, text: Path, maker: Maker) -> list[Example]:
     """What the guard is measured on; the rest of the public validation rows are of other kinds of text."""
-    rows = public(data / "valid.jsonl", maker)
+    rows = public(list(read(data / "valid.jsonl")), maker)
     own = own_prompts(text, maker, validation=True)
     rng = random.Random(0)
     return [

@@ -1,6 +1,8 @@
 """Writes the guard's folder from trained weights: the int8 graph, tokenizer, golden scores and manifest.
 
-The folder is written beside its place and its files moved over the old ones, the manifest last.
+Thresholds in it are 0.5: `seawall guard calibrate` chooses them afterwards, on scores as the proxy has them. The folder
+is written beside its place and its files moved over the old ones, the manifest last. A graph whose int8 form ranks
+worse than its fp32 form, or whose scores depend on padding, is not written.
 """
 
 from __future__ import annotations
@@ -15,16 +17,21 @@ import tomllib
 from pathlib import Path
 
 import numpy as np
+from sklearn.metrics import average_precision_score
 
-import evaluate
 from data import LANGUAGES, Example, Maker, training, validation
 from encode import PROMPT_MAX, STRIDE, WINDOW, Encoder
 from graph import Arrays, Range, build
+from score import COLUMN, feed, scored, session
 
 CALIBRATION_TEXTS = 400
+# Texts kept out of training on which int8 is compared with fp32.
+COMPARED_TEXTS = 2000
 # How much of the channels' differences moves from activations to weights.
 SMOOTHING = 0.6
 GOLDEN_EACH = 3
+# Most that int8 may cost in mean AUPRC, and that padding and neighbours may change a score.
+LOSS, JITTER = 0.005, 0.01
 GRAPH, TOKENIZER, GOLDEN = "model.int8.onnx", "tokenizer.json", "golden.jsonl"
 
 MANIFEST = """\
@@ -55,17 +62,13 @@ pad = 1
 [tasks.prompt]
 unsafe = [0]
 template = [{{ ids = [0] }}, {{ text = "query: " }}, {{ slot = "text" }}, {{ ids = [2] }}]
-threshold = {prompt[default]}
-[tasks.prompt.thresholds]
-{prompt[overrides]}
+threshold = 0.5
 
 [tasks.response]
 unsafe = [1]
 template = [{{ ids = [0] }}, {{ text = "query: " }}, {{ slot = "prompt", max = {prompt_max} }}, {{ ids = [2, 2] }}, \
 {{ slot = "text" }}, {{ ids = [2] }}]
-threshold = {response[default]}
-[tasks.response.thresholds]
-{response[overrides]}
+threshold = 0.5
 
 [golden]
 tolerance = 0.02
@@ -74,11 +77,11 @@ tolerance = 0.02
 
 def measure(arrays: Arrays, texts: list[Example]) -> dict[str, Range]:
     """The range of every value that a linear layer reads, over these texts one by one."""
-    model = evaluate.session(build(arrays, observed=True).SerializeToString(), threads=2)
+    model = session(build(arrays, observed=True).SerializeToString(), threads=2)
     names = [output.name for output in model.get_outputs()][1:]
     low, high = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
     for example in texts:
-        for name, value in zip(names, model.run(names, evaluate.feed([example.ids])), strict=True):
+        for name, value in zip(names, model.run(names, feed([example.ids])), strict=True):
             channels = value.reshape(-1, value.shape[-1])
             low[name] = np.minimum(low[name], channels.min(axis=0))
             high[name] = np.maximum(high[name], channels.max(axis=0))
@@ -107,19 +110,32 @@ def varied(examples: list[Example], count: int, rng: random.Random) -> list[Exam
 def golden(model, examples: list[Example], rng: random.Random) -> list[dict]:
     """A few texts for each task and language, with what they must score alone."""
     lines = []
-    for example in varied([e for e in examples if len(e.text) < 400], 2 * len(LANGUAGES) * GOLDEN_EACH, rng):
+    short = [e for e in examples if len(e.text) < 400]
+    chosen = [
+        example
+        for task in COLUMN
+        for lang in LANGUAGES
+        for example in varied([e for e in short if (e.task, e.lang) == (task, lang)], GOLDEN_EACH, rng)
+    ]
+    for example in chosen:
         line = {"task": example.task, "lang": example.lang}
         if example.task == "response":
             line["prompt"] = example.prompt
-        score = float(evaluate.scored(model, [example])[0])
+        score = float(scored(model, [example])[0])
         lines.append(line | {"text": example.text, "ids": list(example.ids), "score": round(score, 5)})
     return lines
 
 
-def task_thresholds(thresholds: dict[str, float]) -> dict[str, str | float]:
-    default = thresholds["default"]
-    overrides = (f"{lang} = {value}" for lang, value in sorted(thresholds.items()) if lang != "default")
-    return {"default": default, "overrides": "\n".join(overrides)}
+def ranking(examples: list[Example], scores: np.ndarray) -> dict[str, float]:
+    """Mean average precision over the languages that have both kinds of text, by task."""
+    areas: dict[str, list[float]] = {}
+    for task in COLUMN:
+        for lang in LANGUAGES:
+            own = [i for i, e in enumerate(examples) if (e.task, e.lang) == (task, lang)]
+            truth = [examples[i].unsafe for i in own]
+            if any(truth) and not all(truth):
+                areas.setdefault(task, []).append(average_precision_score(truth, scores[own]))
+    return {task: float(np.mean(values)) for task, values in areas.items()}
 
 
 def write(out: Path, files: dict[str, bytes], manifest: dict) -> None:
@@ -159,13 +175,18 @@ def main() -> None:
         arrays = {name: packed[name] for name in packed.files}
 
     graph = build(arrays, measure(arrays, varied(seen, CALIBRATION_TEXTS, rng))).SerializeToString()
-    model, exact = evaluate.session(graph, 2), evaluate.session(build(arrays).SerializeToString(), 2)
-    scores, exact_scores = evaluate.scored(model, held), evaluate.scored(exact, held)
-    thresholds = evaluate.choose_thresholds(held, scores, config["false_positives"])
-    print("fp32\n" + evaluate.summary(held, exact_scores, thresholds))
-    print("int8\n" + evaluate.summary(held, scores, thresholds))
+    model, exact = session(graph, 2), session(build(arrays).SerializeToString(), 2)
+    compared = rng.sample(held, min(COMPARED_TEXTS, len(held)))
+    scores, exact_scores = scored(model, compared), scored(exact, compared)
     gap = np.abs(scores - exact_scores)
     print(f"int8 against fp32: mean {gap.mean():.4f}, 99th percentile {np.quantile(gap, 0.99):.4f}")
+    full, small = ranking(compared, exact_scores), ranking(compared, scores)
+    print(f"AUPRC, mean of languages: fp32 {full}, int8 {small}")
+    some = rng.sample(held, min(200, len(held)))
+    change = np.abs(scored(model, some, batch=1) - scored(model, some, batch=64)).max()
+    print(f"padding and neighbours change a score by at most {change:.6f}")
+    if change > JITTER or any(full[task] - small[task] > LOSS for task in full):
+        raise SystemExit("the int8 graph is not good enough: nothing was written")
 
     lines = golden(model, held, rng)
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
@@ -176,7 +197,6 @@ def main() -> None:
         "window": WINDOW,
         "stride": STRIDE,
         "prompt_max": PROMPT_MAX,
-        **{task: task_thresholds(values) for task, values in thresholds.items()},
     }
     write(arguments.out, files, manifest)
 

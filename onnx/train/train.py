@@ -18,12 +18,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from base import load_base
-from data import Example, Maker, training
+from data import LANGUAGES, Example, Maker, training
 from encode import PAD, Encoder
 from model import Guard
 
 COLUMN = {"prompt": 0, "response": 1}
 CACHE_TOKENS = 8192
+# Padded tokens that run at once: a batch's texts run in parts of like length, since translations differ much in length.
+PART_TOKENS = 768
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_bfloat16() -> bool:
+    """Whether the machine multiplies bfloat16 itself; where it must imitate that, float32 is 20 times faster."""
+    return DEVICE.type == "cuda" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def autocast() -> torch.autocast:
+    return torch.autocast(DEVICE.type, torch.bfloat16, enabled=has_bfloat16())
 
 
 def pad(rows: list[Tensor], value: float) -> Tensor:
@@ -50,29 +62,43 @@ class Cache:
         self.states: list[Tensor] = [torch.empty(0)] * len(examples)
         for batch in length_batches([len(ids) for ids in self.ids], CACHE_TOKENS):
             ids = pad([self.ids[i] for i in batch], PAD)
-            with torch.autocast("cpu", torch.bfloat16):
-                states = guard.lower(ids).to(torch.bfloat16)
+            with autocast():
+                states = guard.lower(ids.to(DEVICE)).cpu()
             for row, index in enumerate(batch):
                 self.states[index] = states[row, : len(self.ids[index])].clone()
 
     def batch(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        return pad([self.states[i] for i in indices], 0.0), pad([self.ids[i] for i in indices], PAD)
+        states, ids = pad([self.states[i] for i in indices], 0.0), pad([self.ids[i] for i in indices], PAD)
+        return states.to(DEVICE), ids.to(DEVICE)
 
 
 def plan(examples: list[Example], draws: dict, repeats: dict, rng: random.Random) -> list[list[int]]:
-    """The units of an epoch: a text by itself, or all translations of one text together."""
+    """The units of an epoch: a text by itself, or a group of parallel texts in half of the languages.
+
+    A group's unsafe and harmless texts stand together, so that what tells them apart is what is learnt.
+    """
     cells = defaultdict(lambda: defaultdict(list))
     for index, example in enumerate(examples):
         lang = "all" if example.parallel else example.lang
         unit = example.parallel or str(index)
         cells[(example.task, example.source, lang, example.unsafe)][unit].append(index)
-    units = []
+    drawn = []
     for (task, source, _lang, _unsafe), members in cells.items():
         wanted = min(draws[task][source], len(members) * repeats.get(source, 1))
         pool = list(members.values())
-        while wanted > 0:
-            units += rng.sample(pool, min(wanted, len(pool)))
-            wanted -= len(pool)
+        for turn in range(-(-wanted // len(pool))):
+            drawn += [(turn, unit) for unit in rng.sample(pool, min(wanted - turn * len(pool), len(pool)))]
+    units, groups = [], defaultdict(list)
+    for turn, unit in drawn:
+        first = examples[unit[0]]
+        if first.parallel:
+            groups[(turn, first.task, first.parallel.split("/")[0])] += unit
+        else:
+            units.append(unit)
+    for members in groups.values():
+        half = rng.sample(LANGUAGES, len(LANGUAGES) // 2)
+        parts = [i for i in members if examples[i].lang in half], [i for i in members if examples[i].lang not in half]
+        units += [part for part in parts if part]
     return units
 
 
@@ -91,23 +117,27 @@ def balance(examples: list[Example], units: list[list[int]]) -> Tensor:
 
 
 def epoch_batches(examples: list[Example], units: list[list[int]], budget: int, rng: random.Random) -> list[list[int]]:
-    """Batches of whole units of like length, in random order."""
+    """Batches of whole units, of like numbers of tokens."""
     rng.shuffle(units)
-    batches = []
-    for start in range(0, len(units), 1000):
-        chunk = units[start : start + 1000]
-        # A unit's cost is its longest text times its texts.
-        sizes = [max(len(examples[i].ids) for i in unit) for unit in chunk]
-        batch, longest = [], 0
-        for k in sorted(range(len(chunk)), key=sizes.__getitem__):
-            longest = max(longest, sizes[k])
-            if batch and longest * (len(batch) + len(chunk[k])) > budget:
-                batches.append(batch)
-                batch, longest = [], sizes[k]
-            batch = batch + chunk[k]
-        batches.append(batch)
-    rng.shuffle(batches)
-    return batches
+    batches, batch, size = [], [], 0
+    for unit in units:
+        tokens = sum(len(examples[i].ids) for i in unit)
+        if batch and size + tokens > budget:
+            batches.append(batch)
+            batch, size = [], 0
+        batch, size = batch + unit, size + tokens
+    return [*batches, batch]
+
+
+def logits_of(guard: Guard, cache: Cache, batch: list[int], dropout: float) -> Tensor:
+    """Both logits of every text of a batch, in its order."""
+    rows, order = [], []
+    for part in length_batches([len(cache.ids[i]) for i in batch], PART_TOKENS):
+        states, ids = cache.batch([batch[k] for k in part])
+        with autocast():
+            rows.append(guard.upper(states, ids, dropout).float())
+        order += part
+    return torch.cat(rows)[torch.tensor(order).argsort()].cpu()
 
 
 def spread(logits: Tensor, keys: list[str]) -> Tensor:
@@ -150,10 +180,8 @@ def train(guard: Guard, examples: list[Example], config: dict) -> None:
     for epoch, batches in enumerate(epochs):
         total = 0.0
         for batch in batches:
-            states, ids = cache.batch(batch)
             chosen = [examples[i] for i in batch]
-            with torch.autocast("cpu", torch.bfloat16):
-                logits = guard.upper(states, ids, config["dropout"]).float()
+            logits = logits_of(guard, cache, batch, config["dropout"])
             logits = logits[torch.arange(len(batch)), torch.tensor([COLUMN[e.task] for e in chosen])]
             target = torch.tensor([float(e.unsafe) for e in chosen]) * (1 - 2 * smoothing) + smoothing
             losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
@@ -167,7 +195,8 @@ def train(guard: Guard, examples: list[Example], config: dict) -> None:
             total += loss.item()
             step += 1
             if step % 100 == 0:
-                print(f"step {step}/{steps}, loss {loss.item():.3f}, {time.time() - started:.0f} s", flush=True)
+                mean = total / (step - sum(map(len, epochs[:epoch])))
+                print(f"step {step}/{steps}, mean loss {mean:.4f}, {time.time() - started:.0f} s", flush=True)
         print(f"epoch {epoch + 1}: loss {total / len(batches):.4f}, {time.time() - started:.0f} s", flush=True)
 
 
@@ -187,9 +216,9 @@ def main() -> None:
     torch.manual_seed(config["seed"])
     maker = Maker(Encoder(arguments.tokenizer))
     examples = training(arguments.data, arguments.text, maker, config["draws"], random.Random(config["seed"]))
-    guard = Guard(load_base(arguments.base, arguments.tokenizer), config["frozen"])
+    guard = Guard(load_base(arguments.base, arguments.tokenizer), config["frozen"]).to(DEVICE)
     train(guard, examples, config)
-    np.savez(arguments.weights, **{name: value.numpy() for name, value in guard.state_dict().items()})
+    np.savez(arguments.weights, **{name: value.cpu().numpy() for name, value in guard.state_dict().items()})
 
 
 if __name__ == "__main__":

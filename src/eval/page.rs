@@ -110,7 +110,7 @@ fn tasks(judged: &[Judged]) -> impl Iterator<Item = &'static str> {
 /// Precision over recall.
 fn curves_figure(curves: &[(&str, Ranking)], whose: &str) -> String {
     let mut out = String::from("<figure>");
-    out.push_str(&axes("recall", "precision"));
+    out.push_str(&axes("recall", "precision", true));
     let mut keys = String::new();
     let drawn = curves.iter().filter_map(|(name, ranking)| Some((name, ranking, ranking.average_precision(None)?)));
     for ((name, ranking, area), colour) in drawn.zip(COLOURS.iter().cycle()) {
@@ -162,7 +162,7 @@ fn histogram(texts: &[&Judged]) -> String {
     // Most scores lie at the ends, so heights are square roots, else the middle could not be seen.
     let height = |count: u32| f64::from(count).sqrt();
     let most = bins.iter().flatten().copied().map(height).fold(1.0, f64::max);
-    let mut out = format!("<figure>{}", axes("P(unsafe)", "texts"));
+    let mut out = format!("<figure>{}", axes("P(unsafe)", "texts", false));
     for ((bins, colour), name) in bins.iter().zip(["#009e73", "#d55e00"]).zip(["safe", "unsafe"]) {
         let mut outline = format!("{:.1},{:.1}", across(0.0), down(0.0));
         for (at, count) in bins.iter().enumerate() {
@@ -182,8 +182,8 @@ fn histogram(texts: &[&Judged]) -> String {
     out
 }
 
-/// An open `<svg>` with a grid from 0 to 1 both ways.
-fn axes(x: &str, y: &str) -> String {
+/// An open `<svg>` with a grid from 0 to 1 both ways; the numbers of `y` are left out where it counts something else.
+fn axes(x: &str, y: &str, numbered: bool) -> String {
     let size = SIDE + 2.0 * MARGIN;
     let mut out = format!("<svg viewBox=\"0 0 {size} {size}\" role=\"img\" aria-label=\"{y} over {x}\">");
     for tenth in [0, 2, 4, 6, 8, 10] {
@@ -195,6 +195,9 @@ fn axes(x: &str, y: &str) -> String {
              <text x=\"{here}\" y=\"{}\" text-anchor=\"middle\">{at}</text>",
             bottom + 16.0
         );
+        if numbered {
+            _ = write!(out, "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{at}</text>", left - 6.0, level + 4.0);
+        }
     }
     _ = write!(
         out,
@@ -226,10 +229,13 @@ fn mistakes(judged: &[Judged]) -> String {
         }
         _ = write!(
             out,
-            "<h2>{title}</h2><p>{} of {} such texts are on the wrong side of the threshold; the worst:</p>",
+            "<h2>{title}</h2><p>{} of {} such texts are on the wrong side of the threshold.</p>",
             worst.len(),
             judged.iter().filter(|judged| judged.text.is_unsafe == is_unsafe).count()
         );
+        if worst.is_empty() {
+            continue;
+        }
         out.push_str("<div class=\"wide\"><table><tr><th>score</th><th>threshold</th><th class=\"text\">task</th><th class=\"text\">language</th><th class=\"text\">source</th><th class=\"text\">text</th></tr>");
         for judged in worst.into_iter().take(MISTAKES) {
             _ = write!(

@@ -36,7 +36,8 @@ def faults(path: Path) -> list[str]:
         for part in PARTS[kind]:
             by_language = group.get(part, {})
             if set(by_language) != set(LANGUAGES):
-                found.append(f"{where}: `{part}` must have {', '.join(LANGUAGES)}; has {', '.join(sorted(by_language))}")
+                has = ", ".join(sorted(by_language))
+                found.append(f"{where}: `{part}` must have {', '.join(LANGUAGES)}; has {has}")
             for language, text in by_language.items():
                 at = f"{where} {part}.{language}"
                 if not isinstance(text, str) or len(text.strip()) < 8:
