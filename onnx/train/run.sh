@@ -39,7 +39,7 @@ set -- --tokenizer "$work/tokenizer.json" --data "$data" --text "$text"
 python3 "$here/train.py" --base "$base" --threads "$threads" --weights "$work/weights.npz" "$@"
 python3 "$here/export.py" --out "$work/guard" --weights "$work/weights.npz" "$@"
 python3 "$here/labelled.py" --out "$work" "$@"
-"$seawall" guard calibrate "$work/calibration.jsonl" --guard "$work/guard" --target-fpr 0.015
+"$seawall" guard calibrate "$work/calibration.jsonl" --guard "$work/guard" --target-fpr 0.01
 "$seawall" guard verify --guard "$work/guard"
 for part in own public everyday; do
     "$seawall" eval "$work/$part.jsonl" --guard "$work/guard"
