@@ -4,14 +4,14 @@ use http::StatusCode;
 
 use super::{DIALECTS, Dialect, Refusal, Request};
 use crate::{
-    segment::{Part, Target},
-    wire::{json::Document, sse::Decoder},
+    segment::{Direction, Part, Target},
+    wire::{frame::Framing, json::Document},
 };
 
 const MESSAGE: &str = "Not with me: \"no\"\n— ไม่ได้.";
 
 fn refusal() -> Refusal {
-    Refusal { message: MESSAGE.to_owned(), filtered: true }
+    Refusal { message: MESSAGE.to_owned(), filtered: true, direction: Direction::Response }
 }
 
 fn texts(dialect: &dyn Dialect, answer: &str) -> Vec<String> {
@@ -34,9 +34,10 @@ fn a_refusal_is_an_answer_of_its_dialect() {
 #[test]
 fn a_cut_closes_every_choice_that_is_open() {
     for dialect in DIALECTS {
-        let request = Request { model: "m".to_owned(), choices: 2, usage: true, stream: true, ..Request::default() };
-        let mut decoder = Decoder::new(1 << 20);
-        decoder.feed(dialect.stream(&request).cut(&refusal()).as_bytes());
+        let request =
+            Request { model: "m".to_owned(), choices: 2, usage: true, stream: Some(Framing::Sse), ..Request::default() };
+        let mut decoder = Framing::Sse.decoder(1 << 20);
+        decoder.feed(&Framing::Sse.ending(&dialect.stream(&request).cut(&refusal()), false));
         let mut reader = dialect.stream(&request);
         let mut told = vec![String::new(); 2];
         let mut ended = Vec::new();

@@ -6,14 +6,14 @@
 mod openai_chat;
 mod text;
 
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Uri};
 
 pub use self::text::in_json;
 use crate::{
-    segment::{Content, Delta, Edit, Place, Segment},
+    segment::{Content, Delta, Direction, Edit, Place, Segment},
     wire::{
+        frame::{Event, Framing, Message},
         json::{Document, Malformed, Patch},
-        sse,
     },
 };
 
@@ -25,8 +25,8 @@ pub const DIALECTS: &[&dyn Dialect] = &[&openai_chat::OpenAiChat];
 pub struct Request {
     /// The model asked for.
     pub model: String,
-    /// Whether the answer is to be a stream.
-    pub stream: bool,
+    /// How the answer is to be streamed, if it is.
+    pub stream: Option<Framing>,
     /// Number of choices asked for.
     pub choices: u64,
     /// Whether a stream is to end with its token usage.
@@ -42,6 +42,8 @@ pub struct Refusal {
     pub message: String,
     /// Whether the model is said to have been stopped by a filter (`false` where the message simply is the answer).
     pub filtered: bool,
+    /// What was refused: some APIs tell a refused prompt from a refused answer.
+    pub direction: Direction,
 }
 
 /// One API.
@@ -52,11 +54,11 @@ pub trait Dialect: Send + Sync {
     /// Whether this method and path is a chat call of this API, wherever a prefix puts it.
     fn matches(&self, method: &Method, path: &str) -> bool;
 
-    /// Reads a request's text.
+    /// Reads a request's text; some APIs name model and stream in the address.
     ///
     /// # Errors
     /// A body that is not this API's, or that holds what cannot be read unambiguously.
-    fn request(&self, document: &Document) -> Result<Request, Malformed>;
+    fn request(&self, uri: &Uri, document: &Document) -> Result<Request, Malformed>;
 
     /// Reads the text of a whole answer, or of an error.
     ///
@@ -85,13 +87,15 @@ pub struct Brought {
     pub unscorable: Vec<String>,
 }
 
-/// The choices that an event begins and ends: a stream that is cut closes those that the client saw begun and not ended.
+/// What an event begins and ends: a stream that is cut closes what the client saw begun and not ended.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Indices of choices that it begins or continues.
+    /// Indices of choices (or blocks, where an API has these) that it begins or continues.
     pub begun: Vec<u64>,
-    /// Indices of choices that it ends.
+    /// Indices of those that it ends.
     pub ended: Vec<u64>,
+    /// What else a proper end must know of it, as the dialect likes.
+    pub mark: Option<serde_json::Value>,
 }
 
 /// One streamed answer of an API.
@@ -100,22 +104,22 @@ pub trait StreamDialect: Send {
     ///
     /// # Errors
     /// An event that cannot be read.
-    fn read(&mut self, event: &sse::Event) -> Result<Brought, Malformed>;
+    fn read(&mut self, event: &Event) -> Result<Brought, Malformed>;
 
     /// The event that brought this has left for the client.
     fn left(&mut self, progress: &Progress);
 
-    /// The event with each delta's text replaced; `texts` runs alongside the deltas that [`StreamDialect::read`] gave.
+    /// The event's data with each delta's text replaced; `texts` runs alongside the deltas that [`StreamDialect::read`] gave.
     ///
     /// # Errors
     /// A text that was changed in a place that cannot be edited.
-    fn edit(&self, event: &sse::Event, deltas: &[Delta], texts: &[String]) -> Result<String, Malformed>;
+    fn edit(&self, event: &Event, deltas: &[Delta], texts: &[String]) -> Result<String, Malformed>;
 
     /// The events that end the answer with a refusal, as the API ends one properly.
-    fn cut(&self, refusal: &Refusal) -> String;
+    fn cut(&self, refusal: &Refusal) -> Vec<Message>;
 
-    /// The event that reports an error within a stream.
-    fn fail(&self, code: &str, message: &str) -> String;
+    /// The events that report an error within a stream.
+    fn fail(&self, code: &str, message: &str) -> Vec<Message>;
 }
 
 /// The patches that make `edits` in the segments of a body, each where its text stands, and that blank its `echoes`.

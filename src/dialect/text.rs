@@ -1,8 +1,9 @@
 //! Taking text out of JSON values, and putting edited text back: what all JSON dialects share.
 
+use super::Brought;
 use crate::{
-    segment::{Content, Edit, Place, Segment, Target, apply},
-    wire::json::{Malformed, Node, Patch, quote},
+    segment::{Channel, Content, Delta, Edit, Part, Place, Segment, Target, apply},
+    wire::json::{Document, Malformed, Node, Patch, quote},
 };
 
 /// Types of content parts that no text guard can judge, wherever they stand.
@@ -18,6 +19,15 @@ pub(super) const UNSCORABLE: &[&str] = &[
     "input_file",
     "file",
 ];
+
+/// Adds every string under `node` to what an event brought, but for those that `skip` knows to be no text.
+pub(super) fn bring(choice: u64, part: Part, node: &Node<'_>, skip: &dyn Fn(&str, &str) -> bool, brought: &mut Brought) {
+    let mut text = Collector::default();
+    text.strings(Target::Completion, node, skip);
+    let channel = Channel { choice, part };
+    brought.unscorable.extend(text.unscorable);
+    brought.deltas.extend(text.segments.into_iter().map(|segment| Delta { channel, text: segment.text, place: segment.place }));
+}
 
 /// Collects the text of one body, passage by passage.
 #[derive(Debug, Default)]
@@ -81,6 +91,23 @@ impl Collector {
             self.segments.push(Segment { target, passage: self.passage, text, place });
         }
     }
+}
+
+/// What a stream's event becomes when some of its deltas say something else, and its `echoes` are patched.
+///
+/// # Errors
+/// A text that was changed in a place that cannot be edited.
+pub(super) fn edited(
+    document: Document,
+    mut echoes: Vec<Patch>,
+    deltas: &[Delta],
+    texts: &[String],
+) -> Result<String, Malformed> {
+    for (delta, text) in deltas.iter().zip(texts).filter(|(delta, text)| delta.text != **text) {
+        let place = delta.place.as_ref().ok_or_else(|| Malformed::new("a field's name cannot be rewritten"))?;
+        echoes.push(Patch { range: place.0.clone(), with: quote(text) });
+    }
+    document.splice(echoes)
 }
 
 /// The patch that makes `edits` in a text that stands at `place`.

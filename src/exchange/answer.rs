@@ -8,7 +8,12 @@ use crate::{
     dialect::Dialect,
     guard::Unavailable,
     review, upstream,
-    wire::{body::Unread, encoding::Undecodable, json::Malformed},
+    wire::{
+        body::Unread,
+        encoding::Undecodable,
+        frame::{Framing, Message},
+        json::Malformed,
+    },
 };
 
 /// An answer's body: whole, or a stream that can break off.
@@ -138,9 +143,9 @@ pub fn json(status: StatusCode, body: String) -> Response<Body> {
 
 /// A finished stream of events.
 #[must_use]
-pub fn events(body: String) -> Response<Body> {
-    let mut answer = Response::new(full(body));
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+pub fn events(framing: Framing, messages: &[Message]) -> Response<Body> {
+    let mut answer = Response::new(full(framing.ending(messages, false)));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(framing.content_type()));
     answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     answer
 }

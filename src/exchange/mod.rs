@@ -8,7 +8,7 @@ mod whole;
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderValue, Request, Response, header, request::Parts, response};
+use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts, response};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
@@ -28,7 +28,7 @@ use crate::{
     segment::{Direction, Segment, Target},
     telemetry::Metrics,
     upstream::Upstream,
-    wire::{body, encoding, header as hygiene, json::Document},
+    wire::{body, encoding, frame::Framing, header as hygiene, json::Document},
 };
 
 /// All that an exchange needs; shared by all of them.
@@ -162,8 +162,8 @@ impl Proxy {
         let bytes =
             encoding::decode(&head.headers, bytes, self.limits.request_bytes).await.map_err(Failure::RequestEncoding)?;
         let document = Document::read(&bytes).map_err(Failure::Request)?;
-        let mut request = dialect.request(&document).map_err(Failure::Request)?;
-        record.asked(&request.model, request.stream);
+        let mut request = dialect.request(&head.uri, &document).map_err(Failure::Request)?;
+        record.asked(&request.model, request.stream.is_some());
 
         let content = std::mem::take(&mut request.content);
         let prompt = last_prompt(&content.segments);
@@ -179,14 +179,14 @@ impl Proxy {
         let call = Call { dialect, request, prompt };
         let scanned = match settled {
             Settled::Forward(scanned) => scanned,
-            Settled::Refuse(refused) => return refuse(&call, refused).map(Answered::Whole),
+            Settled::Refuse(refused) => return refuse(&call, refused, Direction::Request).map(Answered::Whole),
         };
         hygiene::for_upstream(&mut head.headers);
         let path = head.uri.path_and_query().cloned().ok_or(Failure::AmbiguousPath)?;
         let response = self.upstream.send(head.method, &path, head.headers, scanned).await.map_err(Failure::Upstream)?;
         let (head, body) = response.into_parts();
-        if is_event_stream(&head) {
-            return Ok(Answered::Stream(Box::new(Streamed { call, head, body })));
+        if let Some(framing) = framing(&head, call.request.stream) {
+            return Ok(Answered::Stream(Box::new(Streamed { call, head, body, framing })));
         }
         self.whole(&call, head, body, record).await.map(Answered::Whole)
     }
@@ -260,14 +260,13 @@ impl Proxy {
 }
 
 /// The answer to a request that is refused.
-fn refuse(call: &Call, refused: Refused) -> Result<Response<Body>, Failure> {
+fn refuse(call: &Call, refused: Refused, direction: Direction) -> Result<Response<Body>, Failure> {
     match refused {
         Refused::Blocked { message, respond: Respond::Message } => {
-            let refusal = Refusal { message, filtered: true };
-            Ok(if call.request.stream {
-                events(call.dialect.stream(&call.request).cut(&refusal))
-            } else {
-                json(http::StatusCode::OK, call.dialect.refuse(&call.request, &refusal))
+            let refusal = Refusal { message, filtered: true, direction };
+            Ok(match call.request.stream {
+                Some(framing) => events(framing, &call.dialect.stream(&call.request).cut(&refusal)),
+                None => json(StatusCode::OK, call.dialect.refuse(&call.request, &refusal)),
             })
         }
         Refused::Blocked { message, respond: Respond::Error } => Err(Failure::Blocked(message)),
@@ -283,9 +282,11 @@ fn last_prompt(segments: &[Segment]) -> Option<String> {
     Some(parts.map(|segment| segment.text.as_str()).collect::<Vec<_>>().join("\n"))
 }
 
-fn is_event_stream(head: &response::Parts) -> bool {
+/// How an answer is streamed, if it is: as its media type says, or as was asked where that says only JSON.
+fn framing(head: &response::Parts, asked: Option<Framing>) -> Option<Framing> {
     let kind = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream")
+    let of_json = matches!(asked, Some(Framing::Ndjson | Framing::Array)) && head.status.is_success();
+    Framing::of(kind).or(asked.filter(|_| of_json))
 }
 
 /// A failure and its causes; none of them holds a prompt.

@@ -23,7 +23,12 @@ use crate::{
     policy::{Action, Decision, Refused, Respond},
     scan::Evidence,
     segment::{Channel, Check, Direction, Edit, Segment, Target},
-    wire::{encoding::Undecodable, header as hygiene, json::Malformed, sse},
+    wire::{
+        encoding::Undecodable,
+        frame::{Decode, Event, Framing},
+        header as hygiene,
+        json::Malformed,
+    },
 };
 
 /// Pieces of answer that wait for the client.
@@ -38,6 +43,7 @@ pub(super) struct Streamed {
     pub(super) call: Call,
     pub(super) head: response::Parts,
     pub(super) body: Incoming,
+    pub(super) framing: Framing,
 }
 
 /// A stream on its way.
@@ -46,7 +52,10 @@ struct Run {
     record: Record,
     call: Call,
     dialect: Box<dyn StreamDialect>,
-    gate: Gate<(sse::Event, Progress)>,
+    framing: Framing,
+    /// Something of the stream has left for the client.
+    begun: bool,
+    gate: Gate<(Event, Progress)>,
     /// Content just read that no text guard can judge.
     unscorable: Vec<String>,
     client: mpsc::Sender<Result<Bytes, Broken>>,
@@ -78,7 +87,7 @@ enum Step {
 impl Proxy {
     /// Begins the answer and leaves the rest of it to a task.
     pub(super) fn stream(self: Arc<Self>, streamed: Streamed, mut record: Record) -> Response<Body> {
-        let Streamed { call, mut head, body } = streamed;
+        let Streamed { call, mut head, body, framing } = streamed;
         let coding = head.headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or("identity");
         if coding != "identity" {
             let failure = Failure::ResponseEncoding(Undecodable::Unknown(coding.to_owned()));
@@ -99,7 +108,8 @@ impl Proxy {
         let status = head.status.as_u16();
         let dialect = call.dialect.stream(&call.request);
         let gate = Gate::new(self.limits.stream);
-        let run = Run { proxy: Arc::clone(&self), record, call, dialect, gate, unscorable: Vec::new(), client };
+        let proxy = Arc::clone(&self);
+        let run = Run { proxy, record, call, dialect, framing, begun: false, gate, unscorable: Vec::new(), client };
         self.tasks.spawn(run.finish(body, status));
         Response::from_parts(head, StreamBody::new(pieces).boxed_unsync())
     }
@@ -112,14 +122,14 @@ impl Run {
             End::Done | End::Gone => Vec::new(),
             End::Cut(refusal) => {
                 self.proxy.metrics.cut();
-                vec![Ok(self.dialect.cut(&refusal).into())]
+                vec![Ok(self.framing.ending(&self.dialect.cut(&refusal), self.begun))]
             }
             End::Failed(failure) => {
                 let (_, code) = failure.kind();
                 self.proxy.metrics.failure(code);
                 self.record.refused();
                 tracing::warn!(id = self.record.id, code, error = super::describe(&failure), "stream ended in an error");
-                vec![Ok(self.dialect.fail(code, &failure.to_string()).into())]
+                vec![Ok(self.framing.ending(&self.dialect.fail(code, &failure.to_string()), self.begun))]
             }
             End::Broken => vec![Err(Broken)],
         };
@@ -148,7 +158,7 @@ impl Run {
         };
         let silence = Duration::from_millis(proxy.limits.stream.idle_ms);
         let mut checks = FuturesUnordered::new();
-        let mut decoder = sse::Decoder::new(EVENT);
+        let mut decoder = self.framing.decoder(EVENT);
         let (mut ended, mut broken) = (false, false);
         loop {
             checks.extend(self.gate.due().into_iter().map(&judge));
@@ -181,11 +191,11 @@ impl Run {
                 Step::Judged(check, evidence, settled) => self.judged(&check, &evidence, settled).await,
                 Step::Bytes(bytes) => {
                     decoder.feed(&bytes);
-                    self.take(&mut decoder, false).err().map(unreadable).or_else(|| self.unscorable())
+                    self.take(decoder.as_mut(), false).err().map(unreadable).or_else(|| self.unscorable())
                 }
                 Step::Ended { broken: early } => {
                     (ended, broken) = (true, early);
-                    let end = self.take(&mut decoder, true).err().map(unreadable).or_else(|| self.unscorable());
+                    let end = self.take(decoder.as_mut(), true).err().map(unreadable).or_else(|| self.unscorable());
                     self.gate.end();
                     end
                 }
@@ -197,7 +207,7 @@ impl Run {
     }
 
     /// Moves whole events from the decoder to the gate.
-    fn take(&mut self, decoder: &mut sse::Decoder, last: bool) -> Result<(), Malformed> {
+    fn take(&mut self, decoder: &mut dyn Decode, last: bool) -> Result<(), Malformed> {
         while let Some(event) = decoder.event()? {
             self.push(event)?;
         }
@@ -210,7 +220,7 @@ impl Run {
         Ok(())
     }
 
-    fn push(&mut self, event: sse::Event) -> Result<(), Malformed> {
+    fn push(&mut self, event: Event) -> Result<(), Malformed> {
         let Brought { deltas, progress, unscorable } = self.dialect.read(&event)?;
         self.unscorable.extend(unscorable);
         self.gate.push((event, progress), deltas);
@@ -234,14 +244,15 @@ impl Run {
         for Released { event: (event, progress), deltas, edited } in self.gate.release() {
             let piece = match edited {
                 None => event.raw,
-                Some(texts) => match self.dialect.edit(&event, &deltas, &texts) {
-                    Ok(event) => event.into(),
+                Some(texts) => match self.dialect.edit(&event, &deltas, &texts).and_then(|data| event.with_data(&data)) {
+                    Ok(edited) => edited,
                     Err(why) => return Some(unreadable(why)),
                 },
             };
             if self.client.send(Ok(piece)).await.is_err() {
                 return Some(End::Gone);
             }
+            self.begun = true;
             self.dialect.left(&progress);
         }
         None
@@ -316,14 +327,14 @@ async fn read(body: &mut Incoming, idle: Duration) -> Step {
 fn ending(decision: &Decision) -> Option<End> {
     match &decision.refusal {
         Some(Refused::Blocked { message, respond: Respond::Message }) => {
-            Some(End::Cut(Refusal { message: message.clone(), filtered: true }))
+            Some(End::Cut(Refusal { message: message.clone(), filtered: true, direction: Direction::Response }))
         }
         Some(Refused::Blocked { message, respond: Respond::Error }) => Some(End::Failed(Failure::Blocked(message.clone()))),
         Some(Refused::Unjudged(unavailable)) => Some(End::Failed(Failure::Unjudged(unavailable.clone()))),
         Some(Refused::Unscorable(kind)) => Some(End::Failed(Failure::Unscorable(kind.clone()))),
         None if decision.action == Action::Replace => {
             let message = decision.edits.iter().flat_map(|(_, edits)| edits).map(|edit| edit.with.clone()).next()?;
-            Some(End::Cut(Refusal { message, filtered: false }))
+            Some(End::Cut(Refusal { message, filtered: false, direction: Direction::Response }))
         }
         None => None,
     }

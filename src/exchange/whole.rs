@@ -44,7 +44,7 @@ impl Proxy {
                 hygiene::end_to_end(&mut head.headers);
                 Ok(Response::from_parts(head, answer::full(scanned.into_body())))
             }
-            Settled::Refuse(refused) => refuse(call, refused),
+            Settled::Refuse(refused) => refuse(call, refused, Direction::Response),
         }
     }
 }

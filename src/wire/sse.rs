@@ -2,18 +2,12 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::json::Malformed;
+use super::{
+    frame::{Decode, Event, Framing, Message},
+    json::Malformed,
+};
 
-/// One event: everything up to and including the blank line that ends it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
-    /// The bytes as they came.
-    pub raw: Bytes,
-    /// The `data` lines, joined by line feeds; `None` for a comment or a stray blank line.
-    pub data: Option<String>,
-}
-
-/// Cuts a byte stream into events, however the bytes are split.
+/// Cuts a byte stream into events: everything up to and including the blank line that ends one.
 #[derive(Debug)]
 pub struct Decoder {
     buffer: BytesMut,
@@ -33,16 +27,39 @@ impl Decoder {
         Self { buffer: BytesMut::new(), searched: 0, line: 0, limit, started: false }
     }
 
-    /// Adds bytes of the stream.
-    pub fn feed(&mut self, bytes: &[u8]) {
+    fn take(&mut self) -> Result<Event, Malformed> {
+        let raw = self.buffer.split_to(self.searched).freeze();
+        (self.searched, self.line) = (0, 0);
+        let mut text = raw.clone();
+        if !std::mem::replace(&mut self.started, true) && text.starts_with(b"\xef\xbb\xbf") {
+            text.advance(3);
+        }
+        let text = std::str::from_utf8(&text).map_err(|_| Malformed::new("an event of the stream is not UTF-8"))?;
+        let (mut data, mut name) = (None::<String>, None);
+        for line in lines(text) {
+            if let Some(value) = field(line, "event") {
+                name = Some(value.to_owned());
+            }
+            if let Some(value) = field(line, "data") {
+                match &mut data {
+                    Some(data) => {
+                        data.push('\n');
+                        data.push_str(value);
+                    }
+                    None => data = Some(value.to_owned()),
+                }
+            }
+        }
+        Ok(Event { raw, name, data, framing: Framing::Sse })
+    }
+}
+
+impl Decode for Decoder {
+    fn feed(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole event, if its bytes are here.
-    ///
-    /// # Errors
-    /// Text that is not UTF-8, or an event over the limit.
-    pub fn event(&mut self) -> Result<Option<Event>, Malformed> {
+    fn event(&mut self) -> Result<Option<Event>, Malformed> {
         while let Some(&byte) = self.buffer.get(self.searched) {
             let ending = match byte {
                 b'\n' => 1,
@@ -69,63 +86,37 @@ impl Decoder {
         Ok(None)
     }
 
-    /// What is left when the stream has ended. The standard drops an event without its blank line, but not every client
-    /// does, so it counts as one.
-    ///
-    /// # Errors
-    /// As [`Decoder::event`].
-    pub fn rest(&mut self) -> Result<Option<Event>, Malformed> {
+    // The standard drops an event without its blank line, but not every client does.
+    fn rest(&mut self) -> Result<Option<Event>, Malformed> {
         if self.buffer.is_empty() {
             return Ok(None);
         }
         self.searched = self.buffer.len();
         self.take().map(Some)
     }
-
-    fn take(&mut self) -> Result<Event, Malformed> {
-        let raw = self.buffer.split_to(self.searched).freeze();
-        (self.searched, self.line) = (0, 0);
-        let mut text = raw.clone();
-        if !std::mem::replace(&mut self.started, true) && text.starts_with(b"\xef\xbb\xbf") {
-            text.advance(3);
-        }
-        let text = std::str::from_utf8(&text).map_err(|_| Malformed::new("an event of the stream is not UTF-8"))?;
-        let mut data: Option<String> = None;
-        for line in lines(text) {
-            if let Some(value) = data_of(line) {
-                match &mut data {
-                    Some(data) => {
-                        data.push('\n');
-                        data.push_str(value);
-                    }
-                    None => data = Some(value.to_owned()),
-                }
-            }
-        }
-        Ok(Event { raw, data })
-    }
 }
 
-impl Event {
-    /// The event's bytes with other data; its other lines stay.
-    #[must_use]
-    pub fn with_data(&self, data: &str) -> Bytes {
-        let text = String::from_utf8_lossy(&self.raw);
-        let mut out = String::with_capacity(text.len());
-        for line in lines(&text).filter(|line| !line.is_empty() && data_of(line).is_none()) {
-            out.push_str(line);
-            out.push('\n');
-        }
-        out.push_str(&encode(data));
-        out.into()
+/// An event's bytes with other data; its other lines stay.
+pub(super) fn with_data(raw: &Bytes, data: &str) -> Bytes {
+    let text = String::from_utf8_lossy(raw);
+    let mut out = String::with_capacity(text.len());
+    for line in lines(&text).filter(|line| !line.is_empty() && field(line, "data").is_none()) {
+        out.push_str(line);
+        out.push('\n');
     }
+    out.push_str(&encode(&Message::plain(data)));
+    out.into()
 }
 
-/// An event that carries `data`.
-#[must_use]
-pub fn encode(data: &str) -> String {
-    let mut out = String::with_capacity(data.len() + 8);
-    for line in lines(data) {
+/// An event of ours.
+pub(super) fn encode(message: &Message) -> String {
+    let mut out = String::with_capacity(message.data.len() + 32);
+    if let Some(name) = &message.name {
+        out.push_str("event: ");
+        out.push_str(name);
+        out.push('\n');
+    }
+    for line in lines(&message.data) {
         out.push_str("data: ");
         out.push_str(line);
         out.push('\n');
@@ -149,8 +140,9 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn data_of(line: &str) -> Option<&str> {
-    let value = line.strip_prefix("data")?;
+/// The value of a line, if it is of this field.
+fn field<'l>(line: &'l str, name: &str) -> Option<&'l str> {
+    let value = line.strip_prefix(name)?;
     if value.is_empty() {
         return Some(value);
     }
@@ -182,12 +174,13 @@ mod tests {
         let text = b": ping\n\ndata: a\r\ndata:b\r\n\r\nevent: x\rid: 1\rdata\rdata:  c\r\rdata: [DONE]";
         let data: Vec<_> = decode([&text[..]]).into_iter().map(|event| event.data).collect();
         assert_eq!(data, [None, Some("a\nb".into()), Some("\n c".into()), Some("[DONE]".into())]);
+        assert_eq!(decode([&text[..]]).remove(2).name.as_deref(), Some("x"));
     }
 
     #[test]
     fn new_data_keeps_the_other_lines() {
         let event = decode([&b"event: x\ndata: a\nid: 7\n\n"[..]]).remove(0);
-        assert_eq!(event.with_data("{}\n2"), "event: x\nid: 7\ndata: {}\ndata: 2\n\n");
+        assert_eq!(event.with_data("{}\n2").unwrap(), "event: x\nid: 7\ndata: {}\ndata: 2\n\n");
     }
 
     #[test]

@@ -22,7 +22,7 @@ use self::{
     llm::Journal,
 };
 use super::{Failed, Settings, failed, say, usage};
-use crate::{review::Store, scan, segment::Target, server::Server, telemetry, wire::sse::Decoder};
+use crate::{review::Store, scan, segment::Target, server::Server, telemetry, wire::frame::Framing};
 
 #[derive(Debug, Args)]
 pub(super) struct Demo {
@@ -120,7 +120,7 @@ async fn ask(proxy: SocketAddr, case: &Case) -> Result<Got, Failed> {
     let id = head.headers.get("seawall-request-id").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let mut got = Got { id, ..Got::default() };
     let mut whole = Vec::new();
-    let mut events = Decoder::new(1 << 20);
+    let mut events = Framing::Sse.decoder(1 << 20);
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(failed)?.into_data() else { continue };
         if case.stream {

@@ -4,7 +4,7 @@ mod request;
 mod response;
 mod stream;
 
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Uri};
 
 use super::{Content, Dialect, Refusal, Request, StreamDialect};
 use crate::wire::json::{Document, Malformed};
@@ -22,7 +22,7 @@ impl Dialect for OpenAiChat {
         method == Method::POST && path.ends_with("/chat/completions")
     }
 
-    fn request(&self, document: &Document) -> Result<Request, Malformed> {
+    fn request(&self, _uri: &Uri, document: &Document) -> Result<Request, Malformed> {
         request::read(document)
     }
 

@@ -3,7 +3,10 @@
 use crate::{
     dialect::{Request, text::Collector},
     segment::Target,
-    wire::json::{Document, Malformed, Node},
+    wire::{
+        frame::Framing,
+        json::{Document, Malformed, Node},
+    },
 };
 
 /// Fields of the request that hold settings, not text. All others that are not named below are read as text.
@@ -128,7 +131,8 @@ pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
                 request.model = value.string().ok_or_else(|| Malformed::new("`model` must be a string"))?.into_owned();
             }
             "stream" if !value.is_null() => {
-                request.stream = value.bool().ok_or_else(|| Malformed::new("`stream` must be true or false"))?;
+                let stream = value.bool().ok_or_else(|| Malformed::new("`stream` must be true or false"))?;
+                request.stream = stream.then_some(Framing::Sse);
             }
             "n" if !value.is_null() => {
                 request.choices = value.integer().ok_or_else(|| Malformed::new("`n` must be a whole number"))?;

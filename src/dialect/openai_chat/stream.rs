@@ -7,11 +7,14 @@ use serde_json::{Value, json};
 
 use super::response::{CHOICE, MESSAGE, error, error_word, finish_reason, new_id};
 use crate::{
-    dialect::{Brought, Progress, Refusal, Request, StreamDialect, text::Collector},
-    segment::{Channel, Delta, Part, Target},
+    dialect::{
+        Brought, Progress, Refusal, Request, StreamDialect,
+        text::{bring, edited},
+    },
+    segment::{Delta, Part},
     wire::{
-        json::{Document, Malformed, Node, Patch, quote},
-        sse,
+        frame::{Event, Message},
+        json::{Document, Malformed, Node, Patch},
     },
 };
 
@@ -46,7 +49,7 @@ impl Stream {
         }
     }
 
-    fn chunk(&self, choices: &Value, usage: &Value) -> String {
+    fn chunk(&self, choices: &Value, usage: &Value) -> Message {
         let mut chunk = json!({
             "id": self.id.clone().unwrap_or_else(new_id),
             "object": "chat.completion.chunk",
@@ -59,12 +62,12 @@ impl Stream {
         {
             chunk.insert("usage".to_owned(), usage.clone());
         }
-        sse::encode(&chunk.to_string())
+        Message::plain(chunk.to_string())
     }
 }
 
 impl StreamDialect for Stream {
-    fn read(&mut self, event: &sse::Event) -> Result<Brought, Malformed> {
+    fn read(&mut self, event: &Event) -> Result<Brought, Malformed> {
         let mut brought = Brought::default();
         let Some(data) = event.data.as_deref().filter(|data| !is_marker(data)) else { return Ok(brought) };
         let document = Document::read(data.as_bytes())?;
@@ -78,7 +81,7 @@ impl StreamDialect for Stream {
                         read_choice(&choice, &mut brought)?;
                     }
                 }
-                "error" => collect(0, Part::Other, &value, &error_word, &mut brought),
+                "error" => bring(0, Part::Other, &value, &error_word, &mut brought),
                 key if CHUNK.contains(&key) => {}
                 _ => other(0, &value, &mut brought),
             }
@@ -91,40 +94,37 @@ impl StreamDialect for Stream {
         self.ended.extend(&progress.ended);
     }
 
-    fn edit(&self, event: &sse::Event, deltas: &[Delta], texts: &[String]) -> Result<String, Malformed> {
+    fn edit(&self, event: &Event, deltas: &[Delta], texts: &[String]) -> Result<String, Malformed> {
         let document = Document::read(event.data.as_deref().unwrap_or_default().as_bytes())?;
-        let mut patches = echoes(&document.root());
-        for (delta, text) in deltas.iter().zip(texts).filter(|(delta, text)| delta.text != **text) {
-            let place = delta.place.as_ref().ok_or_else(|| Malformed::new("a field's name cannot be rewritten"))?;
-            patches.push(Patch { range: place.0.clone(), with: quote(text) });
-        }
-        Ok(String::from_utf8_lossy(&event.with_data(&document.splice(patches)?)).into_owned())
+        let echoes = echoes(&document.root());
+        edited(document, echoes, deltas, texts)
     }
 
-    fn cut(&self, refusal: &Refusal) -> String {
+    fn cut(&self, refusal: &Refusal) -> Vec<Message> {
         let open: Vec<u64> = (0..self.choices.clamp(1, 128)).filter(|index| !self.ended.contains(index)).collect();
-        let mut out = String::new();
+        let mut out = Vec::new();
         for index in &open {
             let mut delta = json!({"content": refusal.message});
             if !self.begun.contains(index) {
                 delta = json!({"role": "assistant", "content": refusal.message});
             }
             let choice = json!([{"index": index, "delta": delta, "logprobs": null, "finish_reason": null}]);
-            out.push_str(&self.chunk(&choice, &Value::Null));
+            out.push(self.chunk(&choice, &Value::Null));
         }
         for index in &open {
             let choice = json!([{"index": index, "delta": {}, "logprobs": null, "finish_reason": finish_reason(refusal)}]);
-            out.push_str(&self.chunk(&choice, &Value::Null));
+            out.push(self.chunk(&choice, &Value::Null));
         }
         if self.usage {
             let usage = json!({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0});
-            out.push_str(&self.chunk(&json!([]), &usage));
+            out.push(self.chunk(&json!([]), &usage));
         }
-        out + &sse::encode("[DONE]")
+        out.push(Message::plain("[DONE]"));
+        out
     }
 
-    fn fail(&self, code: &str, message: &str) -> String {
-        sse::encode(&error(http::StatusCode::SERVICE_UNAVAILABLE, code, message))
+    fn fail(&self, code: &str, message: &str) -> Vec<Message> {
+        vec![Message::plain(error(http::StatusCode::SERVICE_UNAVAILABLE, code, message))]
     }
 }
 
@@ -155,19 +155,19 @@ fn delta(choice: u64, delta: &Node<'_>, brought: &mut Brought) -> Result<(), Mal
     for (key, value) in delta.known("delta", MESSAGE)? {
         match key.as_ref() {
             _ if value.is_null() || key == "role" => {}
-            "content" => collect(choice, Part::Content, &value, &content_word, brought),
-            "reasoning" | "reasoning_content" => collect(choice, Part::Reasoning, &value, &|_, _| false, brought),
-            "refusal" => collect(choice, Part::Refusal, &value, &|_, _| false, brought),
+            "content" => bring(choice, Part::Content, &value, &content_word, brought),
+            "reasoning" | "reasoning_content" => bring(choice, Part::Reasoning, &value, &|_, _| false, brought),
+            "refusal" => bring(choice, Part::Refusal, &value, &|_, _| false, brought),
             "tool_calls" => {
                 for call in value.array().ok_or_else(|| Malformed::new("`tool_calls` is not an array"))? {
                     let members = call.known("tool call", CALL)?;
                     let index = members.iter().find(|(key, _)| key == "index").and_then(|(_, value)| value.integer());
                     for (_, value) in members.iter().filter(|(key, _)| !matches!(key.as_ref(), "index" | "id" | "type")) {
-                        collect(choice, Part::ToolCall(index.unwrap_or(0)), value, &call_word, brought);
+                        bring(choice, Part::ToolCall(index.unwrap_or(0)), value, &call_word, brought);
                     }
                 }
             }
-            "function_call" => collect(choice, Part::ToolCall(0), &value, &call_word, brought),
+            "function_call" => bring(choice, Part::ToolCall(0), &value, &call_word, brought),
             _ => other(choice, &value, brought),
         }
     }
@@ -184,15 +184,7 @@ fn content_word(key: &str, value: &str) -> bool {
 }
 
 fn other(choice: u64, value: &Node<'_>, brought: &mut Brought) {
-    collect(choice, Part::Other, value, &|_, _| false, brought);
-}
-
-fn collect(choice: u64, part: Part, value: &Node<'_>, skip: &dyn Fn(&str, &str) -> bool, brought: &mut Brought) {
-    let mut text = Collector::default();
-    text.strings(Target::Completion, value, skip);
-    let channel = Channel { choice, part };
-    brought.unscorable.extend(text.unscorable);
-    brought.deltas.extend(text.segments.into_iter().map(|segment| Delta { channel, text: segment.text, place: segment.place }));
+    bring(choice, Part::Other, value, &|_, _| false, brought);
 }
 
 /// Token lists of a chunk, and its padding, which would tell the length of what was taken out.

@@ -12,7 +12,12 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use seawall::{config::Config, review::Store, server::Server, wire::sse};
+use seawall::{
+    config::Config,
+    review::Store,
+    server::Server,
+    wire::frame::{Decode, Event, Framing},
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -127,7 +132,7 @@ impl Proxy {
             status: response.status(),
             headers: response.headers().clone(),
             body: response.into_body(),
-            decoder: sse::Decoder::new(1 << 20),
+            decoder: Framing::Sse.decoder(1 << 20),
         }
     }
 
@@ -176,12 +181,12 @@ pub(crate) struct Events {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     body: Incoming,
-    decoder: sse::Decoder,
+    decoder: Box<dyn Decode>,
 }
 
 impl Events {
     /// The next event; `None` at the end, an error when the stream breaks off.
-    pub(crate) async fn next(&mut self) -> Result<Option<sse::Event>, hyper::Error> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Event>, hyper::Error> {
         loop {
             if let Some(event) = self.decoder.event().unwrap() {
                 return Ok(Some(event));
