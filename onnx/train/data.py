@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import vary
-from encode import Encoder
+from encode import WINDOW, Encoder
 
 HERE = Path(__file__).parent
 # How many prompts each of the general openers follows.
 FOLLOWED = 24
+# Long texts made of short ones, for each language and label.
+LONG = 60
 LANGUAGES = ("en", "id", "ms", "my", "ta", "th", "tl", "vi")
 # Ordinary harmless text: what false positives are counted on.
 EVERYDAY = {"benign_sea", "gpteacher_benign"}
@@ -100,7 +102,7 @@ def public(rows: list[dict], maker: Maker) -> list[Example]:
 
 def own_prompts(folder: Path, maker: Maker, validation: bool) -> list[Example]:
     examples = []
-    for path in [*sorted((folder / "prompts").glob("*.jsonl")), HERE / "twins.jsonl"]:
+    for path in sorted((folder / "prompts").glob("*.jsonl")):
         for row in read(path):
             if is_validation(row["group"]) != validation:
                 continue
@@ -133,6 +135,27 @@ def varied(own: list[Example], asides: list[Example], maker: Maker, rng: random.
     return examples
 
 
+def within(own: list[Example], asides: list[Example], maker: Maker, rng: random.Random) -> list[Example]:
+    """Long texts of one language, nearly a window each: harmless ones in a row, in every second an unsafe prompt."""
+    examples = []
+    for lang in LANGUAGES:
+        pool = [aside.text for aside in asides if aside.lang == lang]
+        bad = [example.text for example in own if example.lang == lang and example.unsafe and len(example.text) < 200]
+        for count in range(2 * LONG):
+            texts, unsafe = [], count % 2 == 1
+            if unsafe:
+                texts.append(rng.choice(bad))
+            separator, room = rng.choice(["\n", " ", "\n\n"]), rng.randint(WINDOW // 2, WINDOW)
+            for aside in rng.sample(pool, len(pool)):
+                longer = [*texts, aside]
+                if len(maker.encoder.plain(separator.join(longer))) > room:
+                    break
+                texts = longer
+            rng.shuffle(texts)
+            examples += maker.prompt("own-within", lang, unsafe, separator.join(texts))
+    return examples
+
+
 def own_responses(folder: Path, maker: Maker, validation: bool, rng: random.Random) -> list[Example]:
     """Each group's three answers; in training also cut short, and after another prompt than their own."""
     rows = [
@@ -158,13 +181,13 @@ def own_responses(folder: Path, maker: Maker, validation: bool, rng: random.Rand
     return examples
 
 
-def daily(maker: Maker, validation: bool, own: list[Example], rng: random.Random) -> list[Example]:
+def daily(folder: Path, maker: Maker, validation: bool, own: list[Example], rng: random.Random) -> list[Example]:
     """Ordinary requests with the openings of ordinary answers: all safe.
 
     In training the answers also follow another's prompt, even an unsafe one, and are cut anywhere.
     """
     examples = []
-    for row in read(HERE / "daily.jsonl"):
+    for row in (row for path in sorted((folder / "daily").glob("*.jsonl")) for row in read(path)):
         if is_validation(row["group"]) != validation:
             continue
         for lang, text in row["prompt"].items():
@@ -199,15 +222,24 @@ def cut(text: str, least: float, rng: random.Random) -> str:
     return text[: max(1, int(len(text) * rng.uniform(least, 1)))]
 
 
-def training(data: Path, text: Path, maker: Maker, draws: dict, rng: random.Random) -> list[Example]:
-    """What is trained on: the sources that `draws` names, in languages where a task has both labels."""
+def training(data: Path, text: Path, maker: Maker, config: dict) -> list[list[Example]]:
+    """What each of the runs is trained on: each draws public rows, and varies our own, by a seed of its own."""
+    return [
+        one_training(data, text, maker, config["draws"], random.Random(config["seed"] + number))
+        for number in range(len(config["runs"]))
+    ]
+
+
+def one_training(data: Path, text: Path, maker: Maker, draws: dict, rng: random.Random) -> list[Example]:
+    """The sources that `draws` names, in languages where a task has both labels."""
     own = own_prompts(text, maker, validation=False)
     rows = public(sample(list(read(data / "train.jsonl")), draws, rng), maker)
-    ordinary = daily(maker, False, own, rng)
+    ordinary = daily(text, maker, False, own, rng)
     examples = [*rows, *own, *own_responses(text, maker, False, rng), *ordinary, *openers(maker, False, own, rng)]
     sentences = [e for e in rows if e.source == "benign_sea" and e.lang in LANGUAGES and len(e.text) < 200]
     asides = [e for e in (*own, *ordinary) if e.task == "prompt" and not e.unsafe and len(e.text) < 200]
-    examples += varied(own, [*asides, *rng.sample(sentences, min(len(asides), len(sentences)))], maker, rng)
+    asides += rng.sample(sentences, min(len(asides), len(sentences)))
+    examples += [*varied(own, asides, maker, rng), *within(own, asides, maker, rng)]
     labels = defaultdict(set)
     for example in examples:
         labels[(example.task, example.lang)].add(example.unsafe)
@@ -237,6 +269,6 @@ def validation(data: Path, text: Path, maker: Maker) -> list[Example]:
         *(e for e in rows if e.lang in LANGUAGES and e.source not in NOT_MEASURED),
         *own,
         *own_responses(text, maker, True, rng),
-        *daily(maker, True, own, rng),
+        *daily(text, maker, True, own, rng),
         *openers(maker, True, own, rng),
     ]

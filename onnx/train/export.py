@@ -169,7 +169,7 @@ def main() -> None:
     config = tomllib.loads(arguments.config.read_text())
     rng = random.Random(config["seed"])
     maker = Maker(Encoder(arguments.tokenizer))
-    seen = training(arguments.data, arguments.text, maker, config["draws"], rng)
+    seen = training(arguments.data, arguments.text, maker, config)[-1]
     held = validation(arguments.data, arguments.text, maker)
     with np.load(arguments.weights) as packed:
         arrays = {name: packed[name] for name in packed.files}

@@ -86,7 +86,8 @@ def main() -> None:
     config = tomllib.loads(arguments.config.read_text())
     rng = random.Random(config["seed"])
     maker = Maker(Encoder(arguments.tokenizer))
-    trained = training(arguments.data, arguments.text, maker, config["draws"], random.Random(config["seed"]))
+    runs_of = training(arguments.data, arguments.text, maker, config)
+    trained = [example for examples in runs_of for example in examples]
     spare = kept_back(rng.sample(rows := list(read(arguments.data / "train.jsonl")), len(rows)), trained, maker)
     mine, rest = split(unlike(validation(arguments.data, arguments.text, maker), trained), rng)
     ours = ("own", "daily", "refusal", "comply", "opener")

@@ -151,6 +151,7 @@ def spread(logits: Tensor, keys: list[str]) -> Tensor:
 
 
 def train(guard: Guard, examples: list[Example], config: dict) -> None:
+    """One run: the learning rates rise, then fall to nothing, once."""
     rng = random.Random(config["seed"])
     units = plan(examples, config["draws"], config["repeats"], rng)
     used = sorted({index for unit in units for index in unit})
@@ -209,15 +210,21 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=Path(__file__).with_name("config.toml"))
     parser.add_argument("--weights", type=Path, required=True, help="where the trained weights go")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--start", type=Path, help="weights after the first of the runs, to go on from")
     arguments = parser.parse_args()
 
     config = tomllib.loads(arguments.config.read_text())
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(config["seed"])
     maker = Maker(Encoder(arguments.tokenizer))
-    examples = training(arguments.data, arguments.text, maker, config["draws"], random.Random(config["seed"]))
+    runs = list(zip(training(arguments.data, arguments.text, maker, config), config["runs"], strict=True))
     guard = Guard(load_base(arguments.base, arguments.tokenizer), config["frozen"]).to(DEVICE)
-    train(guard, examples, config)
+    if arguments.start:
+        with np.load(arguments.start) as packed:
+            guard.load_state_dict({name: torch.from_numpy(packed[name]) for name in packed.files})
+        del runs[0]
+    for examples, run in runs:
+        train(guard, examples, config | run)
     np.savez(arguments.weights, **{name: value.cpu().numpy() for name, value in guard.state_dict().items()})
 
 

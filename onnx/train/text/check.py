@@ -13,7 +13,8 @@ HERE = Path(__file__).parent
 LANGUAGES = ("en", "id", "ms", "my", "ta", "th", "tl", "vi")
 STYLES = {"question", "command", "story", "roleplay", "jailbreak", "chat", "paragraph"}
 SCRIPTS = {"my": ("\u1000", "\u109f"), "ta": ("\u0b80", "\u0bff"), "th": ("\u0e00", "\u0e7f")}
-PARTS = {"prompts": ("unsafe", "safe"), "responses": ("prompt", "refusal", "help", "comply")}
+PARTS = {"prompts": ("unsafe", "safe"), "responses": ("prompt", "refusal", "help", "comply"), "daily": ("prompt", "answer")}
+PREFIX = {"prompts": "", "responses": "r-", "daily": "d-"}
 
 
 def faults(path: Path) -> list[str]:
@@ -27,13 +28,15 @@ def faults(path: Path) -> list[str]:
             found.append(f"{where}: not JSON: {error}")
             continue
         name = group.get("group", "")
-        prefix = "r-" if kind == "responses" else ""
+        prefix = PREFIX[kind]
         if not name.startswith(f"{prefix}{path.stem}-") or not name.rsplit("-", 1)[1].isdigit() or name in groups:
             found.append(f"{where}: `group` must be {prefix}{path.stem}-NN, each once: {name!r}")
         groups.add(name)
         if kind == "prompts" and group.get("style") not in STYLES:
             found.append(f"{where}: `style` must be one of {sorted(STYLES)}")
         for part in PARTS[kind]:
+            if part == "answer" and part not in group:
+                continue
             by_language = group.get(part, {})
             if set(by_language) != set(LANGUAGES):
                 has = ", ".join(sorted(by_language))
@@ -44,17 +47,20 @@ def faults(path: Path) -> list[str]:
                     found.append(f"{at}: too short")
                 elif text in texts:
                     found.append(f"{at}: the same text as {texts[text]}")
-                elif not in_script(language, text):
+                elif not in_script(language, text, 0.05 if kind == "daily" else 0.5):
                     found.append(f"{at}: not in the language's script: {text[:40]}")
                 texts[text] = at
     return found
 
 
-def in_script(language: str, text: str) -> bool:
-    """Whether most letters are of the script that the language is written in; Latin for the others."""
+def in_script(language: str, text: str, least: float) -> bool:
+    """Whether more than `least` of the letters are of the language's script: Latin where none is named.
+
+    Ordinary requests hold code, names and text to translate.
+    """
     letters = [letter for letter in text if letter.isalpha() or "\u1000" <= letter <= "\u109f"]
     low, high = SCRIPTS.get(language, ("A", "\u1eff"))
-    return sum(low <= letter <= high for letter in letters) > 0.5 * len(letters)
+    return sum(low <= letter <= high for letter in letters) > least * len(letters)
 
 
 def main() -> None:
