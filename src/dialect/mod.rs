@@ -4,6 +4,7 @@
 //! (`wire`, `segment`) and nothing of guards, policies or connections.
 
 mod openai_chat;
+mod schema;
 mod text;
 
 use http::{Method, StatusCode, Uri};
@@ -65,6 +66,9 @@ pub trait Dialect: Send + Sync {
     /// # Errors
     /// As [`Dialect::request`].
     fn response(&self, document: &Document) -> Result<Content, Malformed>;
+
+    /// The framings that its streams come in, the usual one first.
+    fn framings(&self) -> &'static [Framing];
 
     /// A reader and writer for one streamed answer.
     fn stream(&self, request: &Request) -> Box<dyn StreamDialect>;

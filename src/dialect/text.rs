@@ -29,6 +29,11 @@ pub(super) fn bring(choice: u64, part: Part, node: &Node<'_>, skip: &dyn Fn(&str
     brought.deltas.extend(text.segments.into_iter().map(|segment| Delta { channel, text: segment.text, place: segment.place }));
 }
 
+/// The words of an error object, in any of the APIs, that are names and codes; only its message is text.
+pub(super) fn error_word(key: &str, value: &str) -> bool {
+    matches!(key, "type" | "code" | "param" | "status") || (value.is_empty() && matches!(key, "error" | "message"))
+}
+
 /// Collects the text of one body, passage by passage.
 #[derive(Debug, Default)]
 pub(super) struct Collector {

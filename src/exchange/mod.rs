@@ -185,7 +185,7 @@ impl Proxy {
         let path = head.uri.path_and_query().cloned().ok_or(Failure::AmbiguousPath)?;
         let response = self.upstream.send(head.method, &path, head.headers, scanned).await.map_err(Failure::Upstream)?;
         let (head, body) = response.into_parts();
-        if let Some(framing) = framing(&head, call.request.stream) {
+        if let Some(framing) = framing(&call, &head) {
             return Ok(Answered::Stream(Box::new(Streamed { call, head, body, framing })));
         }
         self.whole(&call, head, body, record).await.map(Answered::Whole)
@@ -283,10 +283,11 @@ fn last_prompt(segments: &[Segment]) -> Option<String> {
 }
 
 /// How an answer is streamed, if it is: as its media type says, or as was asked where that says only JSON.
-fn framing(head: &response::Parts, asked: Option<Framing>) -> Option<Framing> {
+fn framing(call: &Call, head: &response::Parts) -> Option<Framing> {
     let kind = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let of_json = matches!(asked, Some(Framing::Ndjson | Framing::Array)) && head.status.is_success();
-    Framing::of(kind).or(asked.filter(|_| of_json))
+    let asked =
+        call.request.stream.filter(|asked| matches!(asked, Framing::Ndjson | Framing::Array) && head.status.is_success());
+    Framing::of(kind).or(asked).filter(|framing| call.dialect.framings().contains(framing))
 }
 
 /// A failure and its causes; none of them holds a prompt.
