@@ -18,9 +18,10 @@ use super::{
     record::Record,
 };
 use crate::{
+    config::StreamMode,
     dialect::{Brought, Progress, Refusal, StreamDialect, in_json},
     gate::{Gate, Released},
-    policy::{Action, Decision, Refused, Respond},
+    policy::{self, Action, Decision, Refused, Respond},
     scan::Evidence,
     segment::{Channel, Check, Direction, Edit, Segment, Target},
     wire::{
@@ -156,7 +157,9 @@ impl Run {
             let (evidence, settled) = proxy.scanner.stream(&check, prompt.as_deref()).await;
             Step::Judged(check, evidence, settled)
         };
+        let idle = self.call.upstream.idle;
         let silence = Duration::from_millis(proxy.limits.stream.idle_ms);
+        let buffers = proxy.limits.stream.mode == StreamMode::Buffer;
         let mut checks = FuturesUnordered::new();
         let mut decoder = self.framing.decoder(EVENT);
         let (mut ended, mut broken) = (false, false);
@@ -168,7 +171,8 @@ impl Run {
             if self.gate.is_done() && checks.is_empty() {
                 return if broken { End::Broken } else { End::Done };
             }
-            let reads = !ended && self.gate.held_bytes() < HELD;
+            let room = if buffers { self.call.upstream.max_answer } else { HELD };
+            let reads = !ended && self.gate.held_bytes() < room;
             if !ended && !reads && checks.is_empty() {
                 // Judged, but a detector sees something in all of it that has no end, such as a key: it cannot be let go.
                 return unreadable(Malformed::new(format!(
@@ -179,7 +183,7 @@ impl Run {
             let step = tokio::select! {
                 Some(step) = checks.next(), if !checks.is_empty() => step,
                 () = self.client.closed() => Step::Gone,
-                step = read(&mut body, proxy.limits.idle), if reads => step,
+                step = read(&mut body, idle), if reads => step,
                 () = tokio::time::sleep(silence), if waits => Step::Silence,
             };
             let end = match step {
@@ -214,8 +218,9 @@ impl Run {
         if last && let Some(event) = decoder.rest()? {
             self.push(event)?;
         }
-        if self.gate.size() > self.proxy.limits.response_bytes {
-            return Err(Malformed::new(format!("the stream's text is larger than {} bytes", self.proxy.limits.response_bytes)));
+        let most = self.call.upstream.max_answer;
+        if self.gate.size() > most {
+            return Err(Malformed::new(format!("the stream's text is larger than {most} bytes")));
         }
         Ok(())
     }
@@ -273,8 +278,12 @@ impl Run {
             return Some(end);
         }
         let edits = self.edits(check, &decision);
-        self.gate.cover(check.channel, check.from + settled, edits);
-        None
+        if self.gate.cover(check.channel, check.from + settled, edits) {
+            return None;
+        }
+        // What was to be edited has left already, as it can in `lag`.
+        let message = policy::BLOCKED.to_owned();
+        Some(End::Cut(Refusal { message, filtered: true, direction: Direction::Response }))
     }
 
     /// A decision's edits, in bytes of the channel.

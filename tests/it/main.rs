@@ -13,3 +13,4 @@ mod lifecycle;
 mod limits;
 mod record;
 mod stream;
+mod upstreams;
