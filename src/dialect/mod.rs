@@ -3,7 +3,14 @@
 //! One room an API, behind [`Dialect`]; a new one is a new file and a line in [`DIALECTS`]. A dialect knows bytes and places
 //! (`wire`, `segment`) and nothing of guards, policies or connections.
 
+mod anthropic;
+mod bedrock;
+mod cohere;
+mod gemini;
+mod ollama;
 mod openai_chat;
+mod openai_completions;
+mod openai_responses;
 mod schema;
 mod text;
 
@@ -19,7 +26,17 @@ use crate::{
 };
 
 /// Every API that is spoken here.
-pub const DIALECTS: &[&dyn Dialect] = &[&openai_chat::OpenAiChat];
+pub const DIALECTS: &[&dyn Dialect] = &[
+    &openai_chat::OpenAiChat,
+    &openai_completions::OpenAiCompletions,
+    &openai_responses::OpenAiResponses,
+    &ollama::Ollama::Chat,
+    &ollama::Ollama::Generate,
+    &cohere::Cohere,
+    &bedrock::Bedrock,
+    &anthropic::Anthropic,
+    &gemini::Gemini,
+];
 
 /// What a dialect read in a request.
 #[derive(Debug, Default)]
@@ -89,6 +106,8 @@ pub struct Brought {
     pub progress: Progress,
     /// Content that no text guard can judge, such as `image_url`.
     pub unscorable: Vec<String>,
+    /// Choices (as its deltas' channels count them) whose text ends here, besides those that its progress ends.
+    pub closed: Vec<u64>,
 }
 
 /// What an event begins and ends: a stream that is cut closes what the client saw begun and not ended.

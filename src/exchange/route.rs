@@ -127,7 +127,12 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Option<String> {
 
 /// Whether servers are known to read a path in different ways.
 fn is_ambiguous(path: &str) -> bool {
-    let lower = path.to_ascii_lowercase();
+    let mut lower = path.to_ascii_lowercase();
+    // Bedrock's model ids are resource names with slashes, which its SDKs encode.
+    if let Some((before, after)) = lower.split_once("/model/") {
+        let (model, rest) = after.split_once('/').unwrap_or((after, ""));
+        lower = format!("{before}/model/{}/{rest}", model.replace("%2f", ""));
+    }
     path.contains("//")
         || path.contains('\\')
         || path.contains(';')
@@ -179,6 +184,11 @@ mod tests {
         {
             assert_eq!(find(method, path), "unknown");
         }
+        assert_eq!(
+            find(Method::POST, "/model/arn%3Aaws%3Abedrock%3A%3Ainference-profile%2Fx/converse"),
+            "bedrock h/model/arn%3Aaws%3Abedrock%3A%3Ainference-profile%2Fx/converse"
+        );
+        assert_eq!(find(Method::POST, "/model/x%2f..%2f%2e%2e/converse"), "ambiguous");
         for path in ["/v1/models/../chat/completions", "/v1//models", "/v1/%2e%2e/models", "/v1/models%2fx", "/v1/models;x"] {
             assert_eq!(find(Method::GET, path), "ambiguous");
         }

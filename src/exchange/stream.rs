@@ -56,6 +56,8 @@ struct Run {
     framing: Framing,
     /// Something of the stream has left for the client.
     begun: bool,
+    /// Something of it was edited.
+    edited: bool,
     gate: Gate<(Event, Progress)>,
     /// Content just read that no text guard can judge.
     unscorable: Vec<String>,
@@ -110,7 +112,8 @@ impl Proxy {
         let dialect = call.dialect.stream(&call.request);
         let gate = Gate::new(self.limits.stream);
         let proxy = Arc::clone(&self);
-        let run = Run { proxy, record, call, dialect, framing, begun: false, gate, unscorable: Vec::new(), client };
+        let run =
+            Run { proxy, record, call, dialect, framing, begun: false, edited: false, gate, unscorable: Vec::new(), client };
         self.tasks.spawn(run.finish(body, status));
         Response::from_parts(head, StreamBody::new(pieces).boxed_unsync())
     }
@@ -226,9 +229,10 @@ impl Run {
     }
 
     fn push(&mut self, event: Event) -> Result<(), Malformed> {
-        let Brought { deltas, progress, unscorable } = self.dialect.read(&event)?;
+        let Brought { deltas, progress, unscorable, closed } = self.dialect.read(&event)?;
         self.unscorable.extend(unscorable);
-        self.gate.push((event, progress), deltas);
+        let over = [closed, progress.ended.clone()].concat();
+        self.gate.push((event, progress), deltas, &over);
         Ok(())
     }
 
@@ -247,12 +251,18 @@ impl Run {
     /// Sends on what the gate lets go.
     async fn release(&mut self) -> Option<End> {
         for Released { event: (event, progress), deltas, edited } in self.gate.release() {
-            let piece = match edited {
-                None => event.raw,
-                Some(texts) => match self.dialect.edit(&event, &deltas, &texts).and_then(|data| event.with_data(&data)) {
+            // Once something was edited, later events may repeat it in another form, such as a list of tokens.
+            self.edited |= edited.is_some();
+            let as_it_came = || deltas.iter().map(|delta| delta.text.clone()).collect();
+            let is_object = event.data.as_deref().is_some_and(|data| data.trim_start().starts_with('{'));
+            let piece = if self.edited && is_object {
+                let texts: Vec<String> = edited.unwrap_or_else(as_it_came);
+                match self.dialect.edit(&event, &deltas, &texts).and_then(|data| event.with_data(&data)) {
                     Ok(edited) => edited,
                     Err(why) => return Some(unreadable(why)),
-                },
+                }
+            } else {
+                event.raw
             };
             if self.client.send(Ok(piece)).await.is_err() {
                 return Some(End::Gone);
