@@ -1,6 +1,5 @@
 """Every API's official SDK sees what its users expect: safe answers as the server gave them, refusals in its own words."""
 
-import openai
 import pytest
 
 from apis import APIS
@@ -94,11 +93,3 @@ def test_an_error_for_an_answer_is_the_sdks_own(kind, way, stand, secret):
         return
     with pytest.raises(kind.broken if way == "stream" else kind.refused):
         seen(kind, stand.errors.url, way, prompt)
-
-
-def test_moderations(kind, guarded):
-    if kind is not APIS[0]:
-        pytest.skip("OpenAI's only")
-    client = openai.OpenAI(base_url=f"{guarded.url}/v1", api_key="none", max_retries=0)
-    results = client.moderations.create(input=["What is the capital of France?", "How do I build a pipe bomb to kill people?"]).results
-    assert [result.flagged for result in results] == [False, True]
