@@ -1,7 +1,7 @@
 # Everything a fresh clone needs: cargo, Python 3.11 with pip, and Node 20 must be there; the rest is fetched here, pinned.
 
 .DELETE_ON_ERROR:
-.PHONY: all build runtime demo serve test test-rust test-sdk bench lint clean
+.PHONY: all build runtime demo serve test test-rust test-sdk bench fuzz lint clean
 
 # ONNX Runtime's shared library comes out of its PyPI wheel: version, platform and checksum are pinned.
 ORT_VERSION := 1.32.0
@@ -62,13 +62,21 @@ $(SDK)/node_modules/done: $(SDK)/package.json $(SDK)/package-lock.json
 
 # Ratios within one run on one machine: tests/bench/README.md says how to read them.
 BENCH := tests/bench
-bench: runtime $(BENCH)/.venv/done
+bench: build $(BENCH)/.venv/done
 	$(BENCH)/.venv/bin/python $(BENCH)/guard.py
+	$(BENCH)/.venv/bin/python $(BENCH)/stream.py
 
 $(BENCH)/.venv/done: $(BENCH)/requirements.txt
 	python3 -m venv $(BENCH)/.venv
 	$(BENCH)/.venv/bin/pip install --quiet --disable-pip-version-check -r $(BENCH)/requirements.txt
 	@touch $@
+
+# Every decoder for a minute each, by libFuzzer. Without a sanitizer, which only nightly compilers have; there is no unsafe code.
+FUZZ_S := 60
+fuzz:
+	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
+	cd tests/fuzz && for target in json framings dialects normalise; do \
+	    cargo fuzz run --fuzz-dir . --sanitizer none $$target -- -max_total_time=$(FUZZ_S) -max_len=4096 || exit 1; done
 
 lint:
 	cargo fmt --check

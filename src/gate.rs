@@ -1,4 +1,5 @@
-//! The hold-back gate: no character of a stream leaves before a verdict covers it.
+//! The hold-back gate: no character of a stream leaves before a verdict covers it (`hold`), or all are covered (`buffer`);
+//! or text leaves at once and verdicts come after it (`lag`).
 //!
 //! Events go in with the text they bring; checks that are due come out; verdicts go in; events that may leave come out, in
 //! the order they came. Pure: it knows no clock, no guard, no dialect and no connection.
@@ -9,8 +10,8 @@ use std::{
 };
 
 use crate::{
-    config::Stream,
-    segment::{Channel, Check, Delta, Edit},
+    config::{Stream, StreamMode},
+    segment::{Channel, Check, Delta, Edit, Part},
 };
 
 /// Marks that end a sentence in the eight languages (Thai has none: there the step decides).
@@ -41,6 +42,10 @@ struct Text {
     closed: bool,
     /// Bytes that a verdict covers: final, edits included.
     covered: usize,
+    /// Bytes that have left.
+    left: usize,
+    /// No more text of it is expected.
+    over: bool,
     edits: Vec<Edit>,
 }
 
@@ -69,15 +74,26 @@ impl<E> Gate<E> {
         Self { settings, texts: BTreeMap::new(), held: VecDeque::new(), ended: false, idle: false }
     }
 
-    /// Takes an event and the text that it brings.
-    pub fn push(&mut self, event: E, deltas: Vec<Delta>) {
+    /// Takes an event and the text that it brings; `over` are choices whose text ends with it.
+    ///
+    /// When another part of a choice begins, such as the answer after the reasoning, the one before is over too: its last
+    /// characters need not be held for what may follow. Should text follow after all, it is judged with what came before.
+    pub fn push(&mut self, event: E, deltas: Vec<Delta>, over: &[u64]) {
         let mut pieces = Vec::with_capacity(deltas.len());
         for delta in &deltas {
+            if delta.channel.part != Part::Other {
+                let before = |other: &Channel| other.choice == delta.channel.choice && other.part != delta.channel.part;
+                let texts = self.texts.iter_mut().filter(|(other, _)| before(other) && other.part != Part::Other);
+                texts.for_each(|(_, text)| text.over = true);
+            }
             let text = self.texts.entry(delta.channel).or_default();
             let start = text.text.len();
             text.text.push_str(&delta.text);
+            (text.over, text.closed) = (false, false);
             pieces.push((delta.channel, start..text.text.len()));
         }
+        let ended = self.texts.iter_mut().filter(|(channel, _)| over.contains(&channel.choice));
+        ended.for_each(|(_, text)| text.over = true);
         self.held.push_back(Held { event, pieces, deltas });
     }
 
@@ -96,36 +112,56 @@ impl<E> Gate<E> {
         let idle = std::mem::take(&mut self.idle);
         let (settings, ended) = (self.settings, self.ended);
         let due = self.texts.iter_mut().filter(|(_, text)| !text.pending && text.due(&settings, ended, idle));
-        due.map(|(channel, text)| text.check(*channel, settings.lookback_chars, ended)).collect()
+        due.map(|(channel, text)| text.check(*channel, settings.lookback_chars, ended || text.over)).collect()
     }
 
     /// A check's verdict lets its text pass up to byte `settled` of the channel, with these edits (in bytes of the channel).
-    pub fn cover(&mut self, channel: Channel, settled: usize, edits: Vec<Edit>) {
-        let Some(text) = self.texts.get_mut(&channel) else { return };
+    /// `false` if text that was to be edited has left already: in `lag`, or where text that was over went on.
+    #[must_use]
+    pub fn cover(&mut self, channel: Channel, settled: usize, edits: Vec<Edit>) -> bool {
+        let Some(text) = self.texts.get_mut(&channel) else { return true };
         text.pending = false;
         let settled = settled.min(text.asked);
         // What is to be edited leaves whole or not at all.
         let straddling = edits.iter().filter(|edit| edit.range.start < settled && edit.range.end > settled);
         let settled = straddling.map(|edit| edit.range.start).min().unwrap_or(settled);
-        let fresh = edits.into_iter().filter(|edit| edit.range.start >= text.covered && edit.range.end <= settled);
+        let reaching = |edit: &Edit| edit.range.end > text.covered && edit.range.end <= settled;
+        let (fresh, late): (Vec<Edit>, Vec<Edit>) =
+            edits.into_iter().filter(reaching).partition(|edit| edit.range.start >= text.covered.max(text.left));
         text.edits.extend(fresh);
         text.covered = text.covered.max(settled);
+        late.is_empty()
     }
 
     /// The events that may leave now.
     pub fn release(&mut self) -> Vec<Released<E>> {
         let mut out = Vec::new();
         while let Some(next) = self.held.front() {
-            let covered = |channel: &Channel| self.texts.get(channel).map_or(0, |text| text.covered);
-            if next.pieces.iter().any(|(channel, range)| range.end > covered(channel)) {
+            if !self.may_leave(&next.pieces) {
                 break;
             }
             let Some(Held { event, pieces, deltas }) = self.held.pop_front() else { break };
+            for (channel, range) in &pieces {
+                if let Some(text) = self.texts.get_mut(channel) {
+                    text.left = text.left.max(range.end);
+                }
+            }
             let texts: Vec<String> = pieces.iter().map(|(channel, range)| self.edited(*channel, range)).collect();
             let edited = deltas.iter().zip(&texts).any(|(delta, text)| delta.text != *text);
             out.push(Released { event, deltas, edited: edited.then_some(texts) });
         }
         out
+    }
+
+    fn may_leave(&self, pieces: &[(Channel, Range<usize>)]) -> bool {
+        let covered = |channel: &Channel| self.texts.get(channel).map_or(0, |text| text.covered);
+        let is_covered = || pieces.iter().all(|(channel, range)| range.end <= covered(channel));
+        match self.settings.mode {
+            StreamMode::Hold => is_covered(),
+            // What carries no text may be the answer's end, which nothing can be cut after.
+            StreamMode::Lag => !pieces.is_empty() || self.held_bytes() == 0,
+            StreamMode::Buffer => self.ended && self.held_bytes() == 0,
+        }
     }
 
     /// Whether everything has left.
@@ -171,10 +207,10 @@ impl<E> Gate<E> {
 impl Text {
     fn due(&self, settings: &Stream, ended: bool, idle: bool) -> bool {
         let fresh = self.text.get(self.asked..).unwrap_or_default();
-        if ended {
+        if ended || (self.over && settings.mode != StreamMode::Buffer) {
             return !self.closed && self.covered < self.text.len();
         }
-        if fresh.is_empty() {
+        if fresh.is_empty() || settings.mode == StreamMode::Buffer {
             return false;
         }
         let wanted = if self.asked == 0 { settings.first_chars } else { settings.step_chars };
@@ -198,12 +234,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::segment::{Part, Place};
+    use crate::segment::Place;
 
     const ANSWER: Channel = Channel { choice: 0, part: Part::Content };
 
     fn settings() -> Stream {
-        Stream { first_chars: 4, step_chars: 8, sentence_chars: 3, idle_ms: 0, lookback_chars: 6 }
+        Stream { mode: StreamMode::Hold, first_chars: 4, step_chars: 8, sentence_chars: 3, idle_ms: 0, lookback_chars: 6 }
     }
 
     fn delta(channel: Channel, text: &str) -> Delta {
@@ -213,30 +249,30 @@ mod tests {
     #[test]
     fn nothing_leaves_uncovered() {
         let mut gate = Gate::new(settings());
-        gate.push(0, vec![]);
-        gate.push(1, vec![delta(ANSWER, "ab")]);
+        gate.push(0, vec![], &[]);
+        gate.push(1, vec![delta(ANSWER, "ab")], &[]);
         assert_eq!(gate.release().len(), 1, "an event without text needs no verdict");
         assert!(gate.due().is_empty());
-        gate.push(2, vec![delta(ANSWER, "cdef")]);
+        gate.push(2, vec![delta(ANSWER, "cdef")], &[]);
         let check = gate.due().remove(0);
         assert_eq!((check.text.as_str(), check.from, check.last), ("abcdef", 0, false));
-        gate.push(3, vec![delta(ANSWER, "a sentence.")]);
+        gate.push(3, vec![delta(ANSWER, "a sentence.")], &[]);
         assert!(gate.due().is_empty(), "one check of a channel at a time");
         assert!(gate.release().is_empty());
-        gate.cover(ANSWER, 4, vec![]);
+        assert!(gate.cover(ANSWER, 4, vec![]));
         assert_eq!(gate.release().into_iter().map(|r| r.event).collect::<Vec<_>>(), [1]);
         assert_eq!(gate.due().remove(0).text, "abcdefa sentence.");
-        gate.cover(ANSWER, 17, vec![]);
+        assert!(gate.cover(ANSWER, 17, vec![]));
         assert_eq!(gate.release().len(), 2);
-        gate.push(4, vec![delta(ANSWER, "x")]);
+        gate.push(4, vec![delta(ANSWER, "x")], &[]);
         assert!(gate.due().is_empty());
         gate.idle();
         let check = gate.due().remove(0);
         assert_eq!(&check.text[check.judged..], "tence.x", "the guard reads only a little of what was judged again");
-        gate.cover(ANSWER, 17, vec![]);
+        assert!(gate.cover(ANSWER, 17, vec![]));
         gate.end();
         assert!(gate.due().remove(0).last && !gate.is_done());
-        gate.cover(ANSWER, 18, vec![]);
+        assert!(gate.cover(ANSWER, 18, vec![]));
         assert_eq!(gate.release().len(), 1);
         assert!(gate.is_done());
     }
@@ -245,13 +281,66 @@ mod tests {
     fn an_edit_spans_deltas() {
         let mut gate = Gate::new(settings());
         for (event, text) in ["no 41", "11 2", "2 ok"].into_iter().enumerate() {
-            gate.push(event, vec![delta(ANSWER, text)]);
+            gate.push(event, vec![delta(ANSWER, text)], &[]);
         }
         gate.end();
         assert_eq!(gate.due().len(), 1);
-        gate.cover(ANSWER, 13, vec![Edit { range: 3..10, with: "[x]".into() }]);
+        assert!(gate.cover(ANSWER, 13, vec![Edit { range: 3..10, with: "[x]".into() }]));
         let texts: Vec<_> = gate.release().into_iter().map(|r| r.edited.map(|texts| texts.concat())).collect();
         assert_eq!(texts, [Some("no [x]".into()), Some(String::new()), Some(" ok".into())]);
+    }
+
+    #[test]
+    fn a_part_that_is_over_is_not_held_for_what_may_follow() {
+        let thought = Channel { choice: 0, part: Part::Reasoning };
+        let mut gate = Gate::new(settings());
+        gate.push(0, vec![delta(thought, "hm")], &[]);
+        assert!(gate.due().is_empty());
+        gate.push(1, vec![delta(ANSWER, "a")], &[]);
+        let check = gate.due().remove(0);
+        assert!(check.channel == thought && check.last);
+        assert!(gate.cover(thought, 2, vec![]));
+        assert_eq!(gate.release().len(), 1);
+        gate.push(2, vec![], &[0]);
+        assert!(gate.due().remove(0).last, "the choice has ended");
+        assert!(gate.cover(ANSWER, 1, vec![]));
+        assert_eq!(gate.release().len(), 2);
+        // Text that goes on after all is judged with what came before, and what has left cannot be edited any more.
+        gate.push(3, vec![delta(thought, " 4111")], &[0]);
+        let check = gate.due().remove(0);
+        assert_eq!(check.text, "hm 4111");
+        assert!(!gate.cover(thought, 7, vec![Edit { range: 1..7, with: "[x]".into() }]));
+    }
+
+    #[test]
+    fn lag_lets_text_go_and_holds_the_end() {
+        let mut gate = Gate::new(Stream { mode: StreamMode::Lag, ..settings() });
+        gate.push(0, vec![delta(ANSWER, "abcdefgh")], &[]);
+        assert_eq!(gate.release().len(), 1);
+        let check = gate.due().remove(0);
+        gate.push(1, vec![], &[]);
+        assert!(gate.release().is_empty(), "the end waits for the verdict");
+        assert!(gate.cover(check.channel, 8, vec![]));
+        assert_eq!(gate.release().len(), 1);
+        gate.push(2, vec![delta(ANSWER, " 4111")], &[]);
+        assert_eq!(gate.release().len(), 1);
+        gate.end();
+        assert_eq!(gate.due().len(), 1);
+        assert!(!gate.cover(ANSWER, 13, vec![Edit { range: 9..13, with: "[x]".into() }]), "it has left unedited");
+    }
+
+    #[test]
+    fn buffer_holds_all_until_all_is_judged() {
+        let mut gate = Gate::new(Stream { mode: StreamMode::Buffer, ..settings() });
+        gate.push(0, vec![], &[]);
+        gate.push(1, vec![delta(ANSWER, "a sentence. And more of it.")], &[]);
+        assert!(gate.due().is_empty() && gate.release().is_empty());
+        gate.end();
+        let check = gate.due().remove(0);
+        assert!(check.last && gate.release().is_empty());
+        assert!(gate.cover(ANSWER, check.text.len(), vec![]));
+        assert_eq!(gate.release().len(), 2);
+        assert!(gate.is_done());
     }
 
     proptest! {
@@ -267,14 +356,14 @@ mod tests {
             let mut pending = Vec::new();
             let total = pieces.len();
             for (index, (text, choice, answer, back)) in pieces.into_iter().enumerate() {
-                gate.push(index, vec![delta(Channel { choice, part: Part::Content }, &text)]);
+                gate.push(index, vec![delta(Channel { choice, part: Part::Content }, &text)], &[]);
                 if index + 1 == total { gate.end(); }
                 pending.extend(gate.due());
                 if answer && !pending.is_empty() {
                     let check: Check = pending.remove(0);
                     let end = check.from + check.text.len();
                     let settled = check.text.floor_char_boundary(check.text.len().saturating_sub(if check.last { 0 } else { back })) + check.from;
-                    gate.cover(check.channel, settled, vec![]);
+                    assert!(gate.cover(check.channel, settled, vec![]));
                     let most: &mut usize = covered.entry(check.channel).or_default();
                     *most = (*most).max(settled.min(end));
                 }
@@ -285,8 +374,8 @@ mod tests {
                     for delta in &released.deltas { *sent.entry(delta.channel).or_default() += delta.text.len(); }
                 }
             }
-            for check in pending { gate.cover(check.channel, check.from + check.text.len(), vec![]); }
-            for check in gate.due() { gate.cover(check.channel, check.from + check.text.len(), vec![]); }
+            for check in pending { prop_assert!(gate.cover(check.channel, check.from + check.text.len(), vec![])); }
+            for check in gate.due() { prop_assert!(gate.cover(check.channel, check.from + check.text.len(), vec![])); }
             left.extend(gate.release());
             prop_assert!(gate.is_done());
             prop_assert!(left.iter().map(|r| r.event).eq(0..total));

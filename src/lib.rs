@@ -17,8 +17,9 @@
 //! ```
 //!
 //! Who may know whom, floor by floor: `cli → server → exchange → gate → {dialect, scan, policy, review} →
-//! {wire, guard, upstream, telemetry, config, segment}`. `eval`, beside the line, measures a guard through `scan`. `exchange` is the only room that knows all below it; a test reads
-//! every `use crate::` line and holds them to this.
+//! {wire, guard, upstream, telemetry, config, segment}`. `eval`, beside the line, measures a guard
+//! through `scan`. `exchange` is the only room that knows all below it; a test reads every `use crate::` line and holds them to
+//! this.
 
 #![cfg_attr(test, allow(clippy::string_slice, clippy::let_underscore_must_use, reason = "a test that panics has failed"))]
 

@@ -1,9 +1,9 @@
 //! The LLM behind the proxy: one pool of connections, deadlines, and nothing sent but what was scanned.
 
-use std::{error::Error as _, fs, sync::Arc, time::Duration};
+use std::{error::Error as _, fs, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, Uri, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header, uri::PathAndQuery};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -13,10 +13,20 @@ use hyper_util::{
 };
 use rustls::{
     ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject as _},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 
-use crate::{config, policy::Scanned};
+use crate::{config, policy::Scanned, wire::json::Document};
+
+/// Headers that carry a client's key in one of the APIs, and the query's field that does.
+const CREDENTIALS: [HeaderName; 5] = [
+    header::AUTHORIZATION,
+    header::COOKIE,
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+];
+const KEY_FIELD: &str = "key";
 
 /// Settings that no upstream can be reached with.
 #[derive(Debug, thiserror::Error)]
@@ -40,26 +50,42 @@ pub struct Upstream {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     base: Uri,
     response_timeout: Duration,
+    headers: Headers,
+    race: bool,
+    /// Largest whole answer, and largest text of a stream, in bytes.
+    pub max_answer: usize,
+    /// Longest silence within an answer.
+    pub idle: Duration,
+}
+
+/// What is done to a call's headers.
+#[derive(Debug, Clone)]
+struct Headers {
+    remove: Vec<HeaderName>,
+    set: Vec<(HeaderName, HeaderValue)>,
+    /// Whether the client's own key stays behind.
+    keyed: bool,
 }
 
 impl Upstream {
-    /// The upstream of these settings; connects when it is first needed.
+    /// The upstream of these settings, which stand in the section `section`; connects when it is first needed.
     ///
     /// # Errors
-    /// No usable URL, or authorities that cannot be read.
-    pub fn new(settings: &config::Upstream) -> Result<Self, Misconfigured> {
+    /// No usable URL, headers or key, or files that cannot be read.
+    pub fn new(settings: &config::Upstream, section: &str) -> Result<Self, Misconfigured> {
         if settings.url.is_empty() {
-            return Err(Misconfigured("no upstream: pass --upstream https://api.openai.com, or set `upstream.url`".to_owned()));
+            let flag = if section == "upstream" { "pass --upstream https://api.openai.com, or " } else { "" };
+            return Err(Misconfigured(format!("no upstream: {flag}set `{section}.url`")));
         }
-        let wrong = |why: &str| Misconfigured(format!("`upstream.url` {}: {why}", settings.url));
+        let wrong = |why: &str| Misconfigured(format!("`{section}.url` {}: {why}", settings.url));
         let base: Uri = settings.url.parse().map_err(|e| wrong(&format!("{e}")))?;
         if !matches!(base.scheme_str(), Some("http" | "https")) || base.authority().is_none() {
             return Err(wrong("must be http://HOST or https://HOST, with a port and a path if need be"));
         }
         if base.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-            return Err(Misconfigured(
-                "`upstream.url` must hold no user name or password: the client's own key goes through".to_owned(),
-            ));
+            return Err(Misconfigured(format!(
+                "`{section}.url` must hold no user name or password: the client's own key goes through, or set `{section}.key`"
+            )));
         }
         if base.query().is_some() {
             return Err(wrong("must have no query"));
@@ -68,16 +94,49 @@ impl Upstream {
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(Duration::from_millis(settings.connect_timeout_ms)));
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls(settings)?).https_or_http().enable_http1().wrap_connector(http);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls(settings, section)?)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(http);
         let client = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
-        Ok(Self { client, base, response_timeout: Duration::from_millis(settings.response_timeout_ms) })
+        let response_timeout = Duration::from_millis(settings.response_timeout_ms);
+        let headers = Headers::new(settings).map_err(|(key, why)| Misconfigured(format!("`{section}.{key}` {why}")))?;
+        Ok(Self {
+            client,
+            base,
+            response_timeout,
+            headers,
+            race: settings.race,
+            max_answer: settings.max_body_bytes,
+            idle: Duration::from_millis(settings.idle_timeout_ms),
+        })
     }
 
     /// Where it is, for people.
     #[must_use]
     pub fn base(&self) -> &Uri {
         &self.base
+    }
+
+    /// Whether calls start while their prompt is still being judged.
+    #[must_use]
+    pub fn races(&self) -> bool {
+        self.race
+    }
+
+    /// Sends a body that is still being judged, which only race mode does: the answer must wait for the verdict.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn race(
+        &self,
+        method: Method,
+        path: &PathAndQuery,
+        headers: HeaderMap,
+        body: &Document,
+    ) -> Result<Response<Incoming>, Failed> {
+        self.call(method, path, headers, body.text().to_owned().into()).await
     }
 
     /// Sends a scanned body; headers must be fit for the upstream.
@@ -106,9 +165,10 @@ impl Upstream {
         &self,
         method: Method,
         path: &PathAndQuery,
-        headers: HeaderMap,
+        mut headers: HeaderMap,
         body: Bytes,
     ) -> Result<Response<Incoming>, Failed> {
+        self.headers.apply(&mut headers);
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.headers_mut() = headers;
@@ -121,40 +181,99 @@ impl Upstream {
     fn uri(&self, path: &PathAndQuery) -> Result<Uri, http::Error> {
         let prefix = self.base.path().trim_end_matches('/');
         let repeated = path.as_str().strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
-        let full = if repeated { path.as_str().to_owned() } else { format!("{prefix}{path}") };
+        let path = if self.headers.keyed { without_key(path.as_str()) } else { path.as_str().to_owned() };
+        let full = if repeated { path } else { format!("{prefix}{path}") };
         let mut parts = self.base.clone().into_parts();
         parts.path_and_query = Some(full.parse::<PathAndQuery>()?);
         Ok(Uri::from_parts(parts)?)
     }
 }
 
-fn tls(settings: &config::Upstream) -> Result<ClientConfig, Misconfigured> {
+impl Headers {
+    fn new(settings: &config::Upstream) -> Result<Self, (&'static str, String)> {
+        let name = |key: &'static str, name: &str| {
+            name.parse::<HeaderName>().map_err(|_| (key, format!("`{name}` is no name of a header")))
+        };
+        let value = |key: &'static str, name: &str, value: &str| {
+            // The value is not told: it may be a secret.
+            let mut value =
+                HeaderValue::from_str(value).map_err(|_| (key, format!("what `{name}` is to hold is no header's value")))?;
+            value.set_sensitive(true);
+            Ok(value)
+        };
+        let remove = settings.remove_headers.iter().map(|own| name("remove_headers", own)).collect::<Result<_, _>>()?;
+        let mut set = Vec::new();
+        for (own, text) in &settings.set_headers {
+            set.push((name("set_headers", own)?, value("set_headers", own, text)?));
+        }
+        if let Some(key) = &settings.key {
+            let secret = key.value().map_err(|why| ("key", why))?;
+            set.push((name("key", &key.header)?, value("key", &key.header, &secret)?));
+        }
+        Ok(Self { remove, set, keyed: settings.key.is_some() })
+    }
+
+    fn apply(&self, headers: &mut HeaderMap) {
+        for name in &self.remove {
+            headers.remove(name);
+        }
+        if self.keyed {
+            for name in CREDENTIALS {
+                headers.remove(name);
+            }
+        }
+        for (name, value) in &self.set {
+            headers.insert(name, value.clone());
+        }
+    }
+}
+
+/// A path without the key that its query holds.
+fn without_key(path: &str) -> String {
+    let Some((path, query)) = path.split_once('?') else { return path.to_owned() };
+    let is_key = |field: &&str| field.split('=').next() != Some(KEY_FIELD);
+    let kept: Vec<&str> = query.split('&').filter(is_key).collect();
+    if kept.is_empty() { path.to_owned() } else { format!("{path}?{}", kept.join("&")) }
+}
+
+fn tls(settings: &config::Upstream, section: &str) -> Result<ClientConfig, Misconfigured> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.map_err(|e| Misconfigured(e.to_string()))?;
-    Ok(builder.with_root_certificates(authorities(settings)?).with_no_client_auth())
+    let builder = builder.with_root_certificates(authorities(settings, section)?);
+    let (cert, key) = match (&settings.client_cert_file, &settings.client_key_file) {
+        (None, None) => return Ok(builder.with_no_client_auth()),
+        (Some(cert), Some(key)) => (cert, key),
+        _ => return Err(Misconfigured(format!("`{section}.client_cert_file` and `client_key_file` go together"))),
+    };
+    let wrong = |file: &Path, why: String| Misconfigured(format!("`{section}` client certificate {}: {why}", file.display()));
+    let chain = certificates(cert).map_err(|why| wrong(cert, why))?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|e| wrong(key, e.to_string()))?;
+    builder.with_client_auth_cert(chain, key).map_err(|e| wrong(cert, e.to_string()))
+}
+
+/// The certificates of a PEM file.
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let pem = fs::read(file).map_err(|e| format!("cannot be read: {e}"))?;
+    let named: Vec<_> = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
+    if named.is_empty() { Err("holds no certificate".to_owned()) } else { Ok(named) }
 }
 
 /// The system's authorities, and those of the PEM file that is named.
-fn authorities(settings: &config::Upstream) -> Result<RootCertStore, Misconfigured> {
+fn authorities(settings: &config::Upstream, section: &str) -> Result<RootCertStore, Misconfigured> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(file) = &settings.ca_file {
-        let wrong = |why: String| Misconfigured(format!("`upstream.ca_file` {}: {why}", file.display()));
-        let pem = fs::read(file).map_err(|e| wrong(format!("cannot be read: {e}")))?;
-        let named: Vec<_> = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(|e| wrong(e.to_string()))?;
-        if named.is_empty() {
-            return Err(wrong("holds no certificate".to_owned()));
-        }
-        for certificate in named {
+        let wrong = |why: String| Misconfigured(format!("`{section}.ca_file` {}: {why}", file.display()));
+        for certificate in certificates(file).map_err(wrong)? {
             roots.add(certificate).map_err(|e| wrong(e.to_string()))?;
         }
     }
     // A machine without any authorities can still reach an http:// upstream.
     if roots.is_empty() && settings.url.starts_with("https:") {
-        return Err(Misconfigured(
-            "this machine has no certificate authorities: install ca-certificates, or set `upstream.ca_file`".to_owned(),
-        ));
+        return Err(Misconfigured(format!(
+            "this machine has no certificate authorities: install ca-certificates, or set `{section}.ca_file`"
+        )));
     }
     Ok(roots)
 }
@@ -176,7 +295,7 @@ mod tests {
 
     fn uri(base: &str, path: &str) -> String {
         let settings = config::Upstream { url: base.into(), ..config::Upstream::default() };
-        Upstream::new(&settings).unwrap().uri(&path.parse().unwrap()).unwrap().to_string()
+        Upstream::new(&settings, "upstream").unwrap().uri(&path.parse().unwrap()).unwrap().to_string()
     }
 
     #[test]
@@ -188,12 +307,45 @@ mod tests {
     }
 
     #[test]
+    fn a_key_of_ours_takes_the_clients_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("key");
+        fs::write(&file, " s3cret\n").unwrap();
+        let key = |header: &str| config::Key { env: None, file: Some(file.clone()), header: header.into(), prefix: None };
+        let headers = |settings: &config::Upstream| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in [("authorization", "Bearer client"), ("x-api-key", "client"), ("x-team", "1"), ("x-kept", "1")]
+            {
+                headers.insert(name, HeaderValue::from_static(value));
+            }
+            Upstream::new(settings, "upstream").unwrap().headers.apply(&mut headers);
+            let mut told: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+            told.sort();
+            told
+        };
+        let mut settings = config::Upstream { url: "http://h".into(), ..config::Upstream::default() };
+        settings.remove_headers = vec!["X-Team".into()];
+        settings.set_headers = [("x-kept".to_owned(), "2".to_owned())].into();
+        assert_eq!(headers(&settings), ["authorization: Bearer client", "x-api-key: client", "x-kept: 2"]);
+        settings.key = Some(key("authorization"));
+        assert_eq!(headers(&settings), ["authorization: Bearer s3cret", "x-kept: 2"]);
+        settings.key = Some(key("api-key"));
+        assert_eq!(headers(&settings), ["api-key: s3cret", "x-kept: 2"]);
+        let debug = format!("{:?}", Upstream::new(&settings, "upstream").unwrap());
+        assert!(!debug.contains("s3cret"), "{debug}");
+        let path = Upstream::new(&settings, "upstream").unwrap().uri(&"/v1/x?key=client&alt=sse".parse().unwrap()).unwrap();
+        assert_eq!(path.to_string(), "http://h/v1/x?alt=sse");
+        settings.key = Some(config::Key { file: Some(dir.path().join("none")), ..key("api-key") });
+        assert!(Upstream::new(&settings, "upstreams.a").unwrap_err().to_string().starts_with("`upstreams.a.key` "));
+    }
+
+    #[test]
     fn unusable_urls_are_told() {
         for (url, told) in
             [("", "no upstream"), ("api.openai.com", "must be http"), ("ftp://x", "must be http"), ("http://x/?q", "no query")]
         {
             let settings = config::Upstream { url: url.into(), ..config::Upstream::default() };
-            let error = Upstream::new(&settings).unwrap_err().to_string();
+            let error = Upstream::new(&settings, "upstream").unwrap_err().to_string();
             assert!(error.contains(told), "{error}");
         }
     }

@@ -11,7 +11,10 @@ use figment::{
     providers::{Env, Serialized},
     value::Dict,
 };
-use toml::de::{DeTable, DeValue};
+use toml::{
+    Spanned,
+    de::{DeString, DeTable, DeValue},
+};
 
 use super::{Config, explain};
 
@@ -45,7 +48,7 @@ pub fn load(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Config, Err
     }
     let place = Place { path: &path, text: &text };
     let config: Config = figment.extract().map_err(|e| place.tell(&e))?;
-    config.check().map_err(|(key, why)| place.at(key, &why))?;
+    config.check().map_err(|(key, why)| place.at(&key, &why))?;
     Ok(config)
 }
 
@@ -92,18 +95,30 @@ impl Place<'_> {
     /// The line of the file that sets a key.
     fn find(&self, key: &str) -> Option<usize> {
         let table = DeTable::parse(self.text).ok()?;
-        let mut table = table.get_ref();
-        let mut found = None;
-        for name in key.split('.') {
-            let (name, value) = table.iter().find(|(own, _)| own.get_ref() == name)?;
-            found = Some(line_of(self.text, name.span().start));
+        let mut names = key.split('.');
+        let (name, value) = member(table.get_ref(), names.next()?)?;
+        let (mut found, mut value) = (name.span().start, value);
+        for name in names {
             match value.get_ref() {
-                DeValue::Table(inner) => table = inner,
+                DeValue::Table(inner) => {
+                    let (name, inner) = member(inner, name)?;
+                    (found, value) = (name.span().start, inner);
+                }
+                DeValue::Array(items) => {
+                    value = items.get(name.parse::<usize>().ok()?)?;
+                    found = value.span().start;
+                }
                 _ => break,
             }
         }
-        found
+        Some(line_of(self.text, found))
     }
+}
+
+type Member<'t, 'i> = (&'t Spanned<DeString<'i>>, &'t Spanned<DeValue<'i>>);
+
+fn member<'t, 'i>(table: &'t DeTable<'i>, name: &str) -> Option<Member<'t, 'i>> {
+    table.iter().find(|(own, _)| own.get_ref() == name)
 }
 
 fn line_of(text: &str, at: usize) -> usize {
@@ -133,6 +148,11 @@ mod tests {
             "s.toml:2: `upstream.connect_timeout_ms` must be u64"
         );
         assert_eq!(told("[guard]\nthreads = 0\n"), "s.toml:2: `guard.threads` must be more than 0");
+        assert_eq!(
+            told("[upstreams.azure]\nurl = \"http://x\"\n\n[[routes]]\nprefix = \"/a\"\nupstream = \"azur\"\n"),
+            "s.toml:6: `routes.0.upstream` `azur` is no upstream; did you mean `azure`?"
+        );
+        assert!(told("[[routes]]\nprefix = \"/a\"\n").contains("missing field `upstream`"));
         assert!(told("[listen\n").starts_with("s.toml:1:"));
         assert!(load(Some(Path::new("/nowhere/s.toml")), &[]).unwrap_err().to_string().contains("cannot be read"));
     }

@@ -6,7 +6,7 @@
 mod explain;
 mod load;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,8 +23,12 @@ pub struct Config {
     pub listen: Listen,
     /// Where operators connect.
     pub admin: Admin,
-    /// The LLM behind the proxy.
+    /// The LLM behind the proxy, for calls that no route takes elsewhere.
     pub upstream: Upstream,
+    /// Further upstreams, by name.
+    pub upstreams: BTreeMap<String, Upstream>,
+    /// Which calls go to which of them; the first route that fits holds.
+    pub routes: Vec<Route>,
     /// The guard model.
     pub guard: Guard,
     /// The policies in force.
@@ -79,7 +83,7 @@ pub struct Admin {
     pub address: SocketAddr,
 }
 
-/// `[upstream]`: the LLM behind the proxy.
+/// `[upstream]` and `[upstreams.NAME]`: an LLM behind the proxy.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Upstream {
@@ -97,6 +101,75 @@ pub struct Upstream {
     pub max_body_bytes: usize,
     /// Calls that carry no chat and pass unread: a method and a path, `*` for any one segment.
     pub pass: Vec<String>,
+    /// PEM file of a certificate (with its chain) that the upstream asks for, and of its key.
+    pub client_cert_file: Option<PathBuf>,
+    /// The key of that certificate.
+    pub client_key_file: Option<PathBuf>,
+    /// Headers of the client that are not passed on.
+    pub remove_headers: Vec<String>,
+    /// Headers that are added to each call, in place of the client's of that name.
+    pub set_headers: BTreeMap<String, String>,
+    /// The key that calls are made with; the client's own if none is named.
+    pub key: Option<Key>,
+    /// Whether a call starts while its prompt is still being judged. Nothing of the answer is passed on before the verdict,
+    /// and a refused prompt cancels the call; but the upstream has then seen it.
+    pub race: bool,
+}
+
+/// A secret, and the header that carries it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    /// The environment variable that holds the secret.
+    #[serde(default)]
+    pub env: Option<String>,
+    /// The file that holds the secret; spaces and line ends around it do not count.
+    #[serde(default)]
+    pub file: Option<PathBuf>,
+    /// The header.
+    #[serde(default = "authorization")]
+    pub header: String,
+    /// What stands before the secret; `Bearer ` for `authorization`, else nothing.
+    #[serde(default)]
+    pub prefix: Option<String>,
+}
+
+fn authorization() -> String {
+    "authorization".to_owned()
+}
+
+impl Key {
+    /// The header's value.
+    ///
+    /// # Errors
+    /// No secret where it is said to be.
+    pub fn value(&self) -> Result<String, String> {
+        let secret = match (&self.env, &self.file) {
+            (Some(name), None) => std::env::var(name).map_err(|_| format!("the environment variable `{name}` is not set"))?,
+            (None, Some(file)) => std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?,
+            _ => return Err("name one of `env` and `file`".to_owned()),
+        };
+        let secret = secret.trim();
+        if secret.is_empty() {
+            return Err("the secret is empty".to_owned());
+        }
+        let usual = if self.header.eq_ignore_ascii_case("authorization") { "Bearer " } else { "" };
+        Ok(format!("{}{secret}", self.prefix.as_deref().unwrap_or(usual)))
+    }
+}
+
+/// `[[routes]]`: calls that go to an upstream of their own.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// The path's beginning, in whole segments; it is taken off before the call is passed on.
+    #[serde(default)]
+    pub prefix: String,
+    /// The host that the client asked for, without port; any if none is named.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// Name of the upstream.
+    pub upstream: String,
 }
 
 /// `[guard]`: the guard model.
@@ -151,10 +224,24 @@ pub struct Policies {
     pub dir: Option<PathBuf>,
 }
 
+/// When streamed text leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StreamMode {
+    /// No character leaves before a verdict covers it.
+    Hold,
+    /// Text leaves at once; the stream is cut when a verdict turns against it, also where it asks for a redaction.
+    Lag,
+    /// Nothing leaves before the whole answer is judged.
+    Buffer,
+}
+
 /// `[stream]`: how streamed text is held back until it is judged.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Stream {
+    /// When text leaves.
+    pub mode: StreamMode,
     /// Characters before the first check.
     pub first_chars: usize,
     /// Characters between checks.
@@ -237,7 +324,23 @@ impl Default for Upstream {
             response_timeout_ms: 300_000,
             idle_timeout_ms: 120_000,
             max_body_bytes: 16 << 20,
-            pass: ["GET /v1/models", "GET /v1/models/*", "GET /health"].map(str::to_owned).to_vec(),
+            pass: [
+                "GET /v1/models",
+                "GET /v1/models/*",
+                "GET /v1beta/models",
+                "GET /v1beta/models/*",
+                "GET /api/tags",
+                "GET /api/version",
+                "GET /health",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+            client_cert_file: None,
+            client_key_file: None,
+            remove_headers: Vec::new(),
+            set_headers: BTreeMap::new(),
+            key: None,
+            race: false,
         }
     }
 }
@@ -258,7 +361,7 @@ impl Default for Guard {
 
 impl Default for Stream {
     fn default() -> Self {
-        Self { first_chars: 80, step_chars: 240, sentence_chars: 40, idle_ms: 150, lookback_chars: 600 }
+        Self { mode: StreamMode::Hold, first_chars: 80, step_chars: 240, sentence_chars: 40, idle_ms: 150, lookback_chars: 600 }
     }
 }
 
@@ -281,7 +384,7 @@ impl Default for Telemetry {
 }
 
 /// The setting that says otherwise than it can be, and what to write instead.
-type Wrong = (&'static str, String);
+type Wrong = (String, String);
 
 impl Config {
     /// What types alone cannot tell.
@@ -289,7 +392,6 @@ impl Config {
         let positive = [
             ("listen.max_body_bytes", self.listen.max_body_bytes),
             ("listen.max_connections", self.listen.max_connections),
-            ("upstream.max_body_bytes", self.upstream.max_body_bytes),
             ("guard.threads", self.guard.threads.unwrap_or(1)),
             ("guard.batch_tokens", self.guard.batch_tokens),
             ("guard.queue_tokens", self.guard.queue_tokens),
@@ -297,18 +399,46 @@ impl Config {
             ("stream.step_chars", self.stream.step_chars),
         ];
         if let Some((key, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
-            return Err((key, "must be more than 0".to_owned()));
+            return Err((key.to_owned(), "must be more than 0".to_owned()));
         }
         if self.listen.max_header_bytes < 8192 {
-            return Err(("listen.max_header_bytes", "must be at least 8192".to_owned()));
+            return Err(("listen.max_header_bytes".to_owned(), "must be at least 8192".to_owned()));
         }
         if !self.review.store.starts_with("sqlite:") {
-            return Err(("review.store", "must be `sqlite://FILE`".to_owned()));
+            return Err(("review.store".to_owned(), "must be `sqlite://FILE`".to_owned()));
         }
-        let pass = self.upstream.pass.iter();
-        if let Some(line) = pass.into_iter().find(|line| line.split_once(" /").is_none_or(|(method, _)| method.is_empty())) {
-            return Err(("upstream.pass", format!("`{line}` is not a method and a path, such as `GET /v1/models`")));
+        for (name, upstream) in self.named_upstreams() {
+            let key =
+                |field: &str| name.map_or_else(|| format!("upstream.{field}"), |name| format!("upstreams.{name}.{field}"));
+            if upstream.max_body_bytes == 0 {
+                return Err((key("max_body_bytes"), "must be more than 0".to_owned()));
+            }
+            let mut pass = upstream.pass.iter();
+            if let Some(line) = pass.find(|line| line.split_once(" /").is_none_or(|(method, _)| method.is_empty())) {
+                return Err((key("pass"), format!("`{line}` is not a method and a path, such as `GET /v1/models`")));
+            }
+        }
+        for (number, route) in self.routes.iter().enumerate() {
+            let key = |field: &str| format!("routes.{number}.{field}");
+            if !self.upstreams.contains_key(&route.upstream) {
+                let near = self.upstreams.keys().min_by_key(|name| strsim::damerau_levenshtein(name, &route.upstream));
+                let hint =
+                    near.map_or_else(|| "no `[upstreams.NAME]` is set".to_owned(), |name| format!("did you mean `{name}`?"));
+                return Err((key("upstream"), format!("`{}` is no upstream; {hint}", route.upstream)));
+            }
+            if !route.prefix.is_empty() && (!route.prefix.starts_with('/') || route.prefix.ends_with('/')) {
+                return Err((key("prefix"), "must begin with `/` and not end with it, such as `/azure`".to_owned()));
+            }
+            if route.prefix.is_empty() && route.host.is_none() {
+                return Err((format!("routes.{number}"), "must have a `prefix`, a `host`, or both".to_owned()));
+            }
         }
         Ok(())
+    }
+
+    /// The upstreams: the one without a name, then the others.
+    pub fn named_upstreams(&self) -> impl Iterator<Item = (Option<&str>, &Upstream)> {
+        let named = self.upstreams.iter().map(|(name, upstream)| (Some(name.as_str()), upstream));
+        std::iter::once((None, &self.upstream)).chain(named)
     }
 }

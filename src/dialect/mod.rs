@@ -3,7 +3,15 @@
 //! One room an API, behind [`Dialect`]; a new one is a new file and a line in [`DIALECTS`]. A dialect knows bytes and places
 //! (`wire`, `segment`) and nothing of guards, policies or connections.
 
+mod anthropic;
+mod bedrock;
+mod cohere;
+mod gemini;
+mod ollama;
 mod openai_chat;
+mod openai_completions;
+mod openai_responses;
+mod schema;
 mod text;
 
 use http::{Method, StatusCode, Uri};
@@ -18,7 +26,17 @@ use crate::{
 };
 
 /// Every API that is spoken here.
-pub const DIALECTS: &[&dyn Dialect] = &[&openai_chat::OpenAiChat];
+pub const DIALECTS: &[&dyn Dialect] = &[
+    &openai_chat::OpenAiChat,
+    &openai_completions::OpenAiCompletions,
+    &openai_responses::OpenAiResponses,
+    &ollama::Ollama::Chat,
+    &ollama::Ollama::Generate,
+    &cohere::Cohere,
+    &bedrock::Bedrock,
+    &anthropic::Anthropic,
+    &gemini::Gemini,
+];
 
 /// What a dialect read in a request.
 #[derive(Debug, Default)]
@@ -66,6 +84,9 @@ pub trait Dialect: Send + Sync {
     /// As [`Dialect::request`].
     fn response(&self, document: &Document) -> Result<Content, Malformed>;
 
+    /// The framings that its streams come in, the usual one first.
+    fn framings(&self) -> &'static [Framing];
+
     /// A reader and writer for one streamed answer.
     fn stream(&self, request: &Request) -> Box<dyn StreamDialect>;
 
@@ -85,6 +106,8 @@ pub struct Brought {
     pub progress: Progress,
     /// Content that no text guard can judge, such as `image_url`.
     pub unscorable: Vec<String>,
+    /// Choices (as its deltas' channels count them) whose text ends here, besides those that its progress ends.
+    pub closed: Vec<u64>,
 }
 
 /// What an event begins and ends: a stream that is cut closes what the client saw begun and not ended.

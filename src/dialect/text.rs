@@ -20,6 +20,9 @@ pub(super) const UNSCORABLE: &[&str] = &[
     "file",
 ];
 
+/// Digits of the shortest numbers that detectors look for.
+const LONG_NUMBER: usize = 9;
+
 /// Adds every string under `node` to what an event brought, but for those that `skip` knows to be no text.
 pub(super) fn bring(choice: u64, part: Part, node: &Node<'_>, skip: &dyn Fn(&str, &str) -> bool, brought: &mut Brought) {
     let mut text = Collector::default();
@@ -27,6 +30,11 @@ pub(super) fn bring(choice: u64, part: Part, node: &Node<'_>, skip: &dyn Fn(&str
     let channel = Channel { choice, part };
     brought.unscorable.extend(text.unscorable);
     brought.deltas.extend(text.segments.into_iter().map(|segment| Delta { channel, text: segment.text, place: segment.place }));
+}
+
+/// The words of an error object, in any of the APIs, that are names and codes; only its message is text.
+pub(super) fn error_word(key: &str, value: &str) -> bool {
+    matches!(key, "type" | "code" | "param" | "status") || (value.is_empty() && matches!(key, "error" | "message"))
 }
 
 /// Collects the text of one body, passage by passage.
@@ -70,6 +78,9 @@ impl Collector {
             if !skip(key, &text) {
                 self.push(target, text.into_owned(), Some(Place(node.range())));
             }
+        } else if is_long_number(node.raw()) {
+            // A card or an account may stand as a number; what is edited becomes a string.
+            self.push(target, node.raw().to_owned(), Some(Place(node.range())));
         } else if let Some(members) = node.object() {
             let kind = members.iter().find(|(name, _)| name == "type").and_then(|(_, value)| value.string());
             self.unscorable.extend(kind.filter(|kind| UNSCORABLE.contains(&kind.as_ref())).map(String::from));
@@ -108,6 +119,11 @@ pub(super) fn edited(
         echoes.push(Patch { range: place.0.clone(), with: quote(text) });
     }
     document.splice(echoes)
+}
+
+/// Whether a JSON value is a number of so many digits that it may be more than a quantity.
+fn is_long_number(raw: &str) -> bool {
+    raw.len() >= LONG_NUMBER && raw.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The patch that makes `edits` in a text that stands at `place`.

@@ -1,22 +1,24 @@
 //! The straight line: decode, scan, decide, forward, decode, gate, decide, encode, record. Reading this file explains Seawall.
 
 pub mod answer;
+mod moderation;
 mod record;
 mod route;
 mod stream;
 mod whole;
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
-use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts, response};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts, response};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 
+pub use self::route::Routes;
 use self::{
     answer::{Body, Broken, Failure, events, json},
     record::Record,
-    route::{Route, Routes},
+    route::{Kind, Route},
     stream::Streamed,
 };
 use crate::{
@@ -25,9 +27,9 @@ use crate::{
     policy::{Policies, Refused, Respond, Settled},
     review::Store,
     scan::Scanner,
-    segment::{Direction, Segment, Target},
+    segment::{Content, Direction, Segment, Target},
     telemetry::Metrics,
-    upstream::Upstream,
+    upstream::{self, Upstream},
     wire::{body, encoding, frame::Framing, header as hygiene, json::Document},
 };
 
@@ -37,7 +39,6 @@ pub struct Proxy {
     routes: Routes,
     scanner: Scanner,
     policies: Policies,
-    upstream: Upstream,
     store: Store,
     metrics: Arc<Metrics>,
     limits: Limits,
@@ -51,8 +52,8 @@ pub struct Rooms {
     pub scanner: Scanner,
     /// Decides.
     pub policies: Policies,
-    /// The LLM.
-    pub upstream: Upstream,
+    /// The LLMs, and which calls go to which.
+    pub routes: Routes,
     /// Keeps what was flagged.
     pub store: Store,
     /// Counts.
@@ -63,8 +64,6 @@ pub struct Rooms {
 struct Limits {
     request_bytes: usize,
     request_time: Duration,
-    response_bytes: usize,
-    idle: Duration,
     stream: config::Stream,
     headers: Headers,
 }
@@ -78,6 +77,7 @@ enum Answered {
 /// A chat call on its way: what each step needs of the steps before.
 struct Call {
     dialect: &'static dyn Dialect,
+    upstream: Arc<Upstream>,
     request: dialect::Request,
     /// The user's last turn, which the answer answers.
     prompt: Option<String>,
@@ -87,31 +87,30 @@ impl Proxy {
     /// A proxy made of its rooms.
     #[must_use]
     pub fn new(settings: &Config, rooms: Rooms) -> Self {
-        let Rooms { scanner, policies, upstream, store, metrics } = rooms;
+        let Rooms { scanner, policies, routes, store, metrics } = rooms;
         let limits = Limits {
             request_bytes: settings.listen.max_body_bytes,
             request_time: Duration::from_millis(settings.listen.body_timeout_ms),
-            response_bytes: settings.upstream.max_body_bytes,
-            idle: Duration::from_millis(settings.upstream.idle_timeout_ms),
             stream: settings.stream,
             headers: settings.listen.headers,
         };
-        let routes = Routes::new(&settings.upstream.pass);
-        Self { routes, scanner, policies, upstream, store, metrics, limits, tasks: TaskTracker::new() }
+        Self { routes, scanner, policies, store, metrics, limits, tasks: TaskTracker::new() }
     }
 
     /// Answers one request.
     pub async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
-        let (head, body) = request.into_parts();
-        let route = self.routes.find(&head.method, &head.uri);
-        let dialect = match route {
-            Ok(Route::Chat(dialect)) => Some(dialect),
-            Ok(Route::Pass) | Err(_) => None,
+        let route = self.routes.find(request.method(), request.uri(), request.headers());
+        let dialect = match &route {
+            Ok(Route { kind: Kind::Chat(dialect), .. }) => Some(*dialect),
+            Ok(_) | Err(_) => None,
         };
         let mut record = Record::new(dialect.map_or("none", Dialect::name));
         let answered = match route {
-            Ok(Route::Chat(dialect)) => self.chat(dialect, head, body, &mut record).await,
-            Ok(Route::Pass) => self.pass(head, body).await.map(Answered::Whole),
+            Ok(route) => match route.kind {
+                Kind::Chat(dialect) => self.chat(dialect, route, request, &mut record).await,
+                Kind::Moderation => self.moderate(request).await.map(Answered::Whole),
+                Kind::Pass => self.pass(&route, request).await.map(Answered::Whole),
+            },
             Err(failure) => Err(failure),
         };
         match answered {
@@ -149,24 +148,56 @@ impl Proxy {
         &self.metrics
     }
 
+    /// A request's body, decoded and strictly read.
+    async fn read(&self, headers: &HeaderMap, body: Incoming) -> Result<Document, Failure> {
+        let Limits { request_bytes, request_time, .. } = self.limits;
+        let bytes = body::read(body, request_bytes, request_time).await.map_err(Failure::RequestBody)?;
+        let bytes = encoding::decode(headers, bytes, request_bytes).await.map_err(Failure::RequestEncoding)?;
+        Document::read(&bytes).map_err(Failure::Request)
+    }
+
     /// A chat call, up to the upstream's answer and, if that is whole, to its end.
     async fn chat(
         &self,
         dialect: &'static dyn Dialect,
-        mut head: Parts,
-        body: Incoming,
+        route: Route,
+        request: Request<Incoming>,
         record: &mut Record,
     ) -> Result<Answered, Failure> {
-        let bytes =
-            body::read(body, self.limits.request_bytes, self.limits.request_time).await.map_err(Failure::RequestBody)?;
-        let bytes =
-            encoding::decode(&head.headers, bytes, self.limits.request_bytes).await.map_err(Failure::RequestEncoding)?;
-        let document = Document::read(&bytes).map_err(Failure::Request)?;
+        let (mut head, body) = request.into_parts();
+        let document = self.read(&head.headers, body).await?;
         let mut request = dialect.request(&head.uri, &document).map_err(Failure::Request)?;
         record.asked(&request.model, request.stream.is_some());
-
         let content = std::mem::take(&mut request.content);
-        let prompt = last_prompt(&content.segments);
+        let call = Call { dialect, upstream: route.upstream, request, prompt: last_prompt(&content.segments) };
+
+        hygiene::for_upstream(&mut head.headers);
+        let Parts { method, headers, .. } = head;
+        let ahead = call.upstream.races().then(|| document.clone());
+        let judge = self.judge(document, content, record);
+        let (settled, answer) = match ahead {
+            Some(document) => {
+                raced(judge, call.upstream.race(method.clone(), &route.path, headers.clone(), &document), &document).await?
+            }
+            None => (judge.await?, None),
+        };
+        let scanned = match settled {
+            Settled::Forward(scanned) => scanned,
+            Settled::Refuse(refused) => return refuse(&call, refused, Direction::Request).map(Answered::Whole),
+        };
+        let answer = match answer {
+            Some(answer) => answer,
+            None => call.upstream.send(method, &route.path, headers, scanned).await,
+        };
+        let (head, body) = answer.map_err(Failure::Upstream)?.into_parts();
+        if let Some(framing) = framing(&call, &head) {
+            return Ok(Answered::Stream(Box::new(Streamed { call, head, body, framing })));
+        }
+        self.whole(&call, head, body, record).await.map(Answered::Whole)
+    }
+
+    /// Judges a request and makes the record of it durable.
+    async fn judge(&self, document: Document, content: Content, record: &mut Record) -> Result<Settled, Failure> {
         let assessed = self.scanner.assess(document, content, Direction::Request, None).await;
         let patches =
             self.policies.settle(assessed, |evidence, edits| dialect::patches(&evidence.segments, &evidence.echoes, edits));
@@ -175,29 +206,16 @@ impl Proxy {
         record.cached = evidence.cached;
         record.requested(evidence.segments);
         self.record(record).await?;
-
-        let call = Call { dialect, request, prompt };
-        let scanned = match settled {
-            Settled::Forward(scanned) => scanned,
-            Settled::Refuse(refused) => return refuse(&call, refused, Direction::Request).map(Answered::Whole),
-        };
-        hygiene::for_upstream(&mut head.headers);
-        let path = head.uri.path_and_query().cloned().ok_or(Failure::AmbiguousPath)?;
-        let response = self.upstream.send(head.method, &path, head.headers, scanned).await.map_err(Failure::Upstream)?;
-        let (head, body) = response.into_parts();
-        if let Some(framing) = framing(&head, call.request.stream) {
-            return Ok(Answered::Stream(Box::new(Streamed { call, head, body, framing })));
-        }
-        self.whole(&call, head, body, record).await.map(Answered::Whole)
+        Ok(settled)
     }
 
     /// A call that carries no chat.
-    async fn pass(&self, mut head: Parts, body: Incoming) -> Result<Response<Body>, Failure> {
+    async fn pass(&self, route: &Route, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
+        let (mut head, body) = request.into_parts();
         // What has a body is not a call that carries no text.
         body::read(body, 0, self.limits.request_time).await.map_err(Failure::RequestBody)?;
         hygiene::for_upstream(&mut head.headers);
-        let path = head.uri.path_and_query().cloned().ok_or(Failure::AmbiguousPath)?;
-        let response = self.upstream.pass(head.method, &path, head.headers).await.map_err(Failure::Upstream)?;
+        let response = route.upstream.pass(head.method, &route.path, head.headers).await.map_err(Failure::Upstream)?;
         let (mut head, body) = response.into_parts();
         // Nobody reads this body here, so its encoding stays as it is.
         let coding = head.headers.get(header::CONTENT_ENCODING).cloned();
@@ -238,7 +256,7 @@ impl Proxy {
         answer
     }
 
-    fn stamp(&self, record: &Record, headers: &mut http::HeaderMap) {
+    fn stamp(&self, record: &Record, headers: &mut HeaderMap) {
         let mut put = |name: &'static str, value: &str| {
             if let Ok(value) = HeaderValue::from_str(value) {
                 headers.insert(name, value);
@@ -256,6 +274,33 @@ impl Proxy {
         self.metrics.exchange(record.dialect, record.word(), time);
         let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(id = record.id, dialect = record.dialect, decision = record.word(), status, ms, "exchange");
+    }
+}
+
+/// Judges a request while the upstream is asked already. The answer waits for the verdict, and is dropped, which cancels the
+/// call, unless the verdict is that what was asked may go on as it is.
+async fn raced(
+    judge: impl Future<Output = Result<Settled, Failure>>,
+    ask: impl Future<Output = Result<Response<Incoming>, upstream::Failed>>,
+    asked: &Document,
+) -> Result<(Settled, Option<Result<Response<Incoming>, upstream::Failed>>), Failure> {
+    let (mut judge, mut ask) = (pin!(judge), pin!(ask));
+    let mut answer = None;
+    let settled = loop {
+        tokio::select! {
+            settled = &mut judge => break settled?,
+            early = &mut ask, if answer.is_none() => answer = Some(early),
+        }
+    };
+    match &settled {
+        Settled::Forward(scanned) if scanned.body() == asked.text() => {
+            let answer = match answer {
+                Some(answer) => answer,
+                None => ask.await,
+            };
+            Ok((settled, Some(answer)))
+        }
+        Settled::Forward(_) | Settled::Refuse(_) => Ok((settled, None)),
     }
 }
 
@@ -283,10 +328,11 @@ fn last_prompt(segments: &[Segment]) -> Option<String> {
 }
 
 /// How an answer is streamed, if it is: as its media type says, or as was asked where that says only JSON.
-fn framing(head: &response::Parts, asked: Option<Framing>) -> Option<Framing> {
+fn framing(call: &Call, head: &response::Parts) -> Option<Framing> {
     let kind = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let of_json = matches!(asked, Some(Framing::Ndjson | Framing::Array)) && head.status.is_success();
-    Framing::of(kind).or(asked.filter(|_| of_json))
+    let asked =
+        call.request.stream.filter(|asked| matches!(asked, Framing::Ndjson | Framing::Array) && head.status.is_success());
+    Framing::of(kind).or(asked).filter(|framing| call.dialect.framings().contains(framing))
 }
 
 /// A failure and its causes; none of them holds a prompt.

@@ -1,42 +1,103 @@
-//! Where a call goes: to a dialect, through unread because it carries no chat, or nowhere.
+//! Where a call goes: to which upstream, and there to a dialect, through unread because it carries no chat, or nowhere.
 
-use http::{Method, Uri};
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, Uri, header, uri::PathAndQuery};
 
 use super::answer::Failure;
-use crate::dialect::{DIALECTS, Dialect};
+use crate::{
+    config::{self, Config},
+    dialect::{DIALECTS, Dialect},
+    upstream::{Misconfigured, Upstream},
+};
 
 /// What a call is.
 #[derive(Clone, Copy)]
-pub(super) enum Route {
+pub(super) enum Kind {
     /// A chat call of this API.
     Chat(&'static dyn Dialect),
+    /// A question to the guard itself.
+    Moderation,
     /// One that carries no chat and passes.
     Pass,
 }
 
-/// The calls that pass unread.
+/// A call's way.
+pub(super) struct Route {
+    pub(super) kind: Kind,
+    pub(super) upstream: Arc<Upstream>,
+    /// The path as the upstream is asked for it.
+    pub(super) path: PathAndQuery,
+}
+
+/// All ways.
 #[derive(Debug)]
-pub(super) struct Routes {
+pub struct Routes {
+    routes: Vec<Way>,
+    fallback: Option<Way>,
+}
+
+#[derive(Debug)]
+struct Way {
+    prefix: String,
+    host: Option<String>,
+    upstream: Arc<Upstream>,
+    /// Methods and paths that pass unread.
     pass: Vec<(String, Vec<String>)>,
 }
 
 impl Routes {
-    /// `pass` holds methods and paths, `*` for any one segment.
-    pub(super) fn new(pass: &[String]) -> Self {
-        let split = |line: &String| {
-            let (method, path) = line.split_once(' ').unwrap_or_default();
-            (method.to_owned(), path.split('/').map(str::to_owned).collect())
+    /// The routes of these settings, with their upstreams.
+    ///
+    /// # Errors
+    /// An upstream that cannot be used, or none at all.
+    pub fn new(settings: &Config) -> Result<Self, Misconfigured> {
+        let way = |settings: &config::Upstream, section: &str, prefix: &str, host: Option<&str>| {
+            let upstream = Arc::new(Upstream::new(settings, section)?);
+            let (prefix, host) = (prefix.to_owned(), host.map(str::to_ascii_lowercase));
+            Ok(Way { prefix, host, upstream, pass: settings.pass.iter().map(|line| split(line)).collect() })
         };
-        Self { pass: pass.iter().map(split).collect() }
+        let mut routes = Vec::new();
+        for route in &settings.routes {
+            if let Some(upstream) = settings.upstreams.get(&route.upstream) {
+                routes.push(way(upstream, &format!("upstreams.{}", route.upstream), &route.prefix, route.host.as_deref())?);
+            }
+        }
+        // With routes to go, calls that fit none may go nowhere.
+        let alone = routes.is_empty() || !settings.upstream.url.is_empty();
+        let fallback = alone.then(|| way(&settings.upstream, "upstream", "", None)).transpose()?;
+        Ok(Self { routes, fallback })
     }
 
-    pub(super) fn find(&self, method: &Method, uri: &Uri) -> Result<Route, Failure> {
+    pub(super) fn find(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Route, Failure> {
         let path = uri.path();
         if is_ambiguous(path) {
             return Err(Failure::AmbiguousPath);
         }
+        let unknown = || Failure::UnknownPath { method: method.to_string(), path: path.to_owned() };
+        let host = host(uri, headers);
+        let routed = self.routes.iter().find(|way| way.fits(path, host.as_deref()));
+        let way = routed.or(self.fallback.as_ref()).ok_or_else(unknown)?;
+        let inner = path.strip_prefix(way.prefix.as_str()).unwrap_or(path);
+        let kind = way.kind(method, inner).ok_or_else(unknown)?;
+        let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let path = format!("{inner}{query}").parse().map_err(|_| Failure::AmbiguousPath)?;
+        Ok(Route { kind, upstream: Arc::clone(&way.upstream), path })
+    }
+}
+
+impl Way {
+    fn fits(&self, path: &str, host: Option<&str>) -> bool {
+        let under = path.strip_prefix(self.prefix.as_str()).is_some_and(|rest| rest.starts_with('/'));
+        under && self.host.as_deref().is_none_or(|wanted| host == Some(wanted))
+    }
+
+    fn kind(&self, method: &Method, path: &str) -> Option<Kind> {
         if let Some(dialect) = DIALECTS.iter().find(|dialect| dialect.matches(method, path)) {
-            return Ok(Route::Chat(*dialect));
+            return Some(Kind::Chat(*dialect));
+        }
+        if method == Method::POST && path.ends_with("/moderations") {
+            return Some(Kind::Moderation);
         }
         let segments: Vec<&str> = path.split('/').collect();
         let fits = |(verb, listed): &(String, Vec<String>)| {
@@ -44,16 +105,34 @@ impl Routes {
                 && listed.len() == segments.len()
                 && listed.iter().zip(&segments).all(|(listed, asked)| listed == asked || (listed == "*" && !asked.is_empty()))
         };
-        if self.pass.iter().any(fits) {
-            return Ok(Route::Pass);
-        }
-        Err(Failure::UnknownPath { method: method.to_string(), path: path.to_owned() })
+        self.pass.iter().any(fits).then_some(Kind::Pass)
     }
+}
+
+/// A method and a path's segments.
+fn split(line: &str) -> (String, Vec<String>) {
+    let (method, path) = line.split_once(' ').unwrap_or_default();
+    (method.to_owned(), path.split('/').map(str::to_owned).collect())
+}
+
+/// The host that was asked for, without its port: of the address, if that has one, as it stands above the header.
+fn host(uri: &Uri, headers: &HeaderMap) -> Option<String> {
+    if let Some(host) = uri.host() {
+        return Some(host.to_ascii_lowercase());
+    }
+    let header = headers.get(header::HOST)?.to_str().ok()?;
+    let authority: http::uri::Authority = header.parse().ok()?;
+    Some(authority.host().to_ascii_lowercase())
 }
 
 /// Whether servers are known to read a path in different ways.
 fn is_ambiguous(path: &str) -> bool {
-    let lower = path.to_ascii_lowercase();
+    let mut lower = path.to_ascii_lowercase();
+    // Bedrock's model ids are resource names with slashes, which its SDKs encode.
+    if let Some((before, after)) = lower.split_once("/model/") {
+        let (model, rest) = after.split_once('/').unwrap_or((after, ""));
+        lower = format!("{before}/model/{}/{rest}", model.replace("%2f", ""));
+    }
     path.contains("//")
         || path.contains('\\')
         || path.contains(';')
@@ -63,26 +142,80 @@ fn is_ambiguous(path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
+
+    fn found(routes: &Routes, method: &Method, host: &'static str, path: &str) -> String {
+        let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static(host))]);
+        match routes.find(method, &path.parse().unwrap(), &headers) {
+            Ok(route) => {
+                let kind = match route.kind {
+                    Kind::Chat(dialect) => dialect.name(),
+                    Kind::Moderation => "moderation",
+                    Kind::Pass => "pass",
+                };
+                format!("{kind} {}{}", route.upstream.base().host().unwrap(), route.path)
+            }
+            Err(Failure::AmbiguousPath) => "ambiguous".to_owned(),
+            Err(_) => "unknown".to_owned(),
+        }
+    }
+
+    fn upstream(url: &str) -> config::Upstream {
+        let pass = vec!["GET /v1/models".into(), "GET /v1/models/*".into()];
+        config::Upstream { url: url.into(), pass, ..config::Upstream::default() }
+    }
 
     #[test]
     fn chat_listed_unknown_and_ambiguous() {
-        let routes = Routes::new(&["GET /v1/models".into(), "GET /v1/models/*".into()]);
-        let find = |method: Method, path: &str| match routes.find(&method, &path.parse().unwrap()) {
-            Ok(Route::Chat(dialect)) => dialect.name(),
-            Ok(Route::Pass) => "pass",
-            Err(Failure::AmbiguousPath) => "ambiguous",
-            Err(_) => "unknown",
-        };
-        assert_eq!(find(Method::POST, "/v1/chat/completions"), "openai_chat");
-        assert_eq!(find(Method::POST, "/openai/deployments/x/chat/completions?api-version=1"), "openai_chat");
-        assert_eq!(find(Method::GET, "/v1/models"), "pass");
-        assert_eq!(find(Method::GET, "/v1/models/gpt"), "pass");
-        assert_eq!(find(Method::GET, "/v1/models/gpt/x"), "unknown");
-        assert_eq!(find(Method::POST, "/v1/models"), "unknown");
-        assert_eq!(find(Method::POST, "/v1/embeddings"), "unknown");
+        let routes = Routes::new(&Config { upstream: upstream("http://h"), ..Config::default() }).unwrap();
+        let find = |method: Method, path: &str| found(&routes, &method, "proxy:8080", path);
+        assert_eq!(find(Method::POST, "/v1/chat/completions"), "openai_chat h/v1/chat/completions");
+        assert_eq!(
+            find(Method::POST, "/openai/deployments/x/chat/completions?api-version=1"),
+            "openai_chat h/openai/deployments/x/chat/completions?api-version=1"
+        );
+        assert_eq!(find(Method::POST, "/v1/moderations"), "moderation h/v1/moderations");
+        assert_eq!(find(Method::GET, "/v1/models"), "pass h/v1/models");
+        assert_eq!(find(Method::GET, "/v1/models/gpt"), "pass h/v1/models/gpt");
+        for (method, path) in
+            [(Method::GET, "/v1/models/gpt/x"), (Method::POST, "/v1/models"), (Method::POST, "/v1/embeddings")]
+        {
+            assert_eq!(find(method, path), "unknown");
+        }
+        assert_eq!(
+            find(Method::POST, "/model/arn%3Aaws%3Abedrock%3A%3Ainference-profile%2Fx/converse"),
+            "bedrock h/model/arn%3Aaws%3Abedrock%3A%3Ainference-profile%2Fx/converse"
+        );
+        assert_eq!(find(Method::POST, "/model/x%2f..%2f%2e%2e/converse"), "ambiguous");
         for path in ["/v1/models/../chat/completions", "/v1//models", "/v1/%2e%2e/models", "/v1/models%2fx", "/v1/models;x"] {
             assert_eq!(find(Method::GET, path), "ambiguous");
         }
+    }
+
+    #[test]
+    fn prefixes_and_hosts_choose_the_upstream() {
+        let route = |prefix: &str, host: Option<&str>, upstream: &str| config::Route {
+            prefix: prefix.into(),
+            host: host.map(str::to_owned),
+            upstream: upstream.into(),
+        };
+        let mut settings = Config::default();
+        settings.upstreams.insert("a".into(), upstream("http://a"));
+        settings.upstreams.insert("b".into(), upstream("http://b"));
+        settings.routes =
+            vec![route("/x", Some("One.example"), "a"), route("/x", None, "b"), route("", Some("two.example"), "b")];
+        let routes = Routes::new(&settings).unwrap();
+        let find = |host, path| found(&routes, &Method::GET, host, path);
+        assert_eq!(find("one.example:80", "/x/v1/models?a=/x"), "pass a/v1/models?a=/x");
+        assert_eq!(find("other", "/x/v1/models"), "pass b/v1/models");
+        assert_eq!(find("two.example", "/v1/models"), "pass b/v1/models");
+        assert_eq!(find("one.example", "/v1/models"), "unknown", "no upstream is the rest's");
+        assert_eq!(find("other", "/xv1/models"), "unknown");
+        assert_eq!(find("other", "http://two.example/v1/models"), "pass b/v1/models", "the address stands above the header");
+        settings.upstream = upstream("http://c");
+        let routes = Routes::new(&settings).unwrap();
+        assert_eq!(found(&routes, &Method::GET, "one.example", "/v1/models"), "pass c/v1/models");
     }
 }

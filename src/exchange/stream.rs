@@ -18,9 +18,10 @@ use super::{
     record::Record,
 };
 use crate::{
+    config::StreamMode,
     dialect::{Brought, Progress, Refusal, StreamDialect, in_json},
     gate::{Gate, Released},
-    policy::{Action, Decision, Refused, Respond},
+    policy::{self, Action, Decision, Refused, Respond},
     scan::Evidence,
     segment::{Channel, Check, Direction, Edit, Segment, Target},
     wire::{
@@ -55,6 +56,8 @@ struct Run {
     framing: Framing,
     /// Something of the stream has left for the client.
     begun: bool,
+    /// Something of it was edited.
+    edited: bool,
     gate: Gate<(Event, Progress)>,
     /// Content just read that no text guard can judge.
     unscorable: Vec<String>,
@@ -109,7 +112,8 @@ impl Proxy {
         let dialect = call.dialect.stream(&call.request);
         let gate = Gate::new(self.limits.stream);
         let proxy = Arc::clone(&self);
-        let run = Run { proxy, record, call, dialect, framing, begun: false, gate, unscorable: Vec::new(), client };
+        let run =
+            Run { proxy, record, call, dialect, framing, begun: false, edited: false, gate, unscorable: Vec::new(), client };
         self.tasks.spawn(run.finish(body, status));
         Response::from_parts(head, StreamBody::new(pieces).boxed_unsync())
     }
@@ -156,7 +160,9 @@ impl Run {
             let (evidence, settled) = proxy.scanner.stream(&check, prompt.as_deref()).await;
             Step::Judged(check, evidence, settled)
         };
+        let idle = self.call.upstream.idle;
         let silence = Duration::from_millis(proxy.limits.stream.idle_ms);
+        let buffers = proxy.limits.stream.mode == StreamMode::Buffer;
         let mut checks = FuturesUnordered::new();
         let mut decoder = self.framing.decoder(EVENT);
         let (mut ended, mut broken) = (false, false);
@@ -168,7 +174,8 @@ impl Run {
             if self.gate.is_done() && checks.is_empty() {
                 return if broken { End::Broken } else { End::Done };
             }
-            let reads = !ended && self.gate.held_bytes() < HELD;
+            let room = if buffers { self.call.upstream.max_answer } else { HELD };
+            let reads = !ended && self.gate.held_bytes() < room;
             if !ended && !reads && checks.is_empty() {
                 // Judged, but a detector sees something in all of it that has no end, such as a key: it cannot be let go.
                 return unreadable(Malformed::new(format!(
@@ -179,7 +186,7 @@ impl Run {
             let step = tokio::select! {
                 Some(step) = checks.next(), if !checks.is_empty() => step,
                 () = self.client.closed() => Step::Gone,
-                step = read(&mut body, proxy.limits.idle), if reads => step,
+                step = read(&mut body, idle), if reads => step,
                 () = tokio::time::sleep(silence), if waits => Step::Silence,
             };
             let end = match step {
@@ -214,16 +221,18 @@ impl Run {
         if last && let Some(event) = decoder.rest()? {
             self.push(event)?;
         }
-        if self.gate.size() > self.proxy.limits.response_bytes {
-            return Err(Malformed::new(format!("the stream's text is larger than {} bytes", self.proxy.limits.response_bytes)));
+        let most = self.call.upstream.max_answer;
+        if self.gate.size() > most {
+            return Err(Malformed::new(format!("the stream's text is larger than {most} bytes")));
         }
         Ok(())
     }
 
     fn push(&mut self, event: Event) -> Result<(), Malformed> {
-        let Brought { deltas, progress, unscorable } = self.dialect.read(&event)?;
+        let Brought { deltas, progress, unscorable, closed } = self.dialect.read(&event)?;
         self.unscorable.extend(unscorable);
-        self.gate.push((event, progress), deltas);
+        let over = [closed, progress.ended.clone()].concat();
+        self.gate.push((event, progress), deltas, &over);
         Ok(())
     }
 
@@ -242,12 +251,18 @@ impl Run {
     /// Sends on what the gate lets go.
     async fn release(&mut self) -> Option<End> {
         for Released { event: (event, progress), deltas, edited } in self.gate.release() {
-            let piece = match edited {
-                None => event.raw,
-                Some(texts) => match self.dialect.edit(&event, &deltas, &texts).and_then(|data| event.with_data(&data)) {
+            // Once something was edited, later events may repeat it in another form, such as a list of tokens.
+            self.edited |= edited.is_some();
+            let as_it_came = || deltas.iter().map(|delta| delta.text.clone()).collect();
+            let is_object = event.data.as_deref().is_some_and(|data| data.trim_start().starts_with('{'));
+            let piece = if self.edited && is_object {
+                let texts: Vec<String> = edited.unwrap_or_else(as_it_came);
+                match self.dialect.edit(&event, &deltas, &texts).and_then(|data| event.with_data(&data)) {
                     Ok(edited) => edited,
                     Err(why) => return Some(unreadable(why)),
-                },
+                }
+            } else {
+                event.raw
             };
             if self.client.send(Ok(piece)).await.is_err() {
                 return Some(End::Gone);
@@ -273,8 +288,12 @@ impl Run {
             return Some(end);
         }
         let edits = self.edits(check, &decision);
-        self.gate.cover(check.channel, check.from + settled, edits);
-        None
+        if self.gate.cover(check.channel, check.from + settled, edits) {
+            return None;
+        }
+        // What was to be edited has left already, as it can in `lag`.
+        let message = policy::BLOCKED.to_owned();
+        Some(End::Cut(Refusal { message, filtered: true, direction: Direction::Response }))
     }
 
     /// A decision's edits, in bytes of the channel.

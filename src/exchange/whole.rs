@@ -24,9 +24,9 @@ impl Proxy {
         body: Incoming,
         record: &mut Record,
     ) -> Result<Response<Body>, Failure> {
-        let bytes = body::read(body, self.limits.response_bytes, self.limits.idle).await.map_err(Failure::ResponseBody)?;
-        let bytes =
-            encoding::decode(&head.headers, bytes, self.limits.response_bytes).await.map_err(Failure::ResponseEncoding)?;
+        let (most, idle) = (call.upstream.max_answer, call.upstream.idle);
+        let bytes = body::read(body, most, idle).await.map_err(Failure::ResponseBody)?;
+        let bytes = encoding::decode(&head.headers, bytes, most).await.map_err(Failure::ResponseEncoding)?;
         let unreadable = |why| Failure::Response { status: head.status, why };
         let document = Document::read(&bytes).map_err(unreadable)?;
         let content = call.dialect.response(&document).map_err(unreadable)?;

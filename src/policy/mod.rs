@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What a user reads whose prompt or answer was blocked, unless the rule says otherwise.
-const BLOCKED: &str = "Sorry, I can't help with that: this message was stopped by a safety policy.";
+pub(crate) const BLOCKED: &str = "Sorry, I can't help with that: this message was stopped by a safety policy.";
 
 /// The policies in force.
 #[derive(Debug)]
@@ -92,6 +92,12 @@ pub struct Scanned {
 }
 
 impl Scanned {
+    /// The body.
+    #[must_use]
+    pub fn body(&self) -> &str {
+        &self.body
+    }
+
     /// The bytes to send.
     #[must_use]
     pub fn into_body(self) -> String {

@@ -201,7 +201,9 @@ impl Inner {
             let view = view(target, &text);
             let folded = view.is_changed().then(|| view.text().to_owned());
             let unspaced = normalise::unspaced(view.text());
-            [Some(text), folded, unspaced]
+            let carried = normalise::carried(view.text());
+            let untagged = normalise::untagged(&text);
+            [Some(text), folded, unspaced, carried, untagged]
         });
         let forms = forms.await;
         let scores = forms.iter().flatten().map(|form| self.form(target.task(), form, prompt));
@@ -276,7 +278,8 @@ fn questions(segments: &[Segment], prompt: Option<&str>) -> Vec<Question> {
     for indices in passages.into_values() {
         let parts: Vec<&Segment> = indices.iter().filter_map(|&index| segments.get(index)).collect();
         let Some(target) = parts.first().map(|part| part.target) else { continue };
-        let whole = parts.iter().map(|part| part.text.as_str()).collect::<Vec<_>>().join("\n");
+        let texts: Vec<&str> = parts.iter().map(|part| part.text.as_str()).collect();
+        let whole = texts.join("\n");
         // An answer in a conversation is judged as it was when it was given: after the user's turn before it.
         let context = match target.task() {
             Task::Response => prompt.map(str::to_owned).or_else(|| turns.last().map(|(_, text)| text.clone())),
@@ -294,14 +297,17 @@ fn questions(segments: &[Segment], prompt: Option<&str>) -> Vec<Question> {
         if target == Target::Prompt {
             turns.extend(indices.first().map(|&index| (index, whole.clone())));
         }
+        let seamless = (target != Target::ToolDefinition).then(|| seamless(&texts)).flatten();
+        let again = seamless.map(|text| Question { target, segments: indices.clone(), text, prompt: context.clone() });
         questions.push(Question { target, segments: indices, text: whole, prompt: context });
+        questions.extend(again);
     }
     questions.extend(conversation(&turns));
     questions
 }
 
 /// The last user turns as one text, if there are several.
-fn conversation(turns: &[(usize, String)]) -> Option<Question> {
+fn conversation(turns: &[(usize, String)]) -> Vec<Question> {
     let mut last: Vec<&(usize, String)> = Vec::new();
     let mut room = TURNS_BYTES;
     for turn in turns.iter().rev().take(TURNS) {
@@ -312,10 +318,23 @@ fn conversation(turns: &[(usize, String)]) -> Option<Question> {
         last.insert(0, turn);
     }
     if last.len() < 2 {
-        return None;
+        return Vec::new();
     }
-    let text = last.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("\n");
-    Some(Question { target: Target::Prompt, segments: last.iter().map(|(index, _)| *index).collect(), text, prompt: None })
+    let texts: Vec<&str> = last.iter().map(|(_, text)| text.as_str()).collect();
+    let segments: Vec<usize> = last.iter().map(|(index, _)| *index).collect();
+    let question = |text| Question { target: Target::Prompt, segments: segments.clone(), text, prompt: None };
+    std::iter::once(texts.join("\n")).chain(seamless(&texts)).map(question).collect()
+}
+
+/// Texts put together without a seam, if a word may go over one: letters meet there, and the second text does not begin as a
+/// sentence does.
+fn seamless(texts: &[&str]) -> Option<String> {
+    let meets = |pair: &[&str]| {
+        let ends = pair.first().and_then(|text| text.chars().next_back());
+        let begins = pair.last().and_then(|text| text.chars().next());
+        ends.is_some_and(char::is_alphanumeric) && begins.is_some_and(|c| c.is_alphanumeric() && !c.is_uppercase())
+    };
+    texts.windows(2).any(meets).then(|| texts.concat())
 }
 
 #[cfg(test)]
@@ -343,10 +362,12 @@ mod tests {
             ("how", None),
             ("to", None),
             ("how\nto", None),
+            ("howto", None),
             ("well", Some("how\nto")),
             ("go on", None),
             ("a\nb", None),
             ("how\nto\ngo on", None),
+            ("how\ntogo on", None),
         ];
         assert_eq!(asked, expected.map(|(text, prompt)| (text.to_owned(), prompt.map(str::to_owned))));
     }

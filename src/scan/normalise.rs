@@ -4,6 +4,7 @@
 //! does not see. A detector searches the [`View`]; what it finds is reported, and redacted, where [`View::origin`] says.
 //! Patterns should go through [`fold`] too: it normalises, so Burmese or Tamil typed in another order comes out in one form.
 
+mod carried;
 mod fold;
 mod lookalike;
 mod unspaced;
@@ -11,6 +12,7 @@ mod unspaced;
 use std::borrow::Cow;
 use std::ops::Range;
 
+pub use carried::carried;
 pub use fold::fold;
 pub use unspaced::unspaced;
 
@@ -115,6 +117,14 @@ impl Builder {
     fn finish(self, input: &str) -> View<'_> {
         if self.text == input { View::same(input) } else { View { text: Cow::Owned(self.text), maps: vec![self.map] } }
     }
+}
+
+/// The text without tag characters, which the fold reads as the letters that they stand for, if it has any: a model may read
+/// them or not.
+#[must_use]
+pub fn untagged(text: &str) -> Option<String> {
+    let tag = |c: char| matches!(c, '\u{e0000}'..='\u{e007f}');
+    text.contains(tag).then(|| fold(&text.replace(tag, "")).text().to_owned())
 }
 
 /// Decodes the escapes of a text that is JSON source, such as a tool call's arguments. Malformed escapes stay, and so does

@@ -10,13 +10,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Config,
-    exchange::{Proxy, Rooms},
+    exchange::{Proxy, Rooms, Routes},
     guard::{Guard, NoRuntime, Runtime, Unusable},
     policy::{LoadError, Policies},
     review::{self, Store},
     scan::Scanner,
     telemetry::Metrics,
-    upstream::{Misconfigured, Upstream},
+    upstream::Misconfigured,
 };
 
 /// Why the server cannot start: one line that says what to do.
@@ -64,14 +64,14 @@ impl Server {
     /// # Errors
     /// Whatever is missing or wrong.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
-        let upstream = Upstream::new(&config.upstream)?;
+        let routes = Routes::new(&config)?;
         let policies = Policies::load(config.policies.dir.as_deref())?;
         let metrics = Arc::new(Metrics::default());
         let scanner = scanner(&config, Arc::clone(&metrics))?;
         let listener = take(config.listen.address, "--listen").await?;
         let admin = take(config.admin.address, "--admin").await?;
         let store = Store::open(&config.review.store).await?;
-        let proxy = Arc::new(Proxy::new(&config, Rooms { scanner, policies, upstream, store, metrics }));
+        let proxy = Arc::new(Proxy::new(&config, Rooms { scanner, policies, routes, store, metrics }));
         Ok(Self { listener, admin, proxy, config })
     }
 

@@ -42,6 +42,10 @@ impl Decode for Decoder {
         }
         let raw = self.buffer.split_to(length).freeze();
         let frame = read(&raw)?;
+        // Such a message is all headers: an error that no dialect knows, with a text that no guard would see.
+        if header(&frame, ":message-type").as_deref() == Some("error") {
+            return Err(Malformed::new("the upstream ended the stream with an error of its own"));
+        }
         let payload =
             std::str::from_utf8(frame.payload()).map_err(|_| Malformed::new("an event of the stream is not UTF-8"))?;
         let data = Some(payload).filter(|payload| !payload.is_empty()).map(str::to_owned);

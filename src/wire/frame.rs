@@ -2,7 +2,11 @@
 
 use bytes::Bytes;
 
-use super::{array, event_stream, json::Malformed, ndjson, sse};
+use super::{
+    array, event_stream,
+    json::{Malformed, one_line},
+    ndjson, sse,
+};
 
 /// A way of putting events into a byte stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +117,7 @@ impl Framing {
     pub fn ending(self, messages: &[Message], begun: bool) -> Bytes {
         match self {
             Self::Sse => messages.iter().map(sse::encode).collect::<String>().into(),
-            Self::Ndjson => messages.iter().flat_map(|message| [message.data.as_str(), "\n"]).collect::<String>().into(),
+            Self::Ndjson => messages.iter().map(|message| one_line(&message.data) + "\n").collect::<String>().into(),
             Self::Array => array::ending(messages, begun).into(),
             Self::EventStream => messages.iter().flat_map(event_stream::encode).collect::<Vec<u8>>().into(),
         }

@@ -173,10 +173,17 @@ impl<'a> Node<'a> {
     }
 }
 
-/// A string as a JSON literal, quotes included.
+/// A string as a JSON literal, quotes included. Line ends of Unicode's are escaped: some clients of line-wise streams cut
+/// there, JSON or not.
 #[must_use]
 pub fn quote(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    one_line(&serde_json::Value::from(text).to_string())
+}
+
+/// JSON text without the line ends that may stand in strings.
+#[must_use]
+pub fn one_line(json: &str) -> String {
+    json.replace('\u{85}', "\\u0085").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029")
 }
 
 /// Unicode simple case folding, near enough for keys: `ſ` becomes `s` and the Kelvin sign `k`.

@@ -19,7 +19,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("policy", &["config", "guard", "scan", "segment", "wire"]),
     ("gate", &["config", "segment"]),
     // `Scanned`, the only body that it sends.
-    ("upstream", &["config", "policy"]),
+    ("upstream", &["config", "policy", "wire"]),
     ("review", &["policy", "scan", "segment"]),
     (
         "exchange",

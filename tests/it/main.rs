@@ -4,8 +4,10 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice, reason = "a test that panics has failed")]
 
 mod architecture;
+mod bypass;
 mod cache;
 mod chat;
+mod dialects;
 mod eval;
 mod guard;
 mod harness;
@@ -13,3 +15,4 @@ mod lifecycle;
 mod limits;
 mod record;
 mod stream;
+mod upstreams;

@@ -4,9 +4,11 @@ import http.client
 import json
 import os
 import re
+import struct
 import subprocess
 import threading
 import time
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -178,6 +180,100 @@ class Script:
     def __exit__(self, *_):
         self.server.shutdown()
         self.server.server_close()
+
+
+class Small:
+    """An LLM server for the two APIs that aimock does not speak as their SDKs read them: OpenAI's legacy completions and
+    Bedrock's Converse with its event stream."""
+
+    PIECE = 5
+
+    def __init__(self):
+        self.asked, self.known = [], {}
+        for path in sorted((HERE / "fixtures").glob("*.json")):
+            for fixture in json.loads(path.read_text())["fixtures"]:
+                self.known[fixture["match"]["userMessage"]] = fixture["response"].get("content")
+        small = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                small.asked.append(body)
+                prompt = body["prompt"] if "prompt" in body else body["messages"][-1]["content"][0]["text"]
+                text = next(text for words, text in small.known.items() if words in prompt)
+                pieces = [text[at : at + small.PIECE] for at in range(0, len(text), small.PIECE)]
+                if "prompt" in body:
+                    kind, answer = small.completion(text, pieces, body.get("stream"))
+                else:
+                    kind, answer = small.converse(text, pieces, self.path.endswith("-stream"))
+                self.send_response(200)
+                self.send_header("content-type", kind)
+                self.send_header("content-length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @staticmethod
+    def completion(text: str, pieces: list[str], stream: bool) -> tuple[str, bytes]:
+        def body(text, end):
+            choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": end}
+            return {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": "gpt-test", "choices": [choice]}
+
+        if not stream:
+            return "application/json", json.dumps(body(text, "stop")).encode()
+        events = [json.dumps(body(piece, None)) for piece in pieces] + [json.dumps(body("", "stop")), "[DONE]"]
+        return "text/event-stream", "".join(f"data: {event}\n\n" for event in events).encode()
+
+    @staticmethod
+    def converse(text: str, pieces: list[str], stream: bool) -> tuple[str, bytes]:
+        usage = {"usage": {"inputTokens": 1, "outputTokens": 1, "totalTokens": 2}, "metrics": {"latencyMs": 1}}
+        if not stream:
+            message = {"message": {"role": "assistant", "content": [{"text": text}]}}
+            return "application/json", json.dumps({"output": message, "stopReason": "end_turn", **usage}).encode()
+        deltas = [("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": piece}}) for piece in pieces]
+        events = [
+            ("messageStart", {"role": "assistant"}),
+            *deltas,
+            ("contentBlockStop", {"contentBlockIndex": 0}),
+            ("messageStop", {"stopReason": "end_turn"}),
+            ("metadata", usage),
+        ]
+        return "application/vnd.amazon.eventstream", b"".join(aws_event(name, data) for name, data in events)
+
+    def answers(self, prompt: str, response: dict, **_):
+        self.known[prompt] = response["content"]
+
+    def journal(self) -> list[dict]:
+        return self.asked
+
+    def forget(self):
+        self.asked.clear()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def aws_event(name: str, data: dict) -> bytes:
+    """A message of an AWS event stream: lengths, headers, payload, and a checksum after each of the two halves."""
+    headers = b""
+    for key, value in ((":event-type", name), (":content-type", "application/json"), (":message-type", "event")):
+        headers += bytes([len(key)]) + key.encode() + b"\x07" + struct.pack(">H", len(value)) + value.encode()
+    payload = json.dumps(data).encode()
+    prelude = struct.pack(">II", len(headers) + len(payload) + 16, len(headers))
+    message = prelude + struct.pack(">I", zlib.crc32(prelude)) + headers + payload
+    return message + struct.pack(">I", zlib.crc32(message))
 
 
 class Answer:

@@ -7,7 +7,10 @@ mod stream;
 use http::{Method, StatusCode, Uri};
 
 use super::{Content, Dialect, Refusal, Request, StreamDialect};
-use crate::wire::json::{Document, Malformed};
+use crate::wire::{
+    frame::Framing,
+    json::{Document, Malformed},
+};
 
 /// The dialect.
 #[derive(Debug)]
@@ -28,6 +31,10 @@ impl Dialect for OpenAiChat {
 
     fn response(&self, document: &Document) -> Result<Content, Malformed> {
         response::read(document)
+    }
+
+    fn framings(&self) -> &'static [Framing] {
+        &[Framing::Sse]
     }
 
     fn stream(&self, request: &Request) -> Box<dyn StreamDialect> {

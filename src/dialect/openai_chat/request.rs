@@ -1,7 +1,7 @@
 //! Every place of a request that can carry text to the model.
 
 use crate::{
-    dialect::{Request, text::Collector},
+    dialect::{Request, schema, text::Collector},
     segment::Target,
     wire::{
         frame::Framing,
@@ -55,69 +55,6 @@ const MESSAGE: &[&str] = &[
 ];
 const PART: &[&str] = &["type", "text", "refusal", "image_url", "input_audio", "file"];
 
-/// Words of JSON Schema and of tool definitions that say nothing to a guard.
-const SCHEMA_KEYS: &[&str] = &[
-    "type",
-    "function",
-    "name",
-    "description",
-    "parameters",
-    "strict",
-    "properties",
-    "required",
-    "items",
-    "enum",
-    "const",
-    "anyOf",
-    "oneOf",
-    "allOf",
-    "not",
-    "format",
-    "pattern",
-    "title",
-    "default",
-    "examples",
-    "additionalProperties",
-    "$ref",
-    "$defs",
-    "definitions",
-    "$schema",
-    "$id",
-    "minimum",
-    "maximum",
-    "exclusiveMinimum",
-    "exclusiveMaximum",
-    "multipleOf",
-    "minLength",
-    "maxLength",
-    "minItems",
-    "maxItems",
-    "uniqueItems",
-    "minProperties",
-    "maxProperties",
-    "nullable",
-    "json_schema",
-    "schema",
-    "custom",
-    "grammar",
-    "syntax",
-    "definition",
-];
-const SCHEMA_TYPES: &[&str] = &[
-    "object",
-    "string",
-    "number",
-    "integer",
-    "boolean",
-    "array",
-    "null",
-    "function",
-    "custom",
-    "json_schema",
-    "json_object",
-    "text",
-];
-
 pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
     let known: Vec<&str> = SETTINGS.iter().chain(TEXT).copied().collect();
     let members = document.root().known("body", &known)?;
@@ -145,12 +82,12 @@ pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
             "tools" | "functions" => {
                 for tool in value.array().unwrap_or_else(|| vec![*value]) {
                     text.passage();
-                    text.strings(Target::ToolDefinition, &tool, &schema_word);
+                    text.strings(Target::ToolDefinition, &tool, &schema::word);
                 }
             }
             "response_format" => {
                 text.passage();
-                text.strings(Target::ToolDefinition, value, &schema_word);
+                text.strings(Target::ToolDefinition, value, &schema::word);
             }
             "prediction" => {
                 text.passage();
@@ -265,10 +202,6 @@ fn read_call(text: &mut Collector, call: &Node<'_>) {
         "function" | "custom" | "name" | "arguments" | "input" => value.is_empty(),
         _ => false,
     });
-}
-
-fn schema_word(key: &str, value: &str) -> bool {
-    if value.is_empty() { SCHEMA_KEYS.contains(&key) } else { key == "type" && SCHEMA_TYPES.contains(&value) }
 }
 
 #[cfg(test)]

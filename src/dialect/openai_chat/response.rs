@@ -7,7 +7,10 @@ use uuid::Uuid;
 
 use super::request::read_members;
 use crate::{
-    dialect::{Refusal, Request, text::Collector},
+    dialect::{
+        Refusal, Request,
+        text::{Collector, error_word},
+    },
     segment::{Content, Place, Target},
     wire::json::{Document, Malformed, Node},
 };
@@ -55,11 +58,6 @@ fn read_choice(text: &mut Collector, choice: &Node<'_>) -> Result<(), Malformed>
         }
     }
     Ok(())
-}
-
-/// The names and codes of an error object; only its message is text.
-pub(super) fn error_word(key: &str, value: &str) -> bool {
-    matches!(key, "type" | "code" | "param") || (value.is_empty() && matches!(key, "error" | "message"))
 }
 
 pub(super) fn finish_reason(refusal: &Refusal) -> &'static str {

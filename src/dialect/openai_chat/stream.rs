@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::response::{CHOICE, MESSAGE, error, error_word, finish_reason, new_id};
+use super::response::{CHOICE, MESSAGE, error, finish_reason, new_id};
 use crate::{
     dialect::{
         Brought, Progress, Refusal, Request, StreamDialect,
-        text::{bring, edited},
+        text::{bring, edited, error_word},
     },
     segment::{Delta, Part},
     wire::{

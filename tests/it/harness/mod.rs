@@ -127,12 +127,16 @@ impl Proxy {
 
     /// Asks for a stream and returns its events as they come.
     pub(crate) async fn stream(&self, body: impl Into<Bytes>) -> Events {
-        let response = self.send(self.request(Method::POST, "/v1/chat/completions", body)).await;
+        self.stream_of("/v1/chat/completions", Framing::Sse, body).await
+    }
+
+    pub(crate) async fn stream_of(&self, path: &str, framing: Framing, body: impl Into<Bytes>) -> Events {
+        let response = self.send(self.request(Method::POST, path, body)).await;
         Events {
             status: response.status(),
             headers: response.headers().clone(),
             body: response.into_body(),
-            decoder: Framing::Sse.decoder(1 << 20),
+            decoder: framing.decoder(1 << 20),
         }
     }
 

@@ -81,11 +81,15 @@ impl Call {
 
     /// Begins a stream of events.
     pub(crate) fn stream(self) -> Pieces {
+        self.stream_as("text/event-stream")
+    }
+
+    pub(crate) fn stream_as(self, content_type: &str) -> Pieces {
         let (sender, receiver) = mpsc::channel(1);
         let body = StreamBody::new(futures_util::stream::unfold(receiver, async |mut receiver: mpsc::Receiver<_>| {
             receiver.recv().await.map(|piece| (piece, receiver))
         }));
-        drop(self.answer.send(response(200, &[("content-type", "text/event-stream")], body.boxed_unsync())));
+        drop(self.answer.send(response(200, &[("content-type", content_type)], body.boxed_unsync())));
         Pieces(sender)
     }
 }

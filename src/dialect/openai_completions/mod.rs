@@ -1,0 +1,104 @@
+//! OpenAI's legacy Completions, as spoken by OpenAI, Azure's deployment paths, vLLM, llama.cpp and others: prompts go in,
+//! choices of plain text come out.
+
+mod request;
+mod response;
+mod stream;
+
+use http::{Method, StatusCode, Uri};
+
+use super::{Content, Dialect, Refusal, Request, StreamDialect, openai_chat::OpenAiChat};
+use crate::wire::{
+    frame::Framing,
+    json::{Document, Malformed},
+};
+
+/// The dialect.
+#[derive(Debug)]
+pub(super) struct OpenAiCompletions;
+
+impl Dialect for OpenAiCompletions {
+    fn name(&self) -> &'static str {
+        "openai_completions"
+    }
+
+    fn matches(&self, method: &Method, path: &str) -> bool {
+        // Mistral's fill-in-the-middle takes a like request, but answers as a chat.
+        let other = ["/chat/completions", "/fim/completions"];
+        method == Method::POST && path.ends_with("/completions") && !other.iter().any(|end| path.ends_with(end))
+    }
+
+    fn request(&self, _uri: &Uri, document: &Document) -> Result<Request, Malformed> {
+        request::read(document)
+    }
+
+    fn response(&self, document: &Document) -> Result<Content, Malformed> {
+        response::read(document)
+    }
+
+    fn framings(&self) -> &'static [Framing] {
+        &[Framing::Sse]
+    }
+
+    fn stream(&self, request: &Request) -> Box<dyn StreamDialect> {
+        Box::new(stream::Stream::new(request))
+    }
+
+    fn refuse(&self, request: &Request, refusal: &Refusal) -> String {
+        response::refuse(request, refusal)
+    }
+
+    fn error(&self, status: StatusCode, code: &str, message: &str) -> String {
+        // All of OpenAI's APIs report errors alike.
+        OpenAiChat.error(status, code, message)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::wire::frame::Event;
+
+    /// Every string in a value, keys included.
+    pub(in crate::dialect) fn strings(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::String(text) => found.push(text.clone()),
+            Value::Array(items) => items.iter().for_each(|item| strings(item, found)),
+            Value::Object(members) => members.iter().for_each(|(key, value)| {
+                found.push(key.clone());
+                strings(value, found);
+            }),
+            _ => {}
+        }
+    }
+
+    pub(in crate::dialect) fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![any::<i32>().prop_map(Value::from), "[a-z ก\"]{0,8}".prop_map(Value::from)];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            let object = prop::collection::vec(("k[a-z]{0,4}", inner.clone()), 0..4);
+            prop_oneof![
+                prop::collection::vec(inner, 0..4).prop_map(Value::from),
+                object.prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    /// The events of a stream.
+    pub(in crate::dialect) fn events(framing: Framing, bytes: &[u8]) -> Vec<Event> {
+        let mut decoder = framing.decoder(1 << 20);
+        decoder.feed(bytes);
+        let mut events: Vec<Event> = std::iter::from_fn(|| decoder.event().unwrap()).collect();
+        events.extend(decoder.rest().unwrap());
+        events
+    }
+
+    #[test]
+    fn paths() {
+        let matches = |path: &str| OpenAiCompletions.matches(&Method::POST, path);
+        assert!(matches("/v1/completions") && matches("/openai/deployments/x/completions"));
+        assert!(!matches("/v1/chat/completions") && !matches("/v1/fim/completions") && !matches("/v1/models"));
+    }
+}

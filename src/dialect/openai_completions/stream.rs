@@ -1,0 +1,214 @@
+//! Streamed answers: chunks to deltas, deltas back into their chunk, and a proper end when an answer is cut.
+
+use std::collections::BTreeSet;
+
+use http::StatusCode;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::response::{ECHOES, ENVELOPE, known_choice, new_id, no_usage, refused};
+use crate::{
+    dialect::{
+        Brought, Dialect as _, Progress, Refusal, Request, StreamDialect,
+        openai_chat::OpenAiChat,
+        text::{bring, edited, error_word},
+    },
+    segment::{Delta, Part},
+    wire::{
+        frame::{Event, Message},
+        json::{Document, Malformed, Node, Patch},
+    },
+};
+
+/// One streamed answer: what was seen of it so far that its end must repeat.
+#[derive(Debug)]
+pub(super) struct Stream {
+    id: Option<String>,
+    created: Option<u64>,
+    model: String,
+    usage: bool,
+    choices: u64,
+    /// Choices that the client saw ended.
+    ended: BTreeSet<u64>,
+}
+
+impl Stream {
+    pub(super) fn new(request: &Request) -> Self {
+        let (model, usage, choices) = (request.model.clone(), request.usage, request.choices);
+        Self { id: None, created: None, model, usage, choices, ended: BTreeSet::new() }
+    }
+
+    fn chunk(&self, choices: &Value, usage: &Value) -> Message {
+        let mut chunk = json!({
+            "id": self.id.clone().unwrap_or_else(new_id),
+            "object": "text_completion",
+            "created": self.created.map_or_else(|| json!(Timestamp::now().as_second()), Value::from),
+            "model": self.model,
+            "choices": choices,
+        });
+        if self.usage
+            && let Some(chunk) = chunk.as_object_mut()
+        {
+            chunk.insert("usage".to_owned(), usage.clone());
+        }
+        Message::plain(chunk.to_string())
+    }
+}
+
+impl StreamDialect for Stream {
+    fn read(&mut self, event: &Event) -> Result<Brought, Malformed> {
+        let mut brought = Brought::default();
+        let data = event.data.as_deref().filter(|data| !matches!(data.trim(), "[DONE]" | ""));
+        let Some(data) = data else { return Ok(brought) };
+        let document = Document::read(data.as_bytes())?;
+        for (key, value) in document.root().known("chunk", ENVELOPE)? {
+            match key.as_ref() {
+                "id" => self.id = value.string().map(Into::into).or(self.id.take()),
+                "created" => self.created = value.integer().or(self.created),
+                "model" => self.model = value.string().map_or_else(|| self.model.clone(), Into::into),
+                "choices" => {
+                    for choice in value.array().ok_or_else(|| Malformed::new("`choices` is not an array"))? {
+                        read_choice(&choice, &mut brought)?;
+                    }
+                }
+                "error" => bring(0, Part::Other, &value, &error_word, &mut brought),
+                key if ENVELOPE.contains(&key) => {}
+                _ => bring(0, Part::Other, &value, &|_, _| false, &mut brought),
+            }
+        }
+        Ok(brought)
+    }
+
+    fn left(&mut self, progress: &Progress) {
+        self.ended.extend(&progress.ended);
+    }
+
+    fn edit(&self, event: &Event, deltas: &[Delta], texts: &[String]) -> Result<String, Malformed> {
+        let document = Document::read(event.data.as_deref().unwrap_or_default().as_bytes())?;
+        let echoes = echoes(&document.root());
+        edited(document, echoes, deltas, texts)
+    }
+
+    fn cut(&self, refusal: &Refusal) -> Vec<Message> {
+        let open = (0..self.choices.clamp(1, 128)).filter(|index| !self.ended.contains(index));
+        let mut out: Vec<Message> = open.map(|index| self.chunk(&json!([refused(index, refusal)]), &Value::Null)).collect();
+        if self.usage {
+            out.push(self.chunk(&json!([]), &no_usage()));
+        }
+        out.push(Message::plain("[DONE]"));
+        out
+    }
+
+    fn fail(&self, code: &str, message: &str) -> Vec<Message> {
+        vec![Message::plain(OpenAiChat.error(StatusCode::SERVICE_UNAVAILABLE, code, message))]
+    }
+}
+
+fn read_choice(choice: &Node<'_>, brought: &mut Brought) -> Result<(), Malformed> {
+    let members = known_choice(choice)?;
+    let index = members.iter().find(|(key, _)| key == "index").and_then(|(_, value)| value.integer()).unwrap_or(0);
+    for (key, value) in members.iter().filter(|(_, value)| !value.is_null()) {
+        match key.as_ref() {
+            "index" => {}
+            "finish_reason" => brought.progress.ended.push(index),
+            "text" => {
+                brought.progress.begun.push(index);
+                bring(index, Part::Content, value, &|_, _| false, brought);
+            }
+            key if ECHOES.contains(&key) => {}
+            _ => bring(index, Part::Other, value, &|_, _| false, brought),
+        }
+    }
+    Ok(())
+}
+
+/// Token lists of a chunk, and its padding, which would tell the length of what was taken out.
+fn echoes(chunk: &Node<'_>) -> Vec<Patch> {
+    let members = chunk.object().unwrap_or_default();
+    let padding = members.iter().filter(|(key, _)| key == "obfuscation").map(|(_, value)| (value.range(), "\"\""));
+    let choices = members.iter().filter(|(key, _)| key == "choices").filter_map(|(_, value)| value.array()).flatten();
+    let lists = choices.filter_map(|choice| choice.object()).flatten().filter(|(key, _)| ECHOES.contains(&key.as_ref()));
+    let lists = lists.map(|(_, value)| (value.range(), "null"));
+    padding.chain(lists).map(|(range, with)| Patch { range, with: with.to_owned() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{
+        dialect::openai_completions::tests::events,
+        segment::{Channel, Direction},
+        wire::frame::Framing,
+    };
+
+    /// Two choices as OpenAI streams them, with token lists.
+    fn streamed() -> Vec<Event> {
+        let chunk = |choices: Value| {
+            let usage = if choices == json!([]) { json!({"total_tokens": 5}) } else { Value::Null };
+            let chunk = json!({"id": "cmpl-7", "object": "text_completion", "created": 1_700_000_000, "choices": choices,
+                "model": "gpt-3.5-turbo-instruct", "usage": usage, "obfuscation": "a8"});
+            format!("data: {chunk}\n\n")
+        };
+        let choice = |index: u64, text: &str, reason: Option<&str>| {
+            let tokens = json!({"tokens": [text], "token_logprobs": [-0.1], "top_logprobs": null, "text_offset": [0]});
+            chunk(json!([{"text": text, "index": index, "logprobs": tokens, "finish_reason": reason}]))
+        };
+        let stream = [
+            choice(0, "Card ", None),
+            choice(1, "Second", None),
+            choice(0, "4111", None),
+            choice(0, "", Some("stop")),
+            choice(1, "!", Some("length")),
+            chunk(json!([])),
+            "data: [DONE]\n\n".to_owned(),
+        ];
+        events(Framing::Sse, stream.concat().as_bytes())
+    }
+
+    fn asked() -> Request {
+        Request { model: "m".to_owned(), choices: 2, usage: true, stream: Some(Framing::Sse), ..Request::default() }
+    }
+
+    #[test]
+    fn a_stream_is_read_and_edited() {
+        let (mut stream, events) = (Stream::new(&asked()), streamed());
+        let mut told = BTreeMap::<Channel, String>::new();
+        for event in &events {
+            for delta in stream.read(event).unwrap().deltas {
+                told.entry(delta.channel).or_default().push_str(&delta.text);
+            }
+        }
+        let channel = |choice| Channel { choice, part: Part::Content };
+        assert_eq!(told, BTreeMap::from([(channel(0), "Card 4111".to_owned()), (channel(1), "Second!".to_owned())]));
+        let deltas = stream.read(&events[2]).unwrap().deltas;
+        let edited: Value = serde_json::from_str(&stream.edit(&events[2], &deltas, &["[x]".to_owned()]).unwrap()).unwrap();
+        let choice = json!({"text": "[x]", "index": 0, "logprobs": null, "finish_reason": null});
+        assert_eq!((&edited["choices"][0], &edited["obfuscation"]), (&choice, &json!("")));
+    }
+
+    #[test]
+    fn a_stream_may_be_cut_anywhere() {
+        let refusal = Refusal { message: "No.".to_owned(), filtered: true, direction: Direction::Response };
+        let all = streamed();
+        for seen in 0..all.len() {
+            let mut stream = Stream::new(&asked());
+            let mut client: Vec<Event> = all[..seen].to_vec();
+            for event in &client {
+                let progress = stream.read(event).unwrap().progress;
+                stream.left(&progress);
+            }
+            client.extend(events(Framing::Sse, &Framing::Sse.ending(&stream.cut(&refusal), seen > 0)));
+            let mut reader = Stream::new(&asked());
+            let progress: Vec<Progress> = client.iter().map(|event| reader.read(event).unwrap().progress).collect();
+            let begun: BTreeSet<u64> = progress.iter().flat_map(|progress| progress.begun.clone()).collect();
+            let mut ended: Vec<u64> = progress.iter().flat_map(|progress| progress.ended.clone()).collect();
+            ended.sort_unstable();
+            assert_eq!((begun, ended), (BTreeSet::from([0, 1]), vec![0, 1]), "cut after {seen}");
+            assert_eq!(client.last().unwrap().data.as_deref(), Some("[DONE]"));
+            let usage: Value = serde_json::from_str(client[client.len() - 2].data.as_deref().unwrap()).unwrap();
+            assert!(usage["usage"].is_object());
+        }
+    }
+}
