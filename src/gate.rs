@@ -54,6 +54,8 @@ struct Held<E> {
     event: E,
     pieces: Vec<(Channel, Range<usize>)>,
     deltas: Vec<Delta>,
+    /// It ends a choice.
+    ends: bool,
 }
 
 /// An event that may leave.
@@ -92,9 +94,12 @@ impl<E> Gate<E> {
             (text.over, text.closed) = (false, false);
             pieces.push((delta.channel, start..text.text.len()));
         }
-        let ended = self.texts.iter_mut().filter(|(channel, _)| over.contains(&channel.choice));
+        // Fields that the dialect does not know come whole, with one event: the next text ends them.
+        let brings = |channel: &Channel| deltas.iter().any(|delta| delta.channel == *channel);
+        let unknown = |channel: &Channel| channel.part == Part::Other && !deltas.is_empty() && !brings(channel);
+        let ended = self.texts.iter_mut().filter(|(channel, _)| over.contains(&channel.choice) || unknown(channel));
         ended.for_each(|(_, text)| text.over = true);
-        self.held.push_back(Held { event, pieces, deltas });
+        self.held.push_back(Held { event, pieces, deltas, ends: !over.is_empty() });
     }
 
     /// The upstream has ended: all that is held is due.
@@ -137,10 +142,10 @@ impl<E> Gate<E> {
     pub fn release(&mut self) -> Vec<Released<E>> {
         let mut out = Vec::new();
         while let Some(next) = self.held.front() {
-            if !self.may_leave(&next.pieces) {
+            if !self.may_leave(&next.pieces, next.ends) {
                 break;
             }
-            let Some(Held { event, pieces, deltas }) = self.held.pop_front() else { break };
+            let Some(Held { event, pieces, deltas, .. }) = self.held.pop_front() else { break };
             for (channel, range) in &pieces {
                 if let Some(text) = self.texts.get_mut(channel) {
                     text.left = text.left.max(range.end);
@@ -153,13 +158,13 @@ impl<E> Gate<E> {
         out
     }
 
-    fn may_leave(&self, pieces: &[(Channel, Range<usize>)]) -> bool {
+    fn may_leave(&self, pieces: &[(Channel, Range<usize>)], ends: bool) -> bool {
         let covered = |channel: &Channel| self.texts.get(channel).map_or(0, |text| text.covered);
         let is_covered = || pieces.iter().all(|(channel, range)| range.end <= covered(channel));
         match self.settings.mode {
             StreamMode::Hold => is_covered(),
-            // What carries no text may be the answer's end, which nothing can be cut after.
-            StreamMode::Lag => !pieces.is_empty() || self.held_bytes() == 0,
+            // What carries no text may be the answer's end, as what ends a choice is: nothing can be cut after it.
+            StreamMode::Lag => (!pieces.is_empty() && !ends) || self.held_bytes() == 0,
             StreamMode::Buffer => self.ended && self.held_bytes() == 0,
         }
     }
@@ -173,6 +178,12 @@ impl<E> Gate<E> {
     /// All text so far, channel by channel.
     pub fn texts(&self) -> impl Iterator<Item = (Channel, &str)> {
         self.texts.iter().map(|(channel, text)| (*channel, text.text.as_str()))
+    }
+
+    /// Texts so far, and events that wait.
+    #[must_use]
+    pub fn count(&self) -> (usize, usize) {
+        (self.texts.len(), self.held.len())
     }
 
     /// Bytes of text so far.

@@ -19,14 +19,19 @@ use rustls::{
 use crate::{config, policy::Scanned, wire::json::Document};
 
 /// Headers that carry a client's key in one of the APIs, and the query's field that does.
-const CREDENTIALS: [HeaderName; 5] = [
+const CREDENTIALS: [HeaderName; 10] = [
     header::AUTHORIZATION,
     header::COOKIE,
     HeaderName::from_static("api-key"),
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("x-goog-api-key"),
+    HeaderName::from_static("x-amz-security-token"),
+    HeaderName::from_static("x-amz-date"),
+    HeaderName::from_static("openai-organization"),
+    HeaderName::from_static("openai-project"),
+    HeaderName::from_static("ocp-apim-subscription-key"),
 ];
-const KEY_FIELD: &str = "key";
+const KEY_FIELDS: [&str; 4] = ["key", "api-key", "access_token", "subscription-key"];
 
 /// Settings that no upstream can be reached with.
 #[derive(Debug, thiserror::Error)]
@@ -231,8 +236,12 @@ impl Headers {
 /// A path without the key that its query holds.
 fn without_key(path: &str) -> String {
     let Some((path, query)) = path.split_once('?') else { return path.to_owned() };
-    let is_key = |field: &&str| field.split('=').next() != Some(KEY_FIELD);
-    let kept: Vec<&str> = query.split('&').filter(is_key).collect();
+    let is_kept = |field: &&str| {
+        let name = field.split('=').next().unwrap_or_default().to_ascii_lowercase();
+        // A name that is written in codes hides what it is.
+        !KEY_FIELDS.contains(&name.as_str()) && !name.starts_with("x-amz-") && !name.contains('%')
+    };
+    let kept: Vec<&str> = query.split('&').filter(is_kept).collect();
     if kept.is_empty() { path.to_owned() } else { format!("{path}?{}", kept.join("&")) }
 }
 

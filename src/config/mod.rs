@@ -397,6 +397,7 @@ impl Config {
             ("guard.queue_tokens", self.guard.queue_tokens),
             ("stream.first_chars", self.stream.first_chars),
             ("stream.step_chars", self.stream.step_chars),
+            ("stream.idle_ms", usize::try_from(self.stream.idle_ms).unwrap_or(usize::MAX)),
         ];
         if let Some((key, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
             return Err((key.to_owned(), "must be more than 0".to_owned()));

@@ -30,7 +30,12 @@ use crate::{
     segment::{Content, Direction, Segment, Target},
     telemetry::Metrics,
     upstream::{self, Upstream},
-    wire::{body, encoding, frame::Framing, header as hygiene, json::Document},
+    wire::{
+        body, encoding,
+        frame::Framing,
+        header as hygiene,
+        json::{Document, Malformed},
+    },
 };
 
 /// All that an exchange needs; shared by all of them.
@@ -67,6 +72,9 @@ struct Limits {
     stream: config::Stream,
     headers: Headers,
 }
+
+/// Most texts of one request.
+const SEGMENTS: usize = 16_384;
 
 /// What a chat call comes to.
 enum Answered {
@@ -169,11 +177,15 @@ impl Proxy {
         let mut request = dialect.request(&head.uri, &document).map_err(Failure::Request)?;
         record.asked(&request.model, request.stream.is_some());
         let content = std::mem::take(&mut request.content);
+        if content.segments.len() > SEGMENTS {
+            return Err(Failure::Request(Malformed::new(format!("the body holds more than {SEGMENTS} texts"))));
+        }
         let call = Call { dialect, upstream: route.upstream, request, prompt: last_prompt(&content.segments) };
 
         hygiene::for_upstream(&mut head.headers);
         let Parts { method, headers, .. } = head;
-        let ahead = call.upstream.races().then(|| document.clone());
+        // A call that can act, or be remembered, waits for its verdict.
+        let ahead = (call.upstream.races() && !acts(&document)).then(|| document.clone());
         let judge = self.judge(document, content, record);
         let (settled, answer) = match ahead {
             Some(document) => {
@@ -275,6 +287,25 @@ impl Proxy {
         let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(id = record.id, dialect = record.dialect, decision = record.word(), status, ms, "exchange");
     }
+}
+
+/// Fields by which a call can do more than answer: have tools run, or be kept for a later call.
+const ACTING: &[&str] = &[
+    "tools",
+    "functions",
+    "mcp_servers",
+    "mcpServers",
+    "toolConfig",
+    "tool_config",
+    "container",
+    "conversation",
+    "previous_response_id",
+    "store",
+    "background",
+];
+
+fn acts(document: &Document) -> bool {
+    document.root().object().is_none_or(|members| members.iter().any(|(key, _)| ACTING.contains(&key.as_ref())))
 }
 
 /// Judges a request while the upstream is asked already. The answer waits for the verdict, and is dropped, which cancels the

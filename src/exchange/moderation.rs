@@ -34,6 +34,8 @@ const CATEGORIES: &[&str] = &[
     "violence",
     "violence/graphic",
 ];
+/// Most texts of one request.
+const INPUTS: usize = 1_024;
 /// The guard's own category.
 const UNSAFE: &str = "unsafe";
 
@@ -50,6 +52,9 @@ impl Proxy {
         }
         if texts.is_empty() {
             return Err(Failure::Request(Malformed::new("`input` must be a string, or an array of strings or of text parts")));
+        }
+        if texts.len() > INPUTS {
+            return Err(Failure::Request(Malformed::new(format!("`input` holds more than {INPUTS} texts"))));
         }
         let mut results = Vec::with_capacity(texts.len());
         for text in texts {

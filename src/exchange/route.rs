@@ -131,13 +131,25 @@ fn is_ambiguous(path: &str) -> bool {
     // Bedrock's model ids are resource names with slashes, which its SDKs encode.
     if let Some((before, after)) = lower.split_once("/model/") {
         let (model, rest) = after.split_once('/').unwrap_or((after, ""));
+        if model.split("%2f").any(|piece| matches!(piece, "" | "." | "..")) {
+            return true;
+        }
         lower = format!("{before}/model/{}/{rest}", model.replace("%2f", ""));
     }
     path.contains("//")
+        || has_needless_code(path)
         || path.contains('\\')
         || path.contains(';')
         || path.split('/').any(|segment| matches!(segment, "." | ".."))
         || ["%2e", "%2f", "%5c", "%00", "%25"].iter().any(|code| lower.contains(code))
+}
+
+/// Whether a letter, a digit or the like is written as a percent code: servers decode it before they look at the path.
+fn has_needless_code(path: &str) -> bool {
+    path.split('%').skip(1).any(|piece| {
+        let code = piece.get(..2).and_then(|code| u8::from_str_radix(code, 16).ok());
+        code.is_none_or(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
+    })
 }
 
 #[cfg(test)]
@@ -189,7 +201,14 @@ mod tests {
             "bedrock h/model/arn%3Aaws%3Abedrock%3A%3Ainference-profile%2Fx/converse"
         );
         assert_eq!(find(Method::POST, "/model/x%2f..%2f%2e%2e/converse"), "ambiguous");
-        for path in ["/v1/models/../chat/completions", "/v1//models", "/v1/%2e%2e/models", "/v1/models%2fx", "/v1/models;x"] {
+        for path in [
+            "/v1/models/../chat/completions",
+            "/v1//models",
+            "/v1/%2e%2e/models",
+            "/v1/models%2fx",
+            "/v1/models;x",
+            "/v1/%6dodels",
+        ] {
             assert_eq!(find(Method::GET, path), "ambiguous");
         }
     }

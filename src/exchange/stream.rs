@@ -10,7 +10,7 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered, stream::unfold};
 use http::{Response, header, response};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Frame, Incoming};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     Call, Proxy,
@@ -39,6 +39,10 @@ const HELD: usize = 64 << 10;
 /// Largest event.
 const EVENT: usize = 4 << 20;
 
+/// Most independent texts of one answer, and most events that wait for a verdict.
+const CHANNELS: usize = 4_096;
+const WAITING: usize = 65_536;
+
 /// A streamed answer that has begun.
 pub(super) struct Streamed {
     pub(super) call: Call,
@@ -58,6 +62,8 @@ struct Run {
     begun: bool,
     /// Something of it was edited.
     edited: bool,
+    /// Bytes of events that wait.
+    waiting: usize,
     gate: Gate<(Event, Progress)>,
     /// Content just read that no text guard can judge.
     unscorable: Vec<String>,
@@ -112,8 +118,19 @@ impl Proxy {
         let dialect = call.dialect.stream(&call.request);
         let gate = Gate::new(self.limits.stream);
         let proxy = Arc::clone(&self);
-        let run =
-            Run { proxy, record, call, dialect, framing, begun: false, edited: false, gate, unscorable: Vec::new(), client };
+        let run = Run {
+            proxy,
+            record,
+            call,
+            dialect,
+            framing,
+            begun: false,
+            edited: false,
+            waiting: 0,
+            gate,
+            unscorable: Vec::new(),
+            client,
+        };
         self.tasks.spawn(run.finish(body, status));
         Response::from_parts(head, StreamBody::new(pieces).boxed_unsync())
     }
@@ -166,6 +183,8 @@ impl Run {
         let mut checks = FuturesUnordered::new();
         let mut decoder = self.framing.decoder(EVENT);
         let (mut ended, mut broken) = (false, false);
+        // Only bytes put off the end of an upstream's silence; what is held is checked once in a stretch of it.
+        let (mut deadline, mut checked) = (Instant::now() + idle, false);
         loop {
             checks.extend(self.gate.due().into_iter().map(&judge));
             if let Some(end) = self.release().await {
@@ -176,27 +195,37 @@ impl Run {
             }
             let room = if buffers { self.call.upstream.max_answer } else { HELD };
             let reads = !ended && self.gate.held_bytes() < room;
+            if !ended && !reads && checks.is_empty() && !checked {
+                (checked, deadline) = (true, Instant::now() + idle);
+                self.gate.idle();
+                continue;
+            }
             if !ended && !reads && checks.is_empty() {
                 // Judged, but a detector sees something in all of it that has no end, such as a key: it cannot be let go.
                 return unreadable(Malformed::new(format!(
                     "over {HELD} bytes of text wait for the end of what a detector found"
                 )));
             }
-            let waits = reads && checks.is_empty() && self.gate.held_bytes() > 0;
+            if !reads {
+                deadline = Instant::now() + idle;
+            }
+            let waits = reads && checks.is_empty() && !checked && self.gate.held_bytes() > 0;
             let step = tokio::select! {
                 Some(step) = checks.next(), if !checks.is_empty() => step,
                 () = self.client.closed() => Step::Gone,
-                step = read(&mut body, idle), if reads => step,
+                step = read(&mut body, deadline), if reads => step,
                 () = tokio::time::sleep(silence), if waits => Step::Silence,
             };
             let end = match step {
                 Step::Gone => Some(End::Gone),
                 Step::Silence => {
+                    checked = true;
                     self.gate.idle();
                     None
                 }
                 Step::Judged(check, evidence, settled) => self.judged(&check, &evidence, settled).await,
                 Step::Bytes(bytes) => {
+                    (deadline, checked) = (Instant::now() + idle, false);
                     decoder.feed(&bytes);
                     self.take(decoder.as_mut(), false).err().map(unreadable).or_else(|| self.unscorable())
                 }
@@ -225,12 +254,17 @@ impl Run {
         if self.gate.size() > most {
             return Err(Malformed::new(format!("the stream's text is larger than {most} bytes")));
         }
+        let (channels, waiting) = self.gate.count();
+        if channels > CHANNELS || waiting > WAITING || self.waiting > most.max(EVENT) {
+            return Err(Malformed::new("the stream brings more at once than can be held"));
+        }
         Ok(())
     }
 
     fn push(&mut self, event: Event) -> Result<(), Malformed> {
         let Brought { deltas, progress, unscorable, closed } = self.dialect.read(&event)?;
         self.unscorable.extend(unscorable);
+        self.waiting += event.raw.len();
         let over = [closed, progress.ended.clone()].concat();
         self.gate.push((event, progress), deltas, &over);
         Ok(())
@@ -251,11 +285,12 @@ impl Run {
     /// Sends on what the gate lets go.
     async fn release(&mut self) -> Option<End> {
         for Released { event: (event, progress), deltas, edited } in self.gate.release() {
+            self.waiting = self.waiting.saturating_sub(event.raw.len());
             // Once something was edited, later events may repeat it in another form, such as a list of tokens.
             self.edited |= edited.is_some();
             let as_it_came = || deltas.iter().map(|delta| delta.text.clone()).collect();
             let is_object = event.data.as_deref().is_some_and(|data| data.trim_start().starts_with('{'));
-            let piece = if self.edited && is_object {
+            let piece = if edited.is_some() || (self.edited && is_object) {
                 let texts: Vec<String> = edited.unwrap_or_else(as_it_came);
                 match self.dialect.edit(&event, &deltas, &texts).and_then(|data| event.with_data(&data)) {
                     Ok(edited) => edited,
@@ -329,9 +364,9 @@ impl Run {
 }
 
 /// The next bytes of the upstream's answer.
-async fn read(body: &mut Incoming, idle: Duration) -> Step {
+async fn read(body: &mut Incoming, deadline: Instant) -> Step {
     loop {
-        return match tokio::time::timeout(idle, body.frame()).await {
+        return match tokio::time::timeout_at(deadline, body.frame()).await {
             Err(_) | Ok(Some(Err(_))) => Step::Ended { broken: true },
             Ok(None) => Step::Ended { broken: false },
             Ok(Some(Ok(frame))) => match frame.into_data() {

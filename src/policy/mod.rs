@@ -254,10 +254,12 @@ impl Decision {
     }
 
     fn edit(&mut self, segment: usize, edits: Vec<Edit>) {
-        match self.edits.iter_mut().find(|(index, _)| *index == segment) {
-            Some((_, own)) => own.extend(edits),
-            None if edits.is_empty() => {}
-            None => self.edits.push((segment, edits)),
+        if edits.is_empty() {
+            return;
+        }
+        match self.edits.binary_search_by_key(&segment, |(index, _)| *index) {
+            Ok(at) => self.edits.get_mut(at).into_iter().for_each(|(_, own)| own.extend_from_slice(&edits)),
+            Err(at) => self.edits.insert(at, (segment, edits)),
         }
     }
 }

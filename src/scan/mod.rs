@@ -24,8 +24,12 @@ use crate::{
 
 pub use self::language::detect as detect_language;
 
+/// Marks that end a sentence or a clause in the eight languages.
+const SENTENCE_ENDS: [char; 11] = ['.', '!', '?', ':', ';', ',', '။', '၊', '।', '…', '"'];
 /// Bytes of text from which on reading it takes milliseconds.
 const LARGE: usize = 32 << 10;
+/// Most bytes of a prompt that an answer is judged with.
+const CONTEXT_BYTES: usize = 8 << 10;
 /// User turns that are also judged together.
 const TURNS: usize = 6;
 /// Most bytes of such a window of turns: the rest of longer turns was judged by itself.
@@ -89,7 +93,13 @@ struct Question {
     target: Target,
     segments: Vec<usize>,
     text: String,
-    prompt: Option<String>,
+    /// What an answer answers: its last part, which is all that a guard's template has room for.
+    prompt: Option<Arc<str>>,
+}
+
+/// The end of a prompt, as context for an answer to it.
+fn ending(prompt: &str) -> Arc<str> {
+    prompt.get(prompt.ceil_char_boundary(prompt.len().saturating_sub(CONTEXT_BYTES))..).unwrap_or(prompt).into()
 }
 
 impl Evidence {
@@ -170,7 +180,7 @@ impl Scanner {
             target,
             segments: vec![0],
             text: text.get(check.judged..).unwrap_or(text).to_owned(),
-            prompt: prompt.map(str::to_owned).filter(|_| target.task() == Task::Response),
+            prompt: prompt.map(ending).filter(|_| target.task() == Task::Response),
         };
         let segments = vec![Segment { target, passage: 0, text: text.clone(), place: None }];
         let content = Content { segments, ..Content::default() };
@@ -275,6 +285,8 @@ fn questions(segments: &[Segment], prompt: Option<&str>) -> Vec<Question> {
     }
     let mut questions = Vec::new();
     let mut turns: Vec<(usize, String)> = Vec::new();
+    let given = prompt.map(ending);
+    let mut asked: Option<Arc<str>> = None;
     for indices in passages.into_values() {
         let parts: Vec<&Segment> = indices.iter().filter_map(|&index| segments.get(index)).collect();
         let Some(target) = parts.first().map(|part| part.target) else { continue };
@@ -282,7 +294,7 @@ fn questions(segments: &[Segment], prompt: Option<&str>) -> Vec<Question> {
         let whole = texts.join("\n");
         // An answer in a conversation is judged as it was when it was given: after the user's turn before it.
         let context = match target.task() {
-            Task::Response => prompt.map(str::to_owned).or_else(|| turns.last().map(|(_, text)| text.clone())),
+            Task::Response => given.clone().or_else(|| asked.clone()),
             Task::Prompt => None,
         };
         // A schema's many short strings say something only together.
@@ -296,6 +308,7 @@ fn questions(segments: &[Segment], prompt: Option<&str>) -> Vec<Question> {
         }
         if target == Target::Prompt {
             turns.extend(indices.first().map(|&index| (index, whole.clone())));
+            asked = Some(ending(&whole));
         }
         let seamless = (target != Target::ToolDefinition).then(|| seamless(&texts)).flatten();
         let again = seamless.map(|text| Question { target, segments: indices.clone(), text, prompt: context.clone() });
@@ -311,28 +324,40 @@ fn conversation(turns: &[(usize, String)]) -> Vec<Question> {
     let mut last: Vec<&(usize, String)> = Vec::new();
     let mut room = TURNS_BYTES;
     for turn in turns.iter().rev().take(TURNS) {
-        if turn.1.len() > room {
+        last.insert(0, turn);
+        room = room.saturating_sub(turn.1.len().min(TURNS_BYTES / 2));
+        if room == 0 {
             break;
         }
-        room -= turn.1.len();
-        last.insert(0, turn);
     }
     if last.len() < 2 {
         return Vec::new();
     }
-    let texts: Vec<&str> = last.iter().map(|(_, text)| text.as_str()).collect();
+    // The newest turn by its beginning, which the others lead to; those before it by their end.
+    let newest = last.len() - 1;
+    let texts: Vec<&str> = last.iter().enumerate().map(|(at, turn)| part(&turn.1, at == newest)).collect();
     let segments: Vec<usize> = last.iter().map(|(index, _)| *index).collect();
     let question = |text| Question { target: Target::Prompt, segments: segments.clone(), text, prompt: None };
     std::iter::once(texts.join("\n")).chain(seamless(&texts)).map(question).collect()
 }
 
-/// Texts put together without a seam, if a word may go over one: letters meet there, and the second text does not begin as a
-/// sentence does.
+/// The beginning or the end of a turn.
+fn part(text: &str, beginning: bool) -> &str {
+    let most = TURNS_BYTES / 2;
+    let part = if beginning {
+        text.get(..text.floor_char_boundary(most))
+    } else {
+        text.get(text.ceil_char_boundary(text.len().saturating_sub(most))..)
+    };
+    part.unwrap_or(text)
+}
+
+/// Texts put together without a seam, if a word may go over one: neither side of it is space, nor ends as a sentence does.
 fn seamless(texts: &[&str]) -> Option<String> {
     let meets = |pair: &[&str]| {
         let ends = pair.first().and_then(|text| text.chars().next_back());
         let begins = pair.last().and_then(|text| text.chars().next());
-        ends.is_some_and(char::is_alphanumeric) && begins.is_some_and(|c| c.is_alphanumeric() && !c.is_uppercase())
+        ends.is_some_and(|c| !c.is_whitespace() && !SENTENCE_ENDS.contains(&c)) && begins.is_some_and(|c| !c.is_whitespace())
     };
     texts.windows(2).any(meets).then(|| texts.concat())
 }
@@ -369,6 +394,6 @@ mod tests {
             ("how\nto\ngo on", None),
             ("how\ntogo on", None),
         ];
-        assert_eq!(asked, expected.map(|(text, prompt)| (text.to_owned(), prompt.map(str::to_owned))));
+        assert_eq!(asked, expected.map(|(text, prompt)| (text.to_owned(), prompt.map(Arc::from))));
     }
 }

@@ -37,6 +37,10 @@ pub fn for_upstream(headers: &mut HeaderMap) {
     headers.remove(header::HOST);
     headers.remove(header::EXPECT);
     headers.insert(header::ACCEPT_ENCODING, header::HeaderValue::from_static("identity"));
+    // What was read as JSON is JSON for the upstream too: under another type a server would read another text in it.
+    if headers.contains_key(header::CONTENT_TYPE) {
+        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    }
 }
 
 #[cfg(test)]
@@ -57,13 +61,15 @@ mod tests {
             ("seawall-decision", "allow"),
             ("host", "proxy"),
             ("accept-encoding", "gzip"),
+            ("content-type", "application/x-www-form-urlencoded"),
         ] {
             headers.insert(name, HeaderValue::from_static(value));
         }
         for_upstream(&mut headers);
         let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
-        assert_eq!(names, ["accept-encoding", "authorization"]);
+        assert_eq!(names, ["accept-encoding", "authorization", "content-type"]);
+        assert_eq!(headers["content-type"], "application/json");
         assert_eq!(headers["accept-encoding"], "identity");
     }
 }

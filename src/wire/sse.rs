@@ -99,8 +99,9 @@ impl Decode for Decoder {
 /// An event's bytes with other data; its other lines stay.
 pub(super) fn with_data(raw: &Bytes, data: &str) -> Bytes {
     let text = String::from_utf8_lossy(raw);
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let mut out = String::with_capacity(text.len());
-    for line in lines(&text).filter(|line| !line.is_empty() && field(line, "data").is_none()) {
+    for line in lines(text).filter(|line| !line.is_empty() && field(line, "data").is_none()) {
         out.push_str(line);
         out.push('\n');
     }

@@ -176,6 +176,21 @@ async fn other_ways_of_sending_are_scored_too() {
 type Odd<'a> = (&'a str, Vec<(&'static str, &'a str)>, Vec<u8>);
 
 #[tokio::test]
+async fn a_body_has_one_reading_for_the_upstream_too() {
+    let proxy = Proxy::start().await;
+    let body = r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"user":"&input=danger&x="}"#;
+    let mut request = proxy.request(Method::POST, "/v1/chat/completions", body);
+    request.headers_mut().insert("content-type", HeaderValue::from_static("application/x-www-form-urlencoded"));
+    let (_, kind) = tokio::join!(proxy.send(request), async {
+        let call = proxy.upstream.call().await;
+        let kind = call.headers["content-type"].clone();
+        call.answer(200, completion("fine"));
+        kind
+    });
+    assert_eq!(kind, "application/json");
+}
+
+#[tokio::test]
 async fn answers_have_no_way_around_either() {
     let proxy = Proxy::start().await;
     let menace = completion("a menace");

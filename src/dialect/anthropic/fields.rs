@@ -80,19 +80,6 @@ pub(super) fn shape(name: &str) -> Option<&'static Shape> {
     BLOCKS.iter().find(|shape| shape.name == name).or_else(result)
 }
 
-/// Whether a string is one short word, such as an id, and so tells nothing.
-pub(super) fn is_word(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-/// Whether a string looks like ciphertext in base64.
-pub(super) fn is_sealed(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    bytes.len() >= 32
-        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/-_=".contains(byte))
-        && [u8::is_ascii_lowercase, u8::is_ascii_uppercase, u8::is_ascii_digit].iter().all(|is| bytes.iter().any(is))
-}
-
 /// The request's settings, and text that is not in its messages.
 pub(super) const BODY: &[Field] = &[
     ("model", Kind::Unread),

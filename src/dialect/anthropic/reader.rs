@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::fields::{self, BYTES_SOURCE, Field, Kind, MESSAGE, RESULT, TEXT_SOURCE, Voice, is_sealed, is_word};
+use super::fields::{self, BYTES_SOURCE, Field, Kind, MESSAGE, RESULT, TEXT_SOURCE, Voice};
 use crate::{
     dialect::{
         schema,
-        text::{Collector, error_word},
+        text::{Collector, error_word, is_id, is_sealed},
     },
     segment::Target,
     wire::json::{Malformed, Node},
@@ -76,8 +76,10 @@ impl<'a> Reader<'a> {
         match kind {
             _ if node.is_null() => {}
             Kind::Unread if !nested => {}
+            // The kind of a block is told to nobody; its name can be long.
+            Kind::Word if what == "type" && node.string().is_some_and(|name| is_name(&name)) => {}
             Kind::Word => self.words(target, node),
-            Kind::Words => self.text.strings(target, &node, &|key, value| is_word(if value.is_empty() { key } else { value })),
+            Kind::Words => self.text.strings(target, &node, &|key, value| is_id(if value.is_empty() { key } else { value })),
             Kind::Sealed if node.string().is_some_and(|text| is_sealed(&text)) => {}
             Kind::Text => self.text.string(target, what, &node)?,
             Kind::Any | Kind::Unread | Kind::Sealed => self.text.strings(target, &node, &|_, _| false),
@@ -105,7 +107,10 @@ impl<'a> Reader<'a> {
                 Some(kind) => self.read(target, &key, value, kind)?,
                 // The many strings of a tool's definition say something only together.
                 None if target == Target::ToolDefinition => self.text.strings(target, &value, &|_, _| false),
-                None => self.apart.push((self.unknown(), "field", value, Kind::Any)),
+                None => {
+                    self.text.name(target, &key);
+                    self.apart.push((self.unknown(), "field", value, Kind::Any));
+                }
             }
         }
         Ok(())
@@ -184,7 +189,7 @@ impl<'a> Reader<'a> {
     fn words(&mut self, target: Target, node: Node<'a>) {
         if let Some(items) = node.array() {
             items.into_iter().for_each(|item| self.words(target, item));
-        } else if !node.string().is_some_and(|text| is_word(&text)) {
+        } else if !node.string().is_some_and(|text| is_id(&text)) {
             self.text.strings(target, &node, &|_, _| false);
         }
     }
@@ -193,6 +198,11 @@ impl<'a> Reader<'a> {
     fn unknown(&self) -> Target {
         if self.answer { Target::Completion } else { Target::System }
     }
+}
+
+/// Whether a string is a name as the API gives them.
+fn is_name(text: &str) -> bool {
+    text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
 /// The `type` of an object.
@@ -204,7 +214,7 @@ pub(super) fn type_of<'a>(node: &Node<'a>) -> Option<Cow<'a, str>> {
 fn error_form(key: &str, value: &str) -> bool {
     let form = match key {
         "details" => value.is_empty(),
-        "error_code" => value.is_empty() || is_word(value),
+        "error_code" => value.is_empty() || is_id(value),
         _ => false,
     };
     form || error_word(key, value)

@@ -22,6 +22,9 @@ use crate::{
 /// What events say that is of no block.
 const NO_BLOCK: Channel = Channel { choice: u64::MAX, part: Part::Other };
 
+/// The answer's text and thoughts, of whatever block.
+const TEXT: u64 = u64::MAX - 1;
+
 /// One streamed answer: what its client has seen of it.
 #[derive(Debug)]
 pub(super) struct Stream {
@@ -55,6 +58,7 @@ impl StreamDialect for Stream {
         match name.as_str() {
             "content_block_start" | "content_block_delta" => brought.progress.begun.push(block),
             "content_block_stop" => brought.progress.ended.push(block),
+            "message_delta" => brought.closed.push(TEXT),
             "message_start" | "message_stop" => brought.progress.mark = Some(Value::from(name.as_str())),
             _ => {}
         }
@@ -156,14 +160,14 @@ fn read_block(index: u64, node: Node<'_>, first: bool, brought: &mut Brought) ->
     if shape.voice == Voice::File {
         brought.unscorable.push(shape.name.to_owned());
     }
-    let part = |key: &str| match (shape.name, key) {
-        _ if !first => Part::Other,
-        ("text", "text") => Part::Content,
-        ("thinking", "thinking") => Part::Reasoning,
-        _ if shape.voice == Voice::Call => Part::ToolCall(index),
-        _ => Part::Other,
+    let channel = |key: &str| match (shape.name, key) {
+        _ if !first => Channel { choice: index, part: Part::Other },
+        ("text", "text") => Channel { choice: TEXT, part: Part::Content },
+        ("thinking", "thinking") => Channel { choice: TEXT, part: Part::Reasoning },
+        _ if shape.voice == Voice::Call => Channel { choice: index, part: Part::ToolCall(index) },
+        _ => Channel { choice: index, part: Part::Other },
     };
-    spread(node, shape.fields, &|key| Channel { choice: index, part: part(key) }, brought)
+    spread(node, shape.fields, &channel, brought)
 }
 
 /// What is added to a block, or to the message if there is no `index`.
@@ -174,13 +178,14 @@ fn read_delta(index: Option<u64>, node: Node<'_>, brought: &mut Brought) -> Resu
         return take(other, "delta", node, None, brought);
     };
     let choice = index.unwrap_or(0);
-    let part = |key: &str| match (&*name, key) {
-        ("text_delta", "text") => Part::Content,
-        ("thinking_delta", "thinking") => Part::Reasoning,
-        ("input_json_delta", "partial_json") => Part::ToolCall(choice),
-        _ => Part::Other,
+    let channel = |key: &str| match (&*name, key) {
+        // The user reads the texts of all blocks as one: cited answers begin a block in the middle of a sentence.
+        ("text_delta", "text") => Channel { choice: TEXT, part: Part::Content },
+        ("thinking_delta", "thinking") => Channel { choice: TEXT, part: Part::Reasoning },
+        ("input_json_delta", "partial_json") => Channel { choice, part: Part::ToolCall(choice) },
+        _ => Channel { choice, part: Part::Other },
     };
-    spread(node, table, &|key| Channel { choice, part: part(key) }, brought)
+    spread(node, table, &channel, brought)
 }
 
 /// An object of these fields, each into its channel.
@@ -281,8 +286,8 @@ mod tests {
     #[test]
     fn each_block_is_a_text() {
         let expected = [
-            ((0, Part::Reasoning), "Let me see"),
-            ((1, Part::Content), "Hello 4111"),
+            ((TEXT, Part::Reasoning), "Let me see"),
+            ((TEXT, Part::Content), "Hello 4111"),
             ((1, Part::Other), "A plan.\nPlan\n"),
             ((2, Part::ToolCall(2)), r#"web_search{"query": "tea"}"#),
             ((3, Part::Other), "All of tea\nhttps://tea.example\n"),
@@ -303,9 +308,8 @@ mod tests {
             r#"{"type":"content_block_start","index":3,"content_block":{"type":"container_upload","file_id":"file_1"}}"#,
         ]);
         let expected = [
-            ((0, Part::Content), "a"),
+            ((TEXT, Part::Content), "ae"),
             ((1, Part::Other), "type\nhologram_delta\nbeam\nc\n"),
-            ((2, Part::Content), "e"),
             ((2, Part::Other), "fe"),
             ((u64::MAX, Part::Other), "b bdgh"),
         ];

@@ -1,7 +1,7 @@
 //! Content blocks, as requests and answers have them: objects whose one key tells what they are.
 
 use crate::{
-    dialect::text::Collector,
+    dialect::text::{Collector, is_id, is_sealed},
     segment::Target,
     wire::json::{Malformed, Members, Node},
 };
@@ -81,17 +81,7 @@ pub(super) fn media_word(key: &str, value: &str) -> bool {
 /// What ids and settings are made of: names, and values of one short word. A longer value is a text that tries to hide there.
 fn setting_word(key: &str, value: &str) -> bool {
     let word = if value.is_empty() { key } else { value };
-    (1..=64).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-/// Whether a text looks like ciphertext in base 64, which only who made it can read: signatures and redacted reasoning.
-pub(super) fn is_sealed(text: &str) -> bool {
-    let has = |kind: fn(&u8) -> bool| text.as_bytes().iter().any(kind);
-    text.len() >= 32
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/-_=".contains(&byte))
-        && has(u8::is_ascii_digit)
-        && has(u8::is_ascii_uppercase)
-        && has(u8::is_ascii_lowercase)
+    is_id(word)
 }
 
 /// A message of a request, or of an answer; `target` is given its role.

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::{
-    block::{is_sealed, media_word, word},
+    block::{media_word, word},
     response::{stop_reason, trace_word, usage},
 };
 use crate::{
     dialect::{
         Brought, Progress, Refusal, StreamDialect,
-        text::{bring, edited},
+        text::{bring, edited, is_sealed},
     },
     segment::{Delta, Part},
     wire::{

@@ -1,7 +1,10 @@
 //! Every place of a request that can carry text to the model, and the parts that messages share with answers.
 
 use crate::{
-    dialect::{Request, schema, text::Collector},
+    dialect::{
+        Request, schema,
+        text::{Collector, is_id},
+    },
     segment::Target,
     wire::{
         frame::Framing,
@@ -180,7 +183,7 @@ pub(super) fn each<'a>(value: &Node<'a>) -> Vec<Node<'a>> {
 /// What settings and ids are made of: names, and values of one short word. A longer value is a text that tries to hide there.
 fn setting_word(key: &str, value: &str) -> bool {
     let word = if value.is_empty() { key } else { value };
-    (1..=64).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_graphic())
+    is_id(word)
 }
 
 /// The words of a call's `function`.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::{
-    dialect::text::Collector,
+    dialect::text::{Collector, is_id},
     segment::Target,
     wire::json::{Malformed, Members, Node},
 };
@@ -134,7 +134,7 @@ pub(super) fn setting(text: &mut Collector, target: Target, node: &Node<'_>) {
 
 /// Whether a string is no sentence.
 pub(super) fn is_code(value: &str) -> bool {
-    value.bytes().all(|b| b.is_ascii_graphic())
+    is_id(value)
 }
 
 /// A name in camelCase.

@@ -7,7 +7,7 @@ use super::{Ollama, request::MESSAGE};
 use crate::{
     dialect::{
         Brought, Refusal,
-        text::{bring, error_word},
+        text::{bring, error_word, is_id},
     },
     segment::{Channel, Content, Part, Place, Segment},
     wire::json::{Document, Malformed, Node},
@@ -105,7 +105,7 @@ pub(super) fn call_texts<'d>(call: &Node<'d>) -> Result<Vec<Node<'d>>, Malformed
     let mut texts = Vec::new();
     for (key, value) in call.known("tool call", CALL)? {
         match key.as_ref() {
-            "id" => {}
+            "id" if value.string().is_none_or(|id| is_id(&id)) => {}
             "type" if value.string().as_deref() == Some("function") => {}
             "function" => {
                 let members = value.known("function", FUNCTION)?;

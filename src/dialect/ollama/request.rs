@@ -147,7 +147,8 @@ fn read_message(text: &mut Collector, message: &Node<'_>) -> Result<(), Malforme
     for (key, value) in members.iter().filter(|(_, value)| !value.is_null()) {
         text.passage();
         match key.as_ref() {
-            "role" | "tool_call_id" => {}
+            "role" => {}
+            "tool_call_id" => text.id(target, value),
             "content" | "thinking" | "tool_name" => text.string(target, key, value)?,
             "images" => text.unscorable.extend(images(value)?),
             "tool_calls" => {

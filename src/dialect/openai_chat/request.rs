@@ -1,7 +1,10 @@
 //! Every place of a request that can carry text to the model.
 
 use crate::{
-    dialect::{Request, schema, text::Collector},
+    dialect::{
+        Request, schema,
+        text::{Collector, is_id},
+    },
     segment::Target,
     wire::{
         frame::Framing,
@@ -95,8 +98,16 @@ pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
                     matches!((key, text), ("type", "content" | "text") | ("type" | "content" | "text", ""))
                 });
             }
-            key if SETTINGS.contains(&key) => {}
-            _ => unknown.push(*value),
+            // Who asks is told to no model.
+            "user" | "safety_identifier" | "prompt_cache_key" => {}
+            key if SETTINGS.contains(&key) => {
+                text.passage();
+                text.id(Target::System, value);
+            }
+            key => {
+                text.name(Target::System, key);
+                unknown.push(*value);
+            }
         }
     }
     for message in messages.ok_or_else(|| Malformed::new("`messages` is missing"))? {
@@ -135,7 +146,8 @@ pub(super) fn read_members(
     for (key, value) in members.iter().filter(|(_, value)| !value.is_null()) {
         text.passage();
         match key.as_ref() {
-            "role" | "tool_call_id" => {}
+            "role" => {}
+            "tool_call_id" => text.id(target, value),
             "content" => read_content(text, value, target)?,
             "name" => text.string(Target::System, key, value)?,
             "refusal" | "reasoning" | "reasoning_content" => text.string(target, key, value)?,
@@ -196,8 +208,11 @@ fn text_part(kind: &str) -> bool {
 
 /// A tool call: its name and arguments, or a custom tool's input.
 fn read_call(text: &mut Collector, call: &Node<'_>) {
+    for (_, id) in call.object().unwrap_or_default().iter().filter(|(key, _)| key == "id") {
+        text.id(Target::ToolCall, id);
+    }
     text.strings(Target::ToolCall, call, &|key, value| match key {
-        "id" | "index" => true,
+        "id" | "index" => value.is_empty() || is_id(value),
         "type" => matches!(value, "function" | "custom" | ""),
         "function" | "custom" | "name" | "arguments" | "input" => value.is_empty(),
         _ => false,

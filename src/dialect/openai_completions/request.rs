@@ -35,6 +35,9 @@ const STREAM_OPTIONS: &[&str] = &["include_usage", "include_obfuscation", "conti
 pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
     let known: Vec<&str> = SETTINGS.iter().chain(TEXT).copied().chain(TEXTLESS.iter().map(|(key, _)| *key)).collect();
     let members = document.root().known("body", &known)?;
+    if members.iter().any(|(key, _)| key == "messages") {
+        return Err(Malformed::new("`messages` belong to a chat, which this path is not for"));
+    }
     let mut request = Request::default();
     let mut text = Collector::default();
     let (mut n, mut prompt, mut suffix, mut unknown) = (1, None, None, Vec::new());

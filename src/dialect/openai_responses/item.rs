@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{request::setting, tool};
 use crate::{
-    dialect::text::{Collector, UNSCORABLE},
+    dialect::text::{Collector, UNSCORABLE, is_id, is_sealed},
     segment::{Direction, Place, Target},
     wire::json::{Malformed, Node},
 };
@@ -216,7 +216,11 @@ pub(super) fn word<'a>(members: &[Member<'a>], key: &str) -> Option<Cow<'a, str>
 
 /// The members of an item that may hold text.
 fn present<'m, 'a>(members: &'m [Member<'a>]) -> impl Iterator<Item = (&'m str, &'m Node<'a>)> {
-    members.iter().map(|(key, value)| (key.as_ref(), value)).filter(|(key, value)| !value.is_null() && !FORM.contains(key))
+    let form = |key: &str, value: &Node<'_>| {
+        FORM.contains(&key) && (key == "type" || value.string().is_none_or(|value| is_id(&value)))
+    };
+    let members = members.iter().map(|(key, value)| (key.as_ref(), value));
+    members.filter(move |(key, value)| !value.is_null() && !form(key, value))
 }
 
 fn message(text: &mut Collector, members: &[Member<'_>], direction: Direction) -> Result<(), Malformed> {
@@ -330,17 +334,6 @@ fn sealed(text: &mut Collector, target: Target, value: &Node<'_>) {
     if !value.string().is_some_and(|value| is_sealed(&value)) {
         text.strings(target, value, &|_, _| false);
     }
-}
-
-/// Whether a text looks like bytes in base 64 or a token made of such.
-fn is_sealed(text: &str) -> bool {
-    let is_token = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'_' | b'-' | b'.' | b':');
-    let has = |kind: fn(&u8) -> bool| text.as_bytes().iter().any(kind);
-    text.len() >= 32
-        && text.bytes().all(is_token)
-        && has(u8::is_ascii_digit)
-        && has(u8::is_ascii_uppercase)
-        && has(u8::is_ascii_lowercase)
 }
 
 /// A text, or the parts that it is made of.

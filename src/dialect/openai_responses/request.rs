@@ -2,7 +2,10 @@
 
 use super::{item, tool};
 use crate::{
-    dialect::{Request, text::Collector},
+    dialect::{
+        Request,
+        text::{Collector, is_id},
+    },
     segment::{Direction, Target},
     wire::{
         frame::Framing,
@@ -163,7 +166,8 @@ fn prompt(text: &mut Collector, prompt: &Node<'_>) -> Result<(), Malformed> {
 /// Settings: only what is not known among them is read.
 pub(super) fn setting(text: &mut Collector, setting: &Node<'_>) {
     text.passage();
-    text.strings(Target::System, setting, &|key, _| key.is_empty() || SETTING.contains(&key));
+    let form = |key: &str, value: &str| (key.is_empty() || SETTING.contains(&key)) && is_id(value);
+    text.strings(Target::System, setting, &form);
 }
 
 #[cfg(test)]
