@@ -24,8 +24,8 @@ LONG = 60
 LANGUAGES = ("en", "id", "ms", "my", "ta", "th", "tl", "vi")
 # Ordinary harmless text: what false positives are counted on.
 EVERYDAY = {"benign_sea", "gpteacher_benign"}
-# Such rows that calibration gets, a language.
-SPARE = 400
+# Such rows that calibration gets, a language: few enough that the ordinary requests beside them count.
+SPARE = 150
 # Copyrighted lyrics are not what the guard is for; injected instructions are often harmless by themselves.
 NOT_MEASURED = {"bipia", "davidson", "dices", "hatecheck_en", "uli"}
 LEFT_OUT = {("harmbench", "copyright"), ("bipia", None)}

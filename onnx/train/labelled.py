@@ -1,11 +1,11 @@
 """Writes the labelled text that `seawall` tunes and measures the guard on, none of it trained on.
 
-`calibration.jsonl` is what thresholds are chosen on, and the others are what the guard is measured on: `own.jsonl`, our
-groups that were kept out of training; `public.jsonl`, the public sources' validation rows; `everyday.jsonl`, the
+`calibration.jsonl` is what thresholds are chosen on, and the others are what the guard is measured on: `own.jsonl` and
+`daily.jsonl`, our groups and our ordinary requests that were kept out of training; `public.jsonl`, the public sources' validation rows; `everyday.jsonl`, the
 ordinary harmless rows of these. No text that is judged is in calibration and in one of them.
 
 Thresholds are chosen for harmless text of every day, so calibration's safe prompts are such: public rows that training
-did not draw. There is no public text of that kind with responses in all languages, so for these, and for unsafe text,
+did not draw, and ordinary requests, which score higher than the sentences of those rows. There is no public text of that kind with responses in all languages, so for these, and for unsafe text,
 calibration gets a part of the groups kept out, translations together.
 """
 
@@ -21,8 +21,8 @@ from pathlib import Path
 from data import EVERYDAY, Example, Maker, kept_back, read, training, validation
 from encode import Encoder
 
-# Held-out groups that calibration gets.
-SHARE = 0.3
+# Shares of the held-out groups, and of the ordinary requests, that calibration gets.
+SHARE, ORDINARY_SHARE = 0.3, 0.5
 # Texts this much alike (of the runs of five letters in both, the share that is in both at once) are the same text.
 ALIKE = 0.6
 
@@ -68,8 +68,10 @@ def split(held: list[Example], rng: random.Random) -> tuple[list[Example], list[
     def group(example: Example) -> str:
         return example.parallel.split("/")[0] or plain(example.prompt or example.text)
 
-    drawn = {name for name in sorted({group(example) for example in held}) if rng.random() < SHARE}
-    mine = [e for e in held if group(e) in drawn and (e.unsafe or e.task == "response")]
+    ordinary = {group(example) for example in held if example.source == "daily"}
+    share = {name: ORDINARY_SHARE if name in ordinary else SHARE for name in {group(example) for example in held}}
+    drawn = {name for name in sorted(share) if rng.random() < share[name]}
+    mine = [e for e in held if group(e) in drawn and (e.unsafe or e.task == "response" or e.source == "daily")]
     texts = {(e.task, plain(e.text)) for e in mine}
     return mine, [e for e in held if (e.task, plain(e.text)) not in texts]
 
@@ -90,11 +92,12 @@ def main() -> None:
     trained = [example for examples in runs_of for example in examples]
     spare = kept_back(rng.sample(rows := list(read(arguments.data / "train.jsonl")), len(rows)), trained, maker)
     mine, rest = split(unlike(validation(arguments.data, arguments.text, maker), trained), rng)
-    ours = ("own", "daily", "refusal", "comply", "opener")
+    ours, ordinary = ("own", "refusal", "comply", "opener"), "daily"
     parts = {
         "calibration": [*unlike(spare, trained), *mine],
         "own": [e for e in rest if e.source.startswith(ours)],
-        "public": [e for e in rest if not e.source.startswith(ours)],
+        "daily": [e for e in rest if e.source == ordinary],
+        "public": [e for e in rest if not e.source.startswith((*ours, ordinary))],
         "everyday": [e for e in rest if e.source in EVERYDAY and not e.unsafe],
     }
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -41,7 +41,7 @@ python3 "$here/export.py" --out "$work/guard" --weights "$work/weights.npz" "$@"
 python3 "$here/labelled.py" --out "$work" "$@"
 "$seawall" guard calibrate "$work/calibration.jsonl" --guard "$work/guard" --target-fpr 0.01
 "$seawall" guard verify --guard "$work/guard"
-for part in own public everyday; do
+for part in own daily public everyday; do
     "$seawall" eval "$work/$part.jsonl" --guard "$work/guard"
 done
 "$seawall" eval "$work/own.jsonl" "$work/everyday.jsonl" --guard "$work/guard" --hide 25
