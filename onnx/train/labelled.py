@@ -1,6 +1,6 @@
 """Writes the labelled text that `seawall` tunes and measures the guard on, none of it trained on.
 
-`calibration.jsonl` is what thresholds are chosen on, and the others are what the guard is measured on: `own.jsonl` and
+`calibration-….jsonl` is what thresholds are chosen on, and the others are what the guard is measured on: `own.jsonl` and
 `daily.jsonl`, our groups and our ordinary requests that were kept out of training; `public.jsonl`, the public sources' validation rows; `everyday.jsonl`, the
 ordinary harmless rows of these. No text that is judged is in calibration and in one of them.
 
@@ -93,8 +93,10 @@ def main() -> None:
     spare = kept_back(rng.sample(rows := list(read(arguments.data / "train.jsonl")), len(rows)), trained, maker)
     mine, rest = split(unlike(validation(arguments.data, arguments.text, maker), trained), rng)
     ours, ordinary = ("own", "refusal", "comply", "opener"), "daily"
+    calibration = [*unlike(spare, trained), *mine]
     parts = {
-        "calibration": [*unlike(spare, trained), *mine],
+        "calibration-prompts": [e for e in calibration if e.task == "prompt"],
+        "calibration-responses": [e for e in calibration if e.task == "response"],
         "own": [e for e in rest if e.source.startswith(ours)],
         "daily": [e for e in rest if e.source == ordinary],
         "public": [e for e in rest if not e.source.startswith((*ours, ordinary))],

@@ -39,7 +39,10 @@ set -- --tokenizer "$work/tokenizer.json" --data "$data" --text "$text"
 python3 "$here/train.py" --base "$base" --threads "$threads" --weights "$work/weights.npz" "$@"
 python3 "$here/export.py" --out "$work/guard" --weights "$work/weights.npz" "$@"
 python3 "$here/labelled.py" --out "$work" "$@"
-"$seawall" guard calibrate "$work/calibration.jsonl" --guard "$work/guard" --target-fpr 0.01
+# A language has too few safe prompts for a threshold of its own. Safe responses are mostly help on alarming subjects, of which
+# more may be flagged.
+"$seawall" guard calibrate "$work/calibration-prompts.jsonl" --guard "$work/guard" --target-fpr 0.015 --enough 100000
+"$seawall" guard calibrate "$work/calibration-responses.jsonl" --guard "$work/guard" --target-fpr 0.05
 "$seawall" guard verify --guard "$work/guard"
 for part in own daily public everyday; do
     "$seawall" eval "$work/$part.jsonl" --guard "$work/guard"
