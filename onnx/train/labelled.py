@@ -1,12 +1,14 @@
 """Writes the labelled text that `seawall` tunes and measures the guard on, none of it trained on.
 
-`calibration-….jsonl` is what thresholds are chosen on, and the others are what the guard is measured on: `own.jsonl` and
-`daily.jsonl`, our groups and our ordinary requests that were kept out of training; `public.jsonl`, the public sources' validation rows; `everyday.jsonl`, the
-ordinary harmless rows of these. No text that is judged is in calibration and in one of them.
+`calibration-….jsonl` is what thresholds are chosen on, and the others are what the guard is measured on: `own.jsonl`
+and `daily.jsonl`, our groups and our ordinary requests that were kept out of training; `public.jsonl`, the public
+sources' validation rows; `everyday.jsonl`, the ordinary harmless rows of these. No text that is judged is in
+calibration and in one of them.
 
 Thresholds are chosen for harmless text of every day, so calibration's safe prompts are such: public rows that training
-did not draw, and ordinary requests, which score higher than the sentences of those rows. There is no public text of that kind with responses in all languages, so for these, and for unsafe text,
-calibration gets a part of the groups kept out, translations together.
+did not draw, and ordinary requests, which score higher than the sentences of those rows. There is no public text of
+that kind with responses in all languages, so for these, and for unsafe text, calibration gets a part of the groups kept
+out, translations together.
 """
 
 from __future__ import annotations

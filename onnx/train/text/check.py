@@ -13,7 +13,11 @@ HERE = Path(__file__).parent
 LANGUAGES = ("en", "id", "ms", "my", "ta", "th", "tl", "vi")
 STYLES = {"question", "command", "story", "roleplay", "jailbreak", "chat", "paragraph"}
 SCRIPTS = {"my": ("\u1000", "\u109f"), "ta": ("\u0b80", "\u0bff"), "th": ("\u0e00", "\u0e7f")}
-PARTS = {"prompts": ("unsafe", "safe"), "responses": ("prompt", "refusal", "help", "comply"), "daily": ("prompt", "answer")}
+PARTS = {
+    "prompts": ("unsafe", "safe"),
+    "responses": ("prompt", "refusal", "help", "comply"),
+    "daily": ("prompt", "answer"),
+}
 PREFIX = {"prompts": "", "responses": "r-", "daily": "d-"}
 
 
