@@ -162,4 +162,6 @@ pub fn patches(segments: &[Segment], echoes: &[Place], edits: &[(usize, Vec<Edit
 }
 
 #[cfg(test)]
+mod any;
+#[cfg(test)]
 mod conformance;

@@ -32,6 +32,11 @@ pub(super) fn bring(choice: u64, part: Part, node: &Node<'_>, skip: &dyn Fn(&str
     brought.deltas.extend(text.segments.into_iter().map(|segment| Delta { channel, text: segment.text, place: segment.place }));
 }
 
+/// Data that is no JSON event: OpenAI's end marker, which servers of other APIs send too.
+pub(super) fn is_marker(data: &str) -> bool {
+    matches!(data.trim(), "[DONE]" | "")
+}
+
 /// The words of an error object, in any of the APIs, that are names and codes; only its message is text.
 pub(super) fn error_word(key: &str, value: &str) -> bool {
     matches!(key, "type" | "code" | "param" | "status") || (value.is_empty() && matches!(key, "error" | "message"))

@@ -52,6 +52,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::dialect::any::{any_json, strings};
 
     const SEALED: &str = "EqQBCgIYAhIM1gbcDa9GJwZA2b3hGgxBdjrkzLoky3dl1pkiMOYds+/=";
 
@@ -176,30 +177,6 @@ mod tests {
         for word in ["how", "why", "when", "where"] {
             assert!(texts.contains(&format!("tell me {word}")), "{word}");
         }
-    }
-
-    /// Every string in a value, keys included.
-    fn strings(value: &Value, found: &mut Vec<String>) {
-        match value {
-            Value::String(text) => found.push(text.clone()),
-            Value::Array(items) => items.iter().for_each(|item| strings(item, found)),
-            Value::Object(members) => members.iter().for_each(|(key, value)| {
-                found.push(key.clone());
-                strings(value, found);
-            }),
-            _ => {}
-        }
-    }
-
-    fn any_json() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![any::<i32>().prop_map(Value::from), "[a-z ก\"]{0,8}".prop_map(Value::from)];
-        leaf.prop_recursive(4, 24, 4, |inner| {
-            let object = prop::collection::vec(("k[a-z]{0,4}", inner.clone()), 0..4);
-            prop_oneof![
-                prop::collection::vec(inner, 0..4).prop_map(Value::from),
-                object.prop_map(|members| Value::Object(members.into_iter().collect())),
-            ]
-        })
     }
 
     proptest! {

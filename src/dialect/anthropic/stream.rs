@@ -11,7 +11,10 @@ use super::{
     response::{error, message, stop_reason},
 };
 use crate::{
-    dialect::{Brought, Progress, Refusal, Request, StreamDialect, text::edited},
+    dialect::{
+        Brought, Progress, Refusal, Request, StreamDialect,
+        text::{edited, is_marker},
+    },
     segment::{Channel, Delta, Part, Target},
     wire::{
         frame::{Event, Message},
@@ -122,11 +125,6 @@ impl StreamDialect for Stream {
         };
         vec![Message { error: true, ..Message::named("error", error(status, code, message)) }]
     }
-}
-
-/// Data that is no JSON event: some gateways end with the marker of other APIs.
-fn is_marker(data: &str) -> bool {
-    matches!(data.trim(), "[DONE]" | "")
 }
 
 /// An event of ours; its `type` is its name.

@@ -108,6 +108,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::dialect::any::{any_json, strings};
 
     const MODEL: &str = "/model/us.anthropic.claude-sonnet-4-5-20250929-v1%3A0/converse-stream";
 
@@ -115,30 +116,6 @@ mod tests {
 
     fn read_value(path: &str, body: &Value) -> Result<Request, Malformed> {
         read(path, &Document::read(body.to_string().as_bytes()).unwrap())
-    }
-
-    /// Every string in a value, keys included.
-    fn strings(value: &Value, found: &mut Vec<String>) {
-        match value {
-            Value::String(text) => found.push(text.clone()),
-            Value::Array(items) => items.iter().for_each(|item| strings(item, found)),
-            Value::Object(members) => members.iter().for_each(|(key, value)| {
-                found.push(key.clone());
-                strings(value, found);
-            }),
-            _ => {}
-        }
-    }
-
-    fn any_json() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![any::<i32>().prop_map(Value::from), "[a-z ก\"]{0,8}".prop_map(Value::from)];
-        leaf.prop_recursive(4, 24, 4, |inner| {
-            let object = prop::collection::vec(("k[a-z]{0,4}", inner.clone()), 0..4);
-            prop_oneof![
-                prop::collection::vec(inner, 0..4).prop_map(Value::from),
-                object.prop_map(|members| Value::Object(members.into_iter().collect())),
-            ]
-        })
     }
 
     proptest! {

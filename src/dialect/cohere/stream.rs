@@ -11,7 +11,7 @@ use super::{
 use crate::{
     dialect::{
         Brought, Progress, Refusal, StreamDialect,
-        text::{bring, edited},
+        text::{bring, edited, is_marker},
     },
     segment::{Delta, Part},
     wire::{
@@ -121,11 +121,6 @@ impl StreamDialect for Stream {
         out.push(Message::plain("[DONE]"));
         out
     }
-}
-
-/// Data that is no JSON event: the end marker.
-fn is_marker(data: &str) -> bool {
-    matches!(data.trim(), "[DONE]" | "")
 }
 
 /// An event of a kind, which is told both in its name and in its data.

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     dialect::{
         Brought, Progress, Refusal, Request, StreamDialect,
-        text::{Collector, bring, edited},
+        text::{Collector, bring, edited, is_marker},
     },
     segment::{Channel, Delta, Part, Segment, Target},
     wire::{
@@ -306,7 +306,7 @@ fn data(event: &Event) -> Result<Option<Cow<'_, str>>, Malformed> {
         }
         data = data.or_else(|| (!bare.is_empty()).then(|| Cow::Owned(bare.join("\n"))));
     }
-    Ok(data.filter(|data| !matches!(data.trim(), "[DONE]" | "")))
+    Ok(data.filter(|data| !is_marker(data)))
 }
 
 fn is_field(line: &str) -> bool {

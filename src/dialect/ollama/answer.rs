@@ -164,7 +164,7 @@ mod tests {
     use crate::{
         dialect::{
             Dialect as _, Request,
-            openai_completions::tests::{any_json, strings},
+            any::{any_json, strings},
         },
         segment::{Direction, Target},
     };

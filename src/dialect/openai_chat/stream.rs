@@ -9,7 +9,7 @@ use super::response::{CHOICE, MESSAGE, error, finish_reason, new_id};
 use crate::{
     dialect::{
         Brought, Progress, Refusal, Request, StreamDialect,
-        text::{bring, edited, error_word},
+        text::{bring, edited, error_word, is_marker},
     },
     segment::{Delta, Part},
     wire::{
@@ -126,11 +126,6 @@ impl StreamDialect for Stream {
     fn fail(&self, code: &str, message: &str) -> Vec<Message> {
         vec![Message::plain(error(http::StatusCode::SERVICE_UNAVAILABLE, code, message))]
     }
-}
-
-/// Data that is no JSON chunk: the end marker.
-fn is_marker(data: &str) -> bool {
-    matches!(data.trim(), "[DONE]" | "")
 }
 
 fn read_choice(choice: &Node<'_>, brought: &mut Brought) -> Result<(), Malformed> {

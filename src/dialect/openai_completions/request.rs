@@ -116,7 +116,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::dialect::openai_completions::tests::{any_json, strings};
+    use crate::dialect::any::{any_json, strings};
 
     fn read_text(body: &str) -> Result<Request, Malformed> {
         read(&Document::read(body.as_bytes()).unwrap())

@@ -91,10 +91,8 @@ mod tests {
     use crate::{
         dialect::{
             Dialect as _,
-            openai_completions::{
-                OpenAiCompletions,
-                tests::{any_json, events, strings},
-            },
+            any::{any_json, strings},
+            openai_completions::{OpenAiCompletions, tests::events},
         },
         segment::Direction,
         wire::frame::Framing,

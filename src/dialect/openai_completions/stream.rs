@@ -11,7 +11,7 @@ use crate::{
     dialect::{
         Brought, Dialect as _, Progress, Refusal, Request, StreamDialect,
         openai_chat::OpenAiChat,
-        text::{bring, edited, error_word},
+        text::{bring, edited, error_word, is_marker},
     },
     segment::{Delta, Part},
     wire::{
@@ -58,7 +58,7 @@ impl Stream {
 impl StreamDialect for Stream {
     fn read(&mut self, event: &Event) -> Result<Brought, Malformed> {
         let mut brought = Brought::default();
-        let data = event.data.as_deref().filter(|data| !matches!(data.trim(), "[DONE]" | ""));
+        let data = event.data.as_deref().filter(|data| !is_marker(data));
         let Some(data) = data else { return Ok(brought) };
         let document = Document::read(data.as_bytes())?;
         for (key, value) in document.root().known("chunk", ENVELOPE)? {

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     dialect::{
         Brought, Progress, Refusal, Request, StreamDialect,
-        text::{Collector, edited, error_word},
+        text::{Collector, edited, error_word, is_marker},
     },
     segment::{Channel, Delta, Direction, Part, Segment, Target},
     wire::{
@@ -136,11 +136,6 @@ impl StreamDialect for Stream {
         });
         vec![Message::named("error", error.to_string())]
     }
-}
-
-/// Data that is no event: an end marker, which some servers add.
-fn is_marker(data: &str) -> bool {
-    matches!(data.trim(), "[DONE]" | "")
 }
 
 /// What an event tells.
