@@ -20,6 +20,9 @@ def refuses(url: str) -> bool:
         socket.create_connection((address.hostname, address.port), timeout=5).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:
+        # It closed while this waited to be accepted: the next try tells.
+        return False
     return False
 
 
