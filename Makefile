@@ -1,7 +1,7 @@
 # Everything a fresh clone needs: cargo, Python 3.11 with pip, and Node 20 must be there; the rest is fetched here, pinned.
 
 .DELETE_ON_ERROR:
-.PHONY: all build runtime demo serve test test-rust test-sdk bench fuzz lint clean
+.PHONY: all build runtime demo serve test test-rust test-sdk test-remote bench fuzz lint clean
 
 # ONNX Runtime's shared library comes out of its PyPI wheel: version, platform and checksum are pinned.
 ORT_VERSION := 1.32.0
@@ -41,7 +41,7 @@ serve: build
 	@test -n "$(UPSTREAM)" || { echo "say which LLM: make serve UPSTREAM=https://api.openai.com" >&2; exit 2; }
 	$(BINARY) serve --upstream "$(UPSTREAM)"
 
-test: test-rust test-sdk
+test: test-rust test-sdk test-remote
 
 test-rust: build
 	cargo test --locked
@@ -58,6 +58,16 @@ $(SDK)/.venv/done: $(SDK)/requirements.txt
 
 $(SDK)/node_modules/done: $(SDK)/package.json $(SDK)/package-lock.json
 	npm ci --silent --no-audit --no-fund --prefix $(SDK)
+	@touch $@
+
+# Guards that run elsewhere, against a KServe server of other people's making.
+REMOTE := tests/remote
+test-remote: build $(REMOTE)/.venv/done
+	$(REMOTE)/.venv/bin/python -m pytest -q $(REMOTE)
+
+$(REMOTE)/.venv/done: $(REMOTE)/requirements.txt
+	python3 -m venv $(REMOTE)/.venv
+	$(REMOTE)/.venv/bin/pip install --quiet --disable-pip-version-check -r $(REMOTE)/requirements.txt
 	@touch $@
 
 # Ratios within one run on one machine: tests/bench/README.md says how to read them.
@@ -84,4 +94,4 @@ lint:
 
 clean:
 	cargo clean
-	rm -rf onnx/runtime $(SDK)/.venv $(SDK)/node_modules $(BENCH)/.venv
+	rm -rf onnx/runtime $(SDK)/.venv $(SDK)/node_modules $(REMOTE)/.venv $(BENCH)/.venv

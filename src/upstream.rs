@@ -1,22 +1,23 @@
 //! The LLM behind the proxy: one pool of connections, deadlines, and nothing sent but what was scanned.
 
-use std::{error::Error as _, fs, path::Path, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header, uri::PathAndQuery};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
+    client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
 };
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-};
 
-use crate::{config, policy::Scanned, wire::json::Document};
+pub use crate::connect::Misconfigured;
+use crate::{
+    config,
+    connect::{self, Connector, Version, address, connector, root},
+    policy::Scanned,
+    wire::json::Document,
+};
 
 /// Headers that carry a client's key in one of the APIs, and the query's field that does.
 const CREDENTIALS: [HeaderName; 10] = [
@@ -33,11 +34,6 @@ const CREDENTIALS: [HeaderName; 10] = [
 ];
 const KEY_FIELDS: [&str; 4] = ["key", "api-key", "access_token", "subscription-key"];
 
-/// Settings that no upstream can be reached with.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Misconfigured(String);
-
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Failed {
@@ -52,7 +48,7 @@ pub enum Failed {
 /// The upstream.
 #[derive(Debug, Clone)]
 pub struct Upstream {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
     base: Uri,
     response_timeout: Duration,
     headers: Headers,
@@ -82,28 +78,15 @@ impl Upstream {
             let flag = if section == "upstream" { "pass --upstream https://api.openai.com, or " } else { "" };
             return Err(Misconfigured(format!("no upstream: {flag}set `{section}.url`")));
         }
-        let wrong = |why: &str| Misconfigured(format!("`{section}.url` {}: {why}", settings.url));
-        let base: Uri = settings.url.parse().map_err(|e| wrong(&format!("{e}")))?;
-        if !matches!(base.scheme_str(), Some("http" | "https")) || base.authority().is_none() {
-            return Err(wrong("must be http://HOST or https://HOST, with a port and a path if need be"));
-        }
-        if base.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-            return Err(Misconfigured(format!(
-                "`{section}.url` must hold no user name or password: the client's own key goes through, or set `{section}.key`"
-            )));
-        }
-        if base.query().is_some() {
-            return Err(wrong("must have no query"));
-        }
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_connect_timeout(Some(Duration::from_millis(settings.connect_timeout_ms)));
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls(settings, section)?)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(http);
+        let base = address(&settings.url, section, "url")?;
+        let reached = connect::Settings {
+            section,
+            secure: base.scheme_str() == Some("https"),
+            ca_file: settings.ca_file.as_deref(),
+            client: [settings.client_cert_file.as_deref(), settings.client_key_file.as_deref()],
+            timeout: Duration::from_millis(settings.connect_timeout_ms),
+        };
+        let connector = connector(reached, Version::Http1)?;
         let client = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
         let response_timeout = Duration::from_millis(settings.response_timeout_ms);
         let headers = Headers::new(settings).map_err(|(key, why)| Misconfigured(format!("`{section}.{key}` {why}")))?;
@@ -199,21 +182,14 @@ impl Headers {
         let name = |key: &'static str, name: &str| {
             name.parse::<HeaderName>().map_err(|_| (key, format!("`{name}` is no name of a header")))
         };
-        let value = |key: &'static str, name: &str, value: &str| {
-            // The value is not told: it may be a secret.
-            let mut value =
-                HeaderValue::from_str(value).map_err(|_| (key, format!("what `{name}` is to hold is no header's value")))?;
-            value.set_sensitive(true);
-            Ok(value)
-        };
         let remove = settings.remove_headers.iter().map(|own| name("remove_headers", own)).collect::<Result<_, _>>()?;
         let mut set = Vec::new();
         for (own, text) in &settings.set_headers {
-            set.push((name("set_headers", own)?, value("set_headers", own, text)?));
+            set.push(connect::header(own, text).map_err(|why| ("set_headers", why))?);
         }
         if let Some(key) = &settings.key {
             let secret = key.value().map_err(|why| ("key", why))?;
-            set.push((name("key", &key.header)?, value("key", &key.header, &secret)?));
+            set.push(connect::header(&key.header, &secret).map_err(|why| ("key", why))?);
         }
         Ok(Self { remove, set, keyed: settings.key.is_some() })
     }
@@ -245,61 +221,10 @@ fn without_key(path: &str) -> String {
     if kept.is_empty() { path.to_owned() } else { format!("{path}?{}", kept.join("&")) }
 }
 
-fn tls(settings: &config::Upstream, section: &str) -> Result<ClientConfig, Misconfigured> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|e| Misconfigured(e.to_string()))?;
-    let builder = builder.with_root_certificates(authorities(settings, section)?);
-    let (cert, key) = match (&settings.client_cert_file, &settings.client_key_file) {
-        (None, None) => return Ok(builder.with_no_client_auth()),
-        (Some(cert), Some(key)) => (cert, key),
-        _ => return Err(Misconfigured(format!("`{section}.client_cert_file` and `client_key_file` go together"))),
-    };
-    let wrong = |file: &Path, why: String| Misconfigured(format!("`{section}` client certificate {}: {why}", file.display()));
-    let chain = certificates(cert).map_err(|why| wrong(cert, why))?;
-    let key = PrivateKeyDer::from_pem_file(key).map_err(|e| wrong(key, e.to_string()))?;
-    builder.with_client_auth_cert(chain, key).map_err(|e| wrong(cert, e.to_string()))
-}
-
-/// The certificates of a PEM file.
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let pem = fs::read(file).map_err(|e| format!("cannot be read: {e}"))?;
-    let named: Vec<_> = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
-    if named.is_empty() { Err("holds no certificate".to_owned()) } else { Ok(named) }
-}
-
-/// The system's authorities, and those of the PEM file that is named.
-fn authorities(settings: &config::Upstream, section: &str) -> Result<RootCertStore, Misconfigured> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(file) = &settings.ca_file {
-        let wrong = |why: String| Misconfigured(format!("`{section}.ca_file` {}: {why}", file.display()));
-        for certificate in certificates(file).map_err(wrong)? {
-            roots.add(certificate).map_err(|e| wrong(e.to_string()))?;
-        }
-    }
-    // A machine without any authorities can still reach an http:// upstream.
-    if roots.is_empty() && settings.url.starts_with("https:") {
-        return Err(Misconfigured(format!(
-            "this machine has no certificate authorities: install ca-certificates, or set `{section}.ca_file`"
-        )));
-    }
-    Ok(roots)
-}
-
-/// The innermost cause: what a person needs to read.
-fn root(error: &hyper_util::client::legacy::Error) -> String {
-    let mut cause = error.source();
-    let mut told = error.to_string();
-    while let Some(inner) = cause {
-        told = inner.to_string();
-        cause = inner.source();
-    }
-    told
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn uri(base: &str, path: &str) -> String {

@@ -6,9 +6,9 @@ use clap::Args;
 
 use super::{Failed, Settings, failed, say, usage};
 use crate::{
-    config::Config,
-    eval::{Comparison, Judged, Labelled, Measure, Report, hidden, judge, page, read},
-    scan::Scanner,
+    config::{Config, Guard},
+    eval::{CascadeReport, Comparison, Judged, Labelled, Measure, Report, hidden, judge, page, read},
+    scan::{Band, Scanner},
     server,
     telemetry::{self, Metrics},
 };
@@ -23,6 +23,12 @@ pub(super) struct Eval {
     /// Two guards' directories, to be shown side by side
     #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with = "guard")]
     compare: Option<Vec<PathBuf>>,
+    /// Show what the settings' `[guard.cascade]` saves, and what it costs, against both of its guards alone
+    #[arg(long, conflicts_with_all = ["compare", "html", "hide", "threshold"])]
+    cascade: bool,
+    /// Show it for these scores of the first guard instead: the second is asked from LOW up to HIGH
+    #[arg(long, value_name = "LOW:HIGH", value_parser = band, requires = "cascade")]
+    band: Vec<Band>,
     /// Write a page with curves and the worst mistakes; it holds the texts
     #[arg(long, value_name = "OUT")]
     html: Option<PathBuf>,
@@ -54,11 +60,20 @@ fn score(text: &str) -> Result<f32, String> {
     text.parse().map_err(|_| "not a number".to_owned())
 }
 
+fn band(text: &str) -> Result<Band, String> {
+    let (low, high) = text.split_once(':').ok_or_else(|| "not two numbers with a colon between them".to_owned())?;
+    let band = Band { low: score(low)?, high: score(high)? };
+    if band.low < band.high { Ok(band) } else { Err("the first must be less than the second".to_owned()) }
+}
+
 /// The settings for many long texts at once and nobody who waits: a full queue and a deadline protect callers, here they
 /// would only lose scores.
 pub(super) fn patient(mut config: Config) -> Config {
-    config.guard.queue_tokens = usize::MAX;
-    config.guard.deadline_ms = DAY_MS;
+    let wait = |guard: &mut Guard| (guard.queue_tokens, guard.deadline_ms) = (usize::MAX, DAY_MS);
+    wait(&mut config.guard);
+    if let Some(cascade) = &mut config.guard.cascade {
+        wait(&mut cascade.second);
+    }
     config
 }
 
@@ -76,6 +91,9 @@ impl Eval {
         let config = patient(self.settings.load(&[])?);
         telemetry::start(&config.telemetry).map_err(usage)?;
         let texts = texts(&self.files)?;
+        if self.cascade {
+            return self.measure_cascade(config, &texts).await;
+        }
         let measure = Measure { target_fpr: self.target_fpr, rounds: self.rounds.try_into().unwrap_or(usize::MAX) };
         // A place that cannot be written is told now, not when all is scored.
         let mut html = match &self.html {
@@ -102,8 +120,20 @@ impl Eval {
         Ok(())
     }
 
+    async fn measure_cascade(&self, mut config: Config, texts: &[Labelled]) -> Result<(), Failed> {
+        let cascade = config.guard.cascade.take().ok_or_else(|| usage("--cascade needs `[guard.cascade]` in the settings"))?;
+        let first = self.look(&config, texts).await?;
+        let own = Band { low: cascade.low, high: cascade.high };
+        config.guard = cascade.second;
+        let second = self.look(&config, texts).await?;
+        let sides = [(first.guard.as_str(), first.texts.as_slice()), (second.guard.as_str(), second.texts.as_slice())];
+        let bands = if self.band.is_empty() { &[own][..] } else { &self.band };
+        let report = CascadeReport::new(sides, bands, self.rounds.try_into().unwrap_or(usize::MAX));
+        say(if self.json { serde_json::to_string(&report).map_err(failed)? } else { report.table() })
+    }
+
     async fn look(&self, config: &Config, texts: &[Labelled]) -> Result<Seen, Failed> {
-        let scanner = server::scanner(config, Arc::new(Metrics::default())).map_err(usage)?;
+        let scanner = server::scanner(config, Arc::new(Metrics::default())).await.map_err(usage)?;
         let hidden = if self.hide > 0 { hidden(texts, self.hide) } else { Vec::new() };
         let hidden = self.score(&scanner, hidden).await?;
         Ok(Seen { guard: scanner.guard().identity().to_owned(), texts: self.score(&scanner, texts.to_vec()).await?, hidden })

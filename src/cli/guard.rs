@@ -14,11 +14,12 @@ use super::{
     failed, say, usage,
 };
 use crate::{
+    config::Engine,
     eval::{
         calibrate::{Tuned, Wanted, tune},
         judge, percent,
     },
-    guard::{self, Manifest, Tuning},
+    guard::{self, Manifest, Server, Tuning},
     segment::Task,
     server,
     telemetry::{self, Metrics},
@@ -82,7 +83,7 @@ impl Info {
     fn run(self) -> Result<(), Failed> {
         let config = self.settings.load(&[])?;
         let dir = guard::directory(config.guard.dir.as_deref()).map_err(usage)?;
-        describe(&dir, &Manifest::load(&dir).map_err(usage)?)
+        describe(&dir, &Manifest::load(&dir, config.guard.engine.into()).map_err(usage)?)
     }
 }
 
@@ -115,18 +116,25 @@ impl Verify {
         telemetry::start(&config.telemetry).map_err(usage)?;
         let dir = guard::directory(config.guard.dir.as_deref()).map_err(usage)?;
         say(format!("proving      {}", dir.display()))?;
-        let scanner = server::scanner(&config, Arc::new(Metrics::default())).map_err(failed)?;
+        let scanner = server::scanner(&config, Arc::new(Metrics::default())).await.map_err(failed)?;
         let (guard, manifest) = (scanner.guard(), scanner.guard().manifest());
         describe(&dir, manifest)?;
-        say(format!("checksums    fine: {}", files(manifest).join(", ")))?;
-        let proof = guard.proof();
-        say("tensors      fine: the graph has the inputs and outputs that the manifest names")?;
+        say(format!("checksums    fine: {}", files(manifest, config.guard.engine).join(", ")))?;
+        for Server { url, is_ready, why } in guard.servers() {
+            say(format!("server       {url} {}", if is_ready { "takes calls" } else { &why }))?;
+        }
+        let proof = guard.proof().ok_or_else(|| failed("no server can be asked, so nothing is proven"))?;
+        if config.guard.engine == Engine::Onnx {
+            say("tensors      fine: the graph has the inputs and outputs that the manifest names")?;
+        }
         say(format!(
             "golden       fine: {} texts, ids the same, scores within {:.5} (allowed {})",
             proof.texts, proof.gap, manifest.golden.tolerance
         ))?;
-        say(format!("provider     {}", guard.provider().name()))?;
-        for tokens in PROBES {
+        say(format!("provider     {}", guard.runs_on()))?;
+        // A hosted guard counts its calls.
+        let probes = if config.guard.engine == Engine::Openai { &[][..] } else { &PROBES };
+        for &tokens in probes {
             let Some(times) = probe(guard, tokens).await? else { continue };
             let at = |part: usize| times.get(times.len() * part / 100).copied().unwrap_or(f64::NAN);
             say(format!("latency      {tokens:>4} tokens: median {:.1} ms, 90% within {:.1} ms", at(50), at(90)))?;
@@ -135,10 +143,8 @@ impl Verify {
     }
 }
 
-fn files(manifest: &Manifest) -> Vec<String> {
-    [&manifest.files.graph, &manifest.files.tokenizer, &manifest.files.golden]
-        .map(|file| file.path.display().to_string())
-        .to_vec()
+fn files(manifest: &Manifest, engine: Engine) -> Vec<String> {
+    manifest.files.needed(engine.into()).map(|file| file.path.display().to_string()).collect()
 }
 
 /// Milliseconds that a text of so many tokens takes alone, sorted; `None` if the guard's windows are shorter.
@@ -164,10 +170,12 @@ async fn probe(guard: &guard::Guard, tokens: usize) -> Result<Option<Vec<f64>>, 
 
 impl Calibrate {
     async fn run(self) -> Result<(), Failed> {
-        let config = patient(self.settings.load(&[])?);
+        let mut config = patient(self.settings.load(&[])?);
+        // A guard is tuned by its own scores.
+        config.guard.cascade = None;
         telemetry::start(&config.telemetry).map_err(usage)?;
         let texts = texts(&self.files)?;
-        let scanner = server::scanner(&config, Arc::new(Metrics::default())).map_err(usage)?;
+        let scanner = server::scanner(&config, Arc::new(Metrics::default())).await.map_err(usage)?;
         let judged = judge(&scanner, texts).await.map_err(failed)?;
         let manifest = scanner.guard().manifest();
         if manifest.tasks.response.is_none() && judged.iter().any(|judged| judged.text.task == Task::Response) {

@@ -13,7 +13,7 @@ use tokio::{
 use super::{Failed, Settings, failed, say, usage};
 use crate::{
     policy::Policies,
-    scan::{Scanner, detect_language},
+    scan::{Scanner, Which, detect_language},
     segment::{Content, Direction, Segment, Target},
     server,
     telemetry::{self, Metrics},
@@ -53,6 +53,8 @@ struct Verdict {
     decision: &'static str,
     findings: Vec<Found>,
     cached: bool,
+    /// The guard that decided.
+    guard: String,
 }
 
 /// What a detector found, in characters of the text.
@@ -68,7 +70,7 @@ impl Scan {
         let config = self.settings.load(&[])?;
         telemetry::start(&config.telemetry).map_err(usage)?;
         let policies = Policies::load(config.policies.dir.as_deref()).map_err(|e| usage(format!("policy: {e}")))?;
-        let scanner = server::scanner(&config, Arc::new(Metrics::default())).map_err(usage)?;
+        let scanner = server::scanner(&config, Arc::new(Metrics::default())).await.map_err(usage)?;
         if let Some(text) = self.text {
             let question = Question { text, response: None, lang: None, id: None };
             return print(&judge(&scanner, &policies, question).await);
@@ -110,7 +112,9 @@ async fn judge(scanner: &Scanner, policies: &Policies, question: Question) -> Ve
     let content = Content { segments: vec![segment], ..Content::default() };
     let evidence = scanner.evidence(content, direction, prompt.as_deref()).await;
     let decision = policies.decide(&evidence);
-    let score = evidence.passages.first().and_then(|passage| passage.score.as_ref().ok()).map(|score| score.value);
+    let passage = evidence.passages.first();
+    let score = passage.and_then(|passage| passage.score.as_ref().ok()).map(|score| score.value);
+    let guard = scanner.identity(passage.map_or(Which::First, |passage| passage.guard)).to_owned();
     let chars = |byte: usize| judged.get(..byte).map_or(0, |before| before.chars().count());
     let findings = evidence.findings.iter().flatten();
     Verdict {
@@ -126,6 +130,7 @@ async fn judge(scanner: &Scanner, policies: &Policies, question: Question) -> Ve
             })
             .collect(),
         cached: evidence.cached == Some(true),
+        guard,
     }
 }
 

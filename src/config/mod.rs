@@ -4,6 +4,7 @@
 //! for settings; each is handed its own section.
 
 mod explain;
+mod guard;
 mod load;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     explain::explain,
+    guard::{Cascade, Engine, Protocol, Remote},
     load::{Error, load},
 };
 
@@ -178,6 +180,12 @@ pub struct Route {
 pub struct Guard {
     /// Directory with a `guard.toml`; the embedded guard if none is named.
     pub dir: Option<PathBuf>,
+    /// What scores: ONNX Runtime in this process, or servers elsewhere.
+    pub engine: Engine,
+    /// The servers, for an engine elsewhere.
+    pub remote: Remote,
+    /// A second guard for the texts that this one is unsure of.
+    pub cascade: Option<Box<Cascade>>,
     /// ONNX Runtime's shared library; looked for if none is named.
     pub ort_lib: Option<PathBuf>,
     /// What runs the graph. One that is missing is an error; operators that a GPU's provider lacks run on the CPU.
@@ -349,6 +357,9 @@ impl Default for Guard {
     fn default() -> Self {
         Self {
             dir: None,
+            engine: Engine::Onnx,
+            remote: Remote::default(),
+            cascade: None,
             ort_lib: None,
             provider: Provider::Cpu,
             threads: None,
@@ -392,9 +403,6 @@ impl Config {
         let positive = [
             ("listen.max_body_bytes", self.listen.max_body_bytes),
             ("listen.max_connections", self.listen.max_connections),
-            ("guard.threads", self.guard.threads.unwrap_or(1)),
-            ("guard.batch_tokens", self.guard.batch_tokens),
-            ("guard.queue_tokens", self.guard.queue_tokens),
             ("stream.first_chars", self.stream.first_chars),
             ("stream.step_chars", self.stream.step_chars),
             ("stream.idle_ms", usize::try_from(self.stream.idle_ms).unwrap_or(usize::MAX)),
@@ -405,6 +413,7 @@ impl Config {
         if self.listen.max_header_bytes < 8192 {
             return Err(("listen.max_header_bytes".to_owned(), "must be at least 8192".to_owned()));
         }
+        self.guard.check("guard")?;
         if !self.review.store.starts_with("sqlite:") {
             return Err(("review.store".to_owned(), "must be `sqlite://FILE`".to_owned()));
         }

@@ -3,6 +3,7 @@
 //! Knows the scanner, no HTTP and no policy. [`judge`] scores, [`Report`] measures, [`page`] draws, [`calibrate`] tunes.
 
 pub mod calibrate;
+mod cascade;
 mod hide;
 mod labelled;
 pub mod metrics;
@@ -12,6 +13,7 @@ mod report;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 pub use self::{
+    cascade::{CascadeReport, CascadeRow},
     hide::hidden,
     labelled::{Labelled, Unlabelled, read},
     report::{Comparison, Figures, Group, Mean, Measure, Report, percent},

@@ -188,13 +188,13 @@ pub fn percent(value: Option<f64>) -> String {
 }
 
 /// A figure and its interval, in percent.
-fn interval(interval: Option<Interval>) -> String {
+pub(super) fn interval(interval: Option<Interval>) -> String {
     let Some(Interval { value, low, high }) = interval else { return NONE.to_owned() };
     format!("{:.1} ({:.1}–{:.1})", value * 100.0, low * 100.0, high * 100.0)
 }
 
 /// Rows in columns as wide as their widest cell; the first two to the left, numbers to the right.
-fn plain(head: &[&str], rows: &[Vec<String>]) -> String {
+pub(super) fn plain(head: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain(head.get(column).map(|name| name.chars().count())).max().unwrap_or(0)

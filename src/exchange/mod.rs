@@ -241,7 +241,7 @@ impl Proxy {
         if !record.is_flagged() {
             return Ok(());
         }
-        let case = record.case(self.scanner.guard().identity(), self.policies.revision());
+        let case = record.case(self.scanner.identity(record.guard()), self.policies.revision());
         let written = self.store.record(&case).await;
         self.metrics.record(written.is_ok());
         written.map_err(Failure::Unrecorded)

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::{
     policy::{Action, Decision, Reason},
     review::{self, Case, Text},
-    scan::Evidence,
+    scan::{Evidence, Which},
     segment::Segment,
 };
 
@@ -27,6 +27,8 @@ pub(super) struct Record {
     word: &'static str,
     reasons: Vec<Reason>,
     score: Option<f32>,
+    /// The guard that gave it.
+    guard: Which,
     language: Option<&'static str>,
     request: Vec<Segment>,
     response: Vec<Segment>,
@@ -46,6 +48,7 @@ impl Record {
             word: "allow",
             reasons: Vec::new(),
             score: None,
+            guard: Which::First,
             language: None,
             request: Vec::new(),
             response: Vec::new(),
@@ -79,6 +82,7 @@ impl Record {
                 && self.score.is_none_or(|worst| score.value > worst)
             {
                 self.score = Some(score.value);
+                self.guard = passage.guard;
                 self.language = passage.language;
             }
         }
@@ -108,6 +112,11 @@ impl Record {
     pub(super) fn refused(&mut self) {
         self.action = Action::Block;
         self.word = "block";
+    }
+
+    /// The guard that decided what mattered.
+    pub(super) fn guard(&self) -> Which {
+        self.guard
     }
 
     pub(super) fn word(&self) -> &'static str {

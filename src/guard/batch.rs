@@ -100,7 +100,7 @@ mod tests {
 
     fn job(length: usize, deadline: Instant) -> (Job, oneshot::Receiver<Result<f32, Unavailable>>) {
         let (reply, answer) = oneshot::channel();
-        let window = Window { range: 0..length, ids: vec![7; length], task: Task::Prompt };
+        let window = Window { range: 0..length, ids: vec![7; length], task: Task::Prompt, words: None };
         (Job { window, deadline, reply }, answer)
     }
 

@@ -10,7 +10,10 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::tune::Calibration;
-use crate::{config::explain, segment::Task};
+use crate::{
+    config::{Engine, explain},
+    segment::Task,
+};
 
 /// Why a guard cannot be used: one line that says what is wrong, where, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -65,14 +68,20 @@ pub struct Manifest {
 pub enum Kind {
     /// One row of class logits for each text.
     SequenceClassification,
+    /// A generative model, of whose first answered token only the logits of a few labels are read.
+    DecoderLabel,
 }
 
 /// The files of a guard.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Files {
-    /// The ONNX graph.
-    pub graph: File,
+    /// The ONNX graph; a guard that only runs elsewhere has none.
+    pub graph: Option<File>,
+    /// The graph that goes on from keys and values computed before; without it, texts that grow are scored whole each time.
+    pub incremental: Option<File>,
+    /// Weights that the graphs keep outside themselves.
+    pub weights: Option<File>,
     /// The tokenizer, as the `tokenizers` library writes it.
     pub tokenizer: File,
     /// Reference texts with their ids and scores, a JSON object a line.
@@ -89,16 +98,26 @@ pub struct File {
     pub sha256: String,
 }
 
-/// Names of the graph's inputs, each of int64 `[batch, sequence]`.
+impl Files {
+    /// Those that a process needs.
+    pub fn needed(&self, needs: Needs) -> impl Iterator<Item = &File> {
+        let graphs = [&self.graph, &self.incremental, &self.weights].into_iter().flatten();
+        graphs.filter(move |_| needs == Needs::All).chain([&self.tokenizer, &self.golden])
+    }
+}
+
+/// Names of the graph's inputs, each of int64 `[batch, sequence]`, but `lengths`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Inputs {
     /// Token ids.
     pub ids: String,
-    /// 1 for a token, 0 for padding.
-    pub mask: String,
+    /// 1 for a token, 0 for padding: `sequence-classification`.
+    pub mask: Option<String>,
     /// Token types, all 0, for graphs that want them.
     pub types: Option<String>,
+    /// Tokens of each row that count, int64 `[batch]`: `decoder-label`.
+    pub lengths: Option<String>,
 }
 
 /// The graph's output: float32 `[batch, columns]`.
@@ -109,6 +128,19 @@ pub struct Output {
     pub name: String,
     /// What turns logits into probabilities.
     pub activation: Activation,
+    /// The tokens that the columns stand for: `decoder-label`.
+    #[serde(default)]
+    pub labels: Vec<Label>,
+}
+
+/// A token that a generative guard answers with.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Label {
+    /// As the tokenizer writes it.
+    pub text: String,
+    /// Its id.
+    pub id: u32,
 }
 
 /// What turns logits into probabilities.
@@ -149,9 +181,12 @@ pub struct Tasks {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TaskSpec {
-    /// Columns whose greatest probability is P(unsafe).
+    /// Columns that say unsafe. P(unsafe) is the sum of their probabilities with softmax, the greatest with sigmoid.
     #[serde(rename = "unsafe")]
     pub unsafe_columns: Vec<usize>,
+    /// How much of each such column's probability counts, 0 to 1; all of it if none are named.
+    #[serde(default)]
+    pub weights: Vec<f32>,
     /// The sequence, piece by piece.
     pub template: Vec<Piece>,
     /// Unsafe at or above this probability.
@@ -220,12 +255,27 @@ pub struct GoldenCase {
     pub score: f32,
 }
 
+/// Which of a guard's files a process needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// All: the guard runs in it.
+    All,
+    /// Those that encode texts: the guard runs elsewhere.
+    Words,
+}
+
+impl From<Engine> for Needs {
+    fn from(engine: Engine) -> Self {
+        if engine == Engine::Onnx { Self::All } else { Self::Words }
+    }
+}
+
 impl Manifest {
-    /// Reads and checks `guard.toml` and the checksums of the files that it names.
+    /// Reads and checks `guard.toml` and the checksums of the files that are needed.
     ///
     /// # Errors
     /// A file that is missing or altered, or a manifest that contradicts itself.
-    pub fn load(dir: &Path) -> Result<Self, Unusable> {
+    pub fn load(dir: &Path, needs: Needs) -> Result<Self, Unusable> {
         let fail = |why: String| Unusable::new(dir, why);
         let path = dir.join("guard.toml");
         let text = fs::read_to_string(&path)
@@ -233,7 +283,7 @@ impl Manifest {
         let mut manifest: Self = toml::from_str(&text).map_err(|e| fail(explain(Path::new("guard.toml"), &text, &e)))?;
         manifest.digest = hex(&Sha256::digest(text.as_bytes()));
         manifest.check().map_err(fail)?;
-        for file in [&manifest.files.graph, &manifest.files.tokenizer, &manifest.files.golden] {
+        for file in manifest.files.needed(needs) {
             let name = file.path.display();
             let bytes =
                 fs::read(dir.join(&file.path)).map_err(|e| fail(format!("cannot read {name}: {e}; fetch the guard again")))?;
@@ -321,6 +371,23 @@ impl TaskSpec {
     #[must_use]
     pub fn threshold(&self, language: Option<&str>) -> f32 {
         language.and_then(|language| self.thresholds.get(language)).copied().unwrap_or(self.threshold)
+    }
+
+    /// P(unsafe) for a row of logits.
+    pub(super) fn probability(&self, activation: Activation, logits: &[f32]) -> f32 {
+        let weights = self.weights.iter().copied().chain(std::iter::repeat(1.0));
+        let chosen =
+            self.unsafe_columns.iter().zip(weights).filter_map(|(&column, weight)| Some((*logits.get(column)?, weight)));
+        match activation {
+            Activation::Sigmoid => chosen.map(|(logit, weight)| weight / (1.0 + (-logit).exp())).fold(f32::NAN, f32::max),
+            Activation::Softmax => {
+                let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let all: f32 = logits.iter().map(|logit| (logit - top).exp()).sum();
+                let sum: f32 = chosen.map(|(logit, weight)| weight * (logit - top).exp() / all).sum();
+                // Rounding may carry it a little over 1.
+                if sum > 1.0 { 1.0 } else { sum }
+            }
+        }
     }
 }
 

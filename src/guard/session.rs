@@ -16,7 +16,7 @@ use ort::{
 
 use super::{
     Unavailable,
-    manifest::{Activation, Manifest, Unusable},
+    manifest::{Manifest, Unusable},
     tokenize::Window,
 };
 use crate::config::{self, Provider};
@@ -80,12 +80,16 @@ fn is_runtime(path: &Path) -> bool {
 #[derive(Debug)]
 pub(super) struct Classifier {
     session: Session,
+    mask: String,
     manifest: Manifest,
 }
 
 impl Classifier {
     pub(super) fn load(runtime: &Runtime, dir: &Path, manifest: &Manifest, settings: &config::Guard) -> Result<Self, Unusable> {
-        let graph = &manifest.files.graph.path;
+        let graph = manifest.files.graph.as_ref().map(|graph| &graph.path).ok_or_else(|| {
+            Unusable::new(dir, "the manifest names no graph: the guard runs elsewhere only; set `guard.engine`")
+        })?;
+        let mask = manifest.inputs.mask.clone().ok_or_else(|| Unusable::new(dir, "[inputs] names no `mask`"))?;
         let fail = |why: String| Unusable::new(dir, format!("{}: {why}", graph.display()));
         let provider = provider(settings.provider).map_err(|why| Unusable::new(dir, why))?;
         let threads = settings.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
@@ -99,7 +103,7 @@ impl Classifier {
             { builder }.commit_from_file(dir.join(graph))
         };
         let session = build().map_err(|e| fail(e.to_string()))?;
-        let inputs = [Some(&manifest.inputs.ids), Some(&manifest.inputs.mask), manifest.inputs.types.as_ref()];
+        let inputs = [Some(&manifest.inputs.ids), Some(&mask), manifest.inputs.types.as_ref()];
         for name in inputs.into_iter().flatten() {
             if !session.inputs().iter().any(|input| input.name() == name) {
                 return Err(fail(format!("the graph has no input `{name}`; it has {}", names(session.inputs()))));
@@ -119,20 +123,7 @@ impl Classifier {
                 return Err(fail(format!("the manifest names column {named} of `{wanted}`, which has {columns}")));
             }
         }
-        Ok(Self { session, manifest: manifest.clone() })
-    }
-
-    fn score(&self, window: &Window, logits: &[f32]) -> f32 {
-        let columns = &self.manifest.task(window.task).unsafe_columns;
-        let chosen = columns.iter().filter_map(|&column| logits.get(column));
-        match self.manifest.output.activation {
-            Activation::Sigmoid => chosen.map(|logit| 1.0 / (1.0 + (-logit).exp())).fold(f32::NAN, f32::max),
-            Activation::Softmax => {
-                let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                let sum: f32 = logits.iter().map(|logit| (logit - top).exp()).sum();
-                chosen.map(|logit| (logit - top).exp() / sum).fold(f32::NAN, f32::max)
-            }
-        }
+        Ok(Self { session, mask, manifest: manifest.clone() })
     }
 }
 
@@ -153,7 +144,7 @@ impl Engine for Classifier {
         let shape = [rows, width];
         let mut inputs = ort::inputs![
             self.manifest.inputs.ids.as_str() => Tensor::from_array((shape, ids)).map_err(failed)?,
-            self.manifest.inputs.mask.as_str() => Tensor::from_array((shape, mask)).map_err(failed)?,
+            self.mask.as_str() => Tensor::from_array((shape, mask)).map_err(failed)?,
         ];
         if let Some(types) = &self.manifest.inputs.types {
             let zeros = Tensor::from_array((shape, vec![0_i64; rows * width])).map_err(failed)?;
@@ -165,7 +156,9 @@ impl Engine for Classifier {
         let columns = logits.len() / rows.max(1);
         let logits: Vec<Vec<f32>> = logits.chunks(columns.max(1)).map(<[f32]>::to_vec).collect();
         drop(outputs);
-        Ok(windows.iter().zip(&logits).map(|(window, logits)| self.score(window, logits)).collect())
+        let activation = self.manifest.output.activation;
+        let scores = windows.iter().zip(&logits);
+        Ok(scores.map(|(window, logits)| self.manifest.task(window.task).probability(activation, logits)).collect())
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Window {
     pub ids: Vec<u32>,
     /// The task that they ask for.
     pub task: Task,
+    /// What a hosted guard is sent instead, which has a template of its own.
+    pub words: Option<String>,
 }
 
 /// The tokenizer could not encode a text.
@@ -60,14 +62,14 @@ impl Encoder {
         let template = self.fill(spec, "", prompt)?.len();
         let room = self.manifest.tokens.window.min(self.manifest.tokens.max.saturating_sub(template + 1)).max(1);
         if whole.len() <= template + room {
-            return Ok(vec![Window { range: 0..text.len(), ids: whole, task }]);
+            return Ok(vec![Window { range: 0..text.len(), ids: whole, task, words: None }]);
         }
         let mut windows = Vec::new();
         for range in cut(&self.encode(text)?, text, room, self.manifest.tokens.stride.min(room)) {
             let mut ids = self.fill(spec, text.get(range.clone()).unwrap_or_default(), prompt)?;
             // Cutting at characters can cost a token or two more than the cut tokens were; the graph's length is a hard bound.
             ids.truncate(self.manifest.tokens.max);
-            windows.push(Window { range, ids, task });
+            windows.push(Window { range, ids, task, words: None });
         }
         Ok(windows)
     }

@@ -1,5 +1,8 @@
 use super::*;
-use crate::segment::{Direction, Score, Segment};
+use crate::{
+    scan::Which,
+    segment::{Direction, Score, Segment},
+};
 
 fn policies(rules: &str) -> Policies {
     let dir = tempfile::tempdir().unwrap();
@@ -22,6 +25,7 @@ fn evidence(score: Result<f32, Unavailable>) -> Evidence {
             target: Target::Prompt,
             segments: vec![0],
             language: Some("en"),
+            guard: Which::First,
             score: score.map(|value| Score { value, threshold: 0.5 }),
         }],
         unscorable: Vec::new(),

@@ -1,7 +1,8 @@
 //! Judging text: what the detectors find in it, and what the guard, through the verdict cache, thinks of it.
 //!
 //! Text is judged as written and with hiding undone; every part of a message by itself and the message whole; and the last
-//! turns of a conversation once more together, so that an attack split over parts or turns is seen.
+//! turns of a conversation once more together, so that an attack split over parts or turns is seen. In a cascade a second
+//! guard judges what the first is unsure of; the score and threshold of the guard that decided stand.
 
 mod cache;
 pub mod detect;
@@ -44,8 +45,36 @@ pub struct Scanner {
 #[derive(Debug)]
 struct Inner {
     guard: Guard,
+    /// The second guard of a cascade, and the first's scores that it is asked for.
+    second: Option<(Band, Guard)>,
     cache: Cache,
     metrics: Arc<Metrics>,
+}
+
+/// Scores of which a cascade's first guard is unsure.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Band {
+    /// From this one on …
+    pub low: f32,
+    /// … up to this one, which is sure again.
+    pub high: f32,
+}
+
+impl Band {
+    /// Whether the second guard is asked.
+    #[must_use]
+    pub fn holds(self, score: f32) -> bool {
+        self.low <= score && score < self.high
+    }
+}
+
+/// Which guard of a cascade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// The one that is asked first, or the only one.
+    First,
+    /// The one that is asked where the first is unsure.
+    Second,
 }
 
 /// A body and what was learned about its text. Only a policy turns it into something that may be sent on.
@@ -83,7 +112,9 @@ pub struct Passage {
     pub segments: Vec<usize>,
     /// Its language, if it tells.
     pub language: Option<&'static str>,
-    /// What the guard thinks of it.
+    /// The guard that decided, or failed to.
+    pub guard: Which,
+    /// What that guard thinks of it.
     pub score: Result<Score, Unavailable>,
 }
 
@@ -124,16 +155,27 @@ impl Assessed {
 }
 
 impl Scanner {
-    /// A scanner that asks this guard.
+    /// A scanner that asks this guard, and a second one where the first's score is in the band.
     #[must_use]
-    pub fn new(guard: Guard, cache: &config::Cache, metrics: Arc<Metrics>) -> Self {
-        Self { inner: Arc::new(Inner { guard, cache: Cache::new(cache), metrics }) }
+    pub fn new(guard: Guard, second: Option<(Band, Guard)>, cache: &config::Cache, metrics: Arc<Metrics>) -> Self {
+        Self { inner: Arc::new(Inner { guard, second, cache: Cache::new(cache), metrics }) }
     }
 
-    /// The guard asked.
+    /// The guard asked first.
     #[must_use]
     pub fn guard(&self) -> &Guard {
         &self.inner.guard
+    }
+
+    /// The guard asked first, and the second if there is one.
+    pub fn guards(&self) -> impl Iterator<Item = &Guard> {
+        std::iter::once(&self.inner.guard).chain(self.inner.second.as_ref().map(|(_, guard)| guard))
+    }
+
+    /// The identity of a guard.
+    #[must_use]
+    pub fn identity(&self, which: Which) -> &str {
+        self.inner.guard(which).identity()
     }
 
     /// Verdicts in the cache.
@@ -165,9 +207,9 @@ impl Scanner {
         let answers = join_all(questions.iter().map(|question| self.judge(question))).await;
         let mut cached = None;
         let mut passages = Vec::with_capacity(questions.len());
-        for (question, (language, score, hit)) in questions.into_iter().zip(answers) {
+        for (question, (passage, hit)) in questions.into_iter().zip(answers) {
             cached = Some(cached.unwrap_or(true) && hit);
-            passages.push(Passage { target: question.target, segments: question.segments, language, score });
+            passages.push(Passage { segments: question.segments, ..passage });
         }
         Evidence { direction, segments, findings, passages, unscorable, echoes, cached }
     }
@@ -187,26 +229,56 @@ impl Scanner {
         (self.answer(content, vec![question], Direction::Response).await, settled)
     }
 
-    async fn judge(&self, question: &Question) -> (Option<&'static str>, Result<Score, Unavailable>, bool) {
-        let task = question.target.task();
+    /// What the guards think of a text, and whether all of that was known.
+    async fn judge(&self, question: &Question) -> (Passage, bool) {
+        let target = question.target;
         let language = language::detect(&question.text);
-        let guard = &self.inner.guard;
+        let (mut guard, (mut value, mut hit)) = (Which::First, self.ask(Which::First, question).await);
+        if let Some((band, _)) = &self.inner.second {
+            if value.as_ref().is_ok_and(|value| band.holds(*value)) {
+                // If the second cannot tell, nobody can: the first has said that it is unsure.
+                let (second, known) = self.ask(Which::Second, question).await;
+                (guard, value, hit) = (Which::Second, second, hit && known);
+            }
+            self.inner.metrics.cascade(guard == Which::Second);
+        }
+        let threshold = self.inner.guard(guard).manifest().task(target.task()).threshold(language);
+        let score = value.map(|value| Score { value, threshold });
+        (Passage { target, segments: Vec::new(), language, guard, score }, hit)
+    }
+
+    /// One guard's score, and whether it was known. Each guard's scores are kept under its own identity, so that neither
+    /// another band nor another second guard makes a kept one wrong.
+    async fn ask(&self, which: Which, question: &Question) -> (Result<f32, Unavailable>, bool) {
         // What is read as JSON has other unhidden forms than plain text has.
         let kind = if question.target == Target::ToolCall { "json" } else { "text" };
-        let key = key([guard.identity(), kind], task, question.prompt.as_deref(), &question.text);
+        let guard = self.inner.guard(which);
+        let key = key([guard.identity(), kind], question.target.task(), question.prompt.as_deref(), &question.text);
         let (inner, target) = (Arc::clone(&self.inner), question.target);
         let (text, prompt) = (question.text.clone(), question.prompt.clone());
-        let work = async move { inner.score(target, text, prompt.as_deref()).await };
+        let work = async move { inner.score(which, target, text, prompt.as_deref()).await };
         let (score, hit) = self.inner.cache.get_or(key, work).await;
         self.inner.metrics.verdict(hit, score.is_ok());
-        let threshold = guard.manifest().task(task).threshold(language);
-        (language, score.map(|value| Score { value, threshold }), hit)
+        (score, hit)
     }
 }
 
 impl Inner {
+    fn guard(&self, which: Which) -> &Guard {
+        match (which, &self.second) {
+            (Which::Second, Some((_, second))) => second,
+            (Which::First | Which::Second, _) => &self.guard,
+        }
+    }
+
     /// P(unsafe) of a text: the worst of its forms.
-    async fn score(self: Arc<Self>, target: Target, text: String, prompt: Option<&str>) -> Result<f32, Unavailable> {
+    async fn score(
+        self: Arc<Self>,
+        which: Which,
+        target: Target,
+        text: String,
+        prompt: Option<&str>,
+    ) -> Result<f32, Unavailable> {
         let forms = off_reactor(text.len(), move || {
             let view = view(target, &text);
             let folded = view.is_changed().then(|| view.text().to_owned());
@@ -216,32 +288,32 @@ impl Inner {
             [Some(text), folded, unspaced, carried, untagged]
         });
         let forms = forms.await;
-        let scores = forms.iter().flatten().map(|form| self.form(target.task(), form, prompt));
+        let scores = forms.iter().flatten().map(|form| self.form(which, target.task(), form, prompt));
         worst(join_all(scores).await)
     }
 
     /// P(unsafe) of one form of a text: the worst of its windows. The windows of a text that does not fit in one are cached
     /// by themselves, so that a text that grows is not scored again from its beginning.
-    async fn form(self: &Arc<Self>, task: Task, text: &str, prompt: Option<&str>) -> Result<f32, Unavailable> {
-        let mut windows = self.guard.windows(task, text, prompt).await?;
+    async fn form(self: &Arc<Self>, which: Which, task: Task, text: &str, prompt: Option<&str>) -> Result<f32, Unavailable> {
+        let mut windows = self.guard(which).windows(task, text, prompt).await?;
         if windows.len() == 1
             && let Some(window) = windows.pop()
         {
-            return self.window(window).await;
+            return self.window(which, window).await;
         }
         let scores = windows.into_iter().map(|window| {
             let part = text.get(window.range.clone()).unwrap_or_default();
-            let key = key([self.guard.identity(), "window"], task, prompt, part);
+            let key = key([self.guard(which).identity(), "window"], task, prompt, part);
             let inner = Arc::clone(self);
-            let work = async move { inner.window(window).await };
+            let work = async move { inner.window(which, window).await };
             async move { self.cache.get_or(key, work).await.0 }
         });
         worst(join_all(scores).await)
     }
 
-    async fn window(&self, window: Window) -> Result<f32, Unavailable> {
+    async fn window(&self, which: Which, window: Window) -> Result<f32, Unavailable> {
         self.metrics.window();
-        self.guard.score(window).await
+        self.guard(which).score(window).await
     }
 }
 

@@ -2,11 +2,22 @@
 
 use std::sync::Arc;
 
-use axum::{Router, extract::State, http::header, response::IntoResponse, routing::get};
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::IntoResponse,
+    routing::get,
+};
+use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::exchange::Proxy;
+use crate::{
+    exchange::Proxy,
+    guard::{Guard, Server},
+    telemetry::Now,
+};
 
 /// Serves until `stop`.
 pub(super) async fn serve(listener: TcpListener, proxy: Arc<Proxy>, stop: CancellationToken) {
@@ -20,21 +31,53 @@ pub(super) async fn serve(listener: TcpListener, proxy: Arc<Proxy>, stop: Cancel
     }
 }
 
-/// The server is bound only once guard, policies and store are there, so whoever is answered finds it ready.
+/// What `/readyz` tells.
+#[derive(Serialize)]
+struct Readiness<'r> {
+    ready: bool,
+    #[serde(flatten)]
+    first: Described<'r>,
+    /// The second guard of a cascade.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    second: Option<Described<'r>>,
+    policies: Vec<&'r str>,
+    revision: &'r str,
+}
+
+#[derive(Serialize)]
+struct Described<'r> {
+    guard: &'r str,
+    provider: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    servers: Vec<Server>,
+}
+
+impl<'r> Described<'r> {
+    fn new(guard: &'r Guard) -> Self {
+        Self { guard: guard.identity(), provider: guard.runs_on(), servers: guard.servers() }
+    }
+}
+
+/// The server is bound only once guard, policies and store are there; what can be missing is the servers of a guard that runs
+/// elsewhere.
 async fn ready(State(proxy): State<Arc<Proxy>>) -> impl IntoResponse {
-    let policies: Vec<&str> = proxy.policies().names().collect();
-    let body = serde_json::json!({
-        "ready": true,
-        "guard": proxy.scanner().guard().identity(),
-        "provider": proxy.scanner().guard().provider().name(),
-        "policies": policies,
-        "revision": proxy.policies().revision(),
-    });
-    ([(header::CONTENT_TYPE, "application/json")], body.to_string())
+    let scanner = proxy.scanner();
+    let readiness = Readiness {
+        ready: scanner.guards().all(Guard::is_ready),
+        first: Described::new(scanner.guard()),
+        second: scanner.guards().nth(1).map(Described::new),
+        policies: proxy.policies().names().collect(),
+        revision: proxy.policies().revision(),
+    };
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = serde_json::to_string(&readiness).unwrap_or_default();
+    (status, [(header::CONTENT_TYPE, "application/json")], body)
 }
 
 async fn metrics(State(proxy): State<Arc<Proxy>>) -> impl IntoResponse {
     let scanner = proxy.scanner();
-    let text = proxy.metrics().render(scanner.guard().waiting(), scanner.cached_verdicts());
+    let servers = scanner.guards().flat_map(Guard::servers).map(|server| (server.url, server.is_ready)).collect();
+    let waiting = scanner.guards().map(Guard::waiting).sum();
+    let text = proxy.metrics().render(&Now { waiting, cached: scanner.cached_verdicts(), servers });
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
 }

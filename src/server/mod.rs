@@ -9,12 +9,12 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::Config,
+    config::{self, Config},
     exchange::{Proxy, Rooms, Routes},
     guard::{Guard, NoRuntime, Runtime, Unusable},
     policy::{LoadError, Policies},
     review::{self, Store},
-    scan::Scanner,
+    scan::{Band, Scanner},
     telemetry::Metrics,
     upstream::Misconfigured,
 };
@@ -67,7 +67,7 @@ impl Server {
         let routes = Routes::new(&config)?;
         let policies = Policies::load(config.policies.dir.as_deref())?;
         let metrics = Arc::new(Metrics::default());
-        let scanner = scanner(&config, Arc::clone(&metrics))?;
+        let scanner = scanner(&config, Arc::clone(&metrics)).await?;
         let listener = take(config.listen.address, "--listen").await?;
         let admin = take(config.admin.address, "--admin").await?;
         let store = Store::open(&config.review.store).await?;
@@ -109,14 +109,28 @@ impl Server {
     }
 }
 
-/// A scanner with the guard of these settings.
+/// A scanner with the guard of these settings, and the second one if they name it.
 ///
 /// # Errors
-/// No ONNX Runtime, or no usable guard.
-pub fn scanner(config: &Config, metrics: Arc<Metrics>) -> Result<Scanner, StartError> {
-    let runtime = Runtime::load(config.guard.ort_lib.as_deref())?;
-    let guard = Guard::load(&runtime, &config.guard)?;
-    Ok(Scanner::new(guard, &config.cache, metrics))
+/// No ONNX Runtime where it is needed, or no usable guard.
+pub async fn scanner(config: &Config, metrics: Arc<Metrics>) -> Result<Scanner, StartError> {
+    let first = guard(&config.guard, "guard").await?;
+    let second = match &config.guard.cascade {
+        Some(cascade) => {
+            let second = guard(&cascade.second, "guard.cascade.second").await?;
+            Some((Band { low: cascade.low, high: cascade.high }, second))
+        }
+        None => None,
+    };
+    Ok(Scanner::new(first, second, &config.cache, metrics))
+}
+
+async fn guard(settings: &config::Guard, section: &str) -> Result<Guard, StartError> {
+    if settings.engine == config::Engine::Onnx {
+        let runtime = Runtime::load(settings.ort_lib.as_deref())?;
+        return Ok(Guard::load(&runtime, settings)?);
+    }
+    Ok(Guard::connect(settings, section).await?)
 }
 
 async fn take(address: SocketAddr, flag: &'static str) -> Result<TcpListener, StartError> {

@@ -23,6 +23,8 @@ pub struct Metrics {
     windows: Counter,
     waiting: Gauge,
     cached: Gauge,
+    servers: Family<Server, Gauge>,
+    cascade: Family<Decider, Counter>,
     cuts: Counter,
     records: Counter,
     unrecorded: Counter,
@@ -41,6 +43,27 @@ struct Verdict {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Server {
+    url: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Decider {
+    decided: &'static str,
+}
+
+/// What is so at the moment.
+#[derive(Debug, Clone, Default)]
+pub struct Now {
+    /// Texts that wait for the guard.
+    pub waiting: usize,
+    /// Verdicts in the cache.
+    pub cached: u64,
+    /// Servers of guards that run elsewhere, and whether they take calls.
+    pub servers: Vec<(String, bool)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Failure {
     code: &'static str,
 }
@@ -55,6 +78,8 @@ impl Default for Metrics {
             windows: Counter::<u64, AtomicU64>::default(),
             waiting: Gauge::default(),
             cached: Gauge::default(),
+            servers: Family::default(),
+            cascade: Family::default(),
             cuts: Counter::default(),
             records: Counter::default(),
             unrecorded: Counter::default(),
@@ -76,6 +101,16 @@ impl Default for Metrics {
         registry.register("guard_windows", "Texts and windows of texts that the guard scored", metrics.windows.clone());
         registry.register("guard_waiting", "Texts that wait for the guard", metrics.waiting.clone());
         registry.register("cache_verdicts", "Verdicts in the cache", metrics.cached.clone());
+        registry.register(
+            "guard_server_ready",
+            "Servers of guards that run elsewhere: 1 if it takes calls, else 0",
+            metrics.servers.clone(),
+        );
+        registry.register(
+            "guard_cascade",
+            "Texts of a cascade by the guard that decided: those of the first are saved the second",
+            metrics.cascade.clone(),
+        );
         registry.register("stream_cuts", "Streams that were cut", metrics.cuts.clone());
         registry.register("review_records", "Flagged exchanges recorded", metrics.records.clone());
         registry.register(
@@ -110,6 +145,12 @@ impl Metrics {
         self.windows.inc();
     }
 
+    /// A cascade has judged a text; whether by its second guard.
+    pub fn cascade(&self, second: bool) {
+        let decided = if second { "second" } else { "first" };
+        self.cascade.get_or_create(&Decider { decided }).inc();
+    }
+
     /// A stream was cut.
     pub fn cut(&self) {
         self.cuts.inc();
@@ -125,11 +166,14 @@ impl Metrics {
         self.failures.get_or_create(&Failure { code }).inc();
     }
 
-    /// Everything, as Prometheus reads it; the two gauges are as now.
+    /// Everything, as Prometheus reads it; the gauges are as now.
     #[must_use]
-    pub fn render(&self, waiting: usize, cached: u64) -> String {
-        self.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
-        self.cached.set(i64::try_from(cached).unwrap_or(i64::MAX));
+    pub fn render(&self, now: &Now) -> String {
+        self.waiting.set(i64::try_from(now.waiting).unwrap_or(i64::MAX));
+        self.cached.set(i64::try_from(now.cached).unwrap_or(i64::MAX));
+        for (url, is_ready) in &now.servers {
+            self.servers.get_or_create(&Server { url: url.clone() }).set(i64::from(*is_ready));
+        }
         let mut out = String::new();
         match encode(&mut out, &self.registry) {
             Ok(()) => out,

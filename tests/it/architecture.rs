@@ -11,15 +11,16 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("segment", &[]),
     ("wire", &[]),
     ("config", &[]),
+    ("connect", &[]),
     ("telemetry", &["config"]),
-    ("guard", &["config", "segment"]),
+    ("guard", &["config", "connect", "segment"]),
     ("dialect", &["segment", "wire"]),
     ("scan", &["config", "guard", "segment", "telemetry", "wire"]),
     ("eval", &["guard", "scan", "segment"]),
     ("policy", &["config", "guard", "scan", "segment", "wire"]),
     ("gate", &["config", "segment"]),
     // `Scanned`, the only body that it sends.
-    ("upstream", &["config", "policy", "wire"]),
+    ("upstream", &["config", "connect", "policy", "wire"]),
     ("review", &["policy", "scan", "segment"]),
     (
         "exchange",

@@ -127,6 +127,29 @@ fn eval_has_room_and_time_for_long_texts() {
 }
 
 #[test]
+fn eval_tells_what_a_cascade_saves_and_costs() {
+    let dir = tempfile::tempdir().unwrap();
+    let (guard, file, config) = (guard(dir.path()), dir.path().join("mine.jsonl"), dir.path().join("seawall.toml"));
+    fs::write(&file, LABELLED).unwrap();
+    let settings = format!("[guard]\ndir = {guard:?}\n");
+    fs::write(&config, &settings).unwrap();
+    let (file, config) = (file.to_str().unwrap(), config.to_str().unwrap());
+    let (code, why) = complaint(&seawall(&["eval", file, "--config", config, "--cascade"]));
+    assert!(code == Some(2) && why.contains("--cascade needs `[guard.cascade]`"), "{why}");
+    let cascade = format!("{settings}[guard.cascade]\nlow = 0.5\nhigh = 0.99\n[guard.cascade.second]\ndir = {guard:?}\n");
+    fs::write(config, cascade).unwrap();
+    let told =
+        said(&seawall(&["eval", file, "--config", config, "--cascade", "--json", "--rounds", "20", "--band", "0.01:0.5"]));
+    let report: serde_json::Value = serde_json::from_str(&told).unwrap();
+    // The word is in three of six prompts; below it are the other three.
+    let row = |at: usize| (report["rows"][at]["task"].clone(), report["rows"][at]["asked"]["value"].clone());
+    assert_eq!([row(0), row(1)], ["prompt", "response"].map(|task| (task.into(), 0.5.into())));
+    assert_eq!((&report["rows"][0]["lost"]["value"], report["rows"].as_array().unwrap().len()), (&0.0.into(), 2));
+    let table = said(&seawall(&["eval", file, "--config", config, "--cascade", "--rounds", "20"]));
+    assert!(table.contains("0.5:0.99") && table.contains("AUPRC CASCADE"), "{table}");
+}
+
+#[test]
 fn a_provider_that_the_library_lacks_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_seawall"))

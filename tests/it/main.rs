@@ -14,5 +14,6 @@ mod harness;
 mod lifecycle;
 mod limits;
 mod record;
+mod remote;
 mod stream;
 mod upstreams;

@@ -1,0 +1,194 @@
+//! `[guard.remote]` and `[guard.cascade]`: guards on servers elsewhere, and a second guard behind the first.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Guard, Key, Wrong};
+
+/// What runs a guard's model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Engine {
+    /// ONNX Runtime in this process.
+    Onnx,
+    /// vLLM's OpenAI server: the guard's own token ids, and the probabilities of its labels.
+    Vllm,
+    /// KServe's version 2 (the Open Inference Protocol), as Triton serves it: the tensors of the guard's graph.
+    Kserve,
+    /// Chat completions of a hosted guard, such as AI Singapore's SEA-Guard: the bare text, and the word that it answers.
+    Openai,
+}
+
+impl Engine {
+    /// As settings have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Onnx => "onnx",
+            Self::Vllm => "vllm",
+            Self::Kserve => "kserve",
+            Self::Openai => "openai",
+        }
+    }
+}
+
+/// How KServe's version 2 is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// JSON over HTTP/1.1.
+    Http,
+    /// gRPC.
+    Grpc,
+}
+
+/// `[guard.remote]`: the servers of a guard that runs elsewhere. They must all serve the same model.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Remote {
+    /// `http://` or `https://`, host, port, and a path if need be, of each server; the least busy one is asked.
+    pub urls: Vec<String>,
+    /// The model's name there.
+    pub model: String,
+    /// How `kserve` is spoken.
+    pub protocol: Protocol,
+    /// The key that calls are made with.
+    pub key: Option<Key>,
+    /// PEM file of authorities to trust besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// PEM file of a certificate (with its chain) that the servers ask for.
+    pub client_cert_file: Option<PathBuf>,
+    /// The key of that certificate.
+    pub client_key_file: Option<PathBuf>,
+    /// Time to connect.
+    pub connect_timeout_ms: u64,
+    /// Time for a call; a text waits `guard.deadline_ms` in all.
+    pub timeout_ms: u64,
+    /// Calls under way at each server; more wait.
+    pub concurrency: usize,
+    /// Most calls within any minute, to all servers together. More are refused at once. If none is named: 10 for `openai`,
+    /// what SEA-Guard's API allows; no bound for others.
+    pub per_minute: Option<usize>,
+    /// Likeliest tokens whose probabilities are asked for. If none is named: 20 for `vllm`, which is all that its servers give
+    /// by default (`--max-logprobs`); none for `openai`, where the word then decides.
+    pub top_logprobs: Option<u32>,
+    /// Time between two looks at the servers' health.
+    pub health_ms: u64,
+    /// Calls in a row that must fail for a server to rest.
+    pub failures: u32,
+    /// How long it rests before one call tries it again.
+    pub rest_ms: u64,
+}
+
+/// `[guard.cascade]`: a second guard, asked only where the first is unsure.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cascade {
+    /// The second is asked from this score of the first on …
+    pub low: f32,
+    /// … up to this one, which is the first's to decide again.
+    pub high: f32,
+    /// The second guard's settings, as in `[guard]`.
+    pub second: Guard,
+}
+
+impl Default for Remote {
+    fn default() -> Self {
+        Self {
+            urls: Vec::new(),
+            model: String::new(),
+            protocol: Protocol::Http,
+            key: None,
+            ca_file: None,
+            client_cert_file: None,
+            client_key_file: None,
+            connect_timeout_ms: 1_000,
+            timeout_ms: 5_000,
+            concurrency: 32,
+            per_minute: None,
+            top_logprobs: None,
+            health_ms: 5_000,
+            failures: 5,
+            rest_ms: 10_000,
+        }
+    }
+}
+
+impl Guard {
+    /// What types alone cannot tell of the guard in `section`.
+    pub(super) fn check(&self, section: &str) -> Result<(), Wrong> {
+        let remote = &self.remote;
+        let wrong = |key: &str, why: &str| Err((format!("{section}.{key}"), why.to_owned()));
+        let some = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        let positive = [
+            ("threads", self.threads.unwrap_or(1)),
+            ("batch_tokens", self.batch_tokens),
+            ("queue_tokens", self.queue_tokens),
+            ("remote.timeout_ms", some(remote.timeout_ms)),
+            ("remote.concurrency", remote.concurrency),
+            ("remote.per_minute", remote.per_minute.unwrap_or(1)),
+            ("remote.health_ms", some(remote.health_ms)),
+            ("remote.failures", some(remote.failures.into())),
+        ];
+        if let Some((key, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
+            return wrong(key, "must be more than 0");
+        }
+        if self.engine == Engine::Onnx {
+            if !remote.urls.is_empty() {
+                return wrong("remote.urls", "has servers, but `engine` says that the guard runs here; name its engine");
+            }
+        } else if remote.urls.is_empty() {
+            return wrong("remote.urls", "must name a server, such as `http://127.0.0.1:8000`");
+        } else if remote.model.is_empty() {
+            return wrong("remote.model", "must be the model's name at the servers");
+        }
+        let Some(cascade) = &self.cascade else { return Ok(()) };
+        if !(0.0 <= cascade.low && cascade.low < cascade.high && cascade.high <= 1.0) {
+            return wrong("cascade.low", "and `high` must hold to 0 <= low < high <= 1");
+        }
+        if cascade.second.cascade.is_some() {
+            return wrong("cascade.second.cascade", "cannot be: a cascade has two guards");
+        }
+        cascade.second.check(&format!("{section}.cascade.second"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use crate::config::{Config, load};
+
+    fn settings(text: &str) -> Result<Config, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.toml");
+        fs::write(&path, text).unwrap();
+        load(Some(&path), &[]).map_err(|e| e.to_string().replace(&path.display().to_string(), "s.toml"))
+    }
+
+    #[test]
+    fn engines_elsewhere_need_servers() {
+        let told = |text: &str| settings(text).unwrap_err();
+        assert!(told("[guard]\nengine = \"vllm\"\n").contains("`guard.remote.urls` must name a server"));
+        assert!(told("[guard.remote]\nurls = [\"http://h\"]\n").starts_with("s.toml:2: `guard.remote.urls` has servers"));
+        let named = "[guard]\nengine = \"kserve\"\n[guard.remote]\nurls = [\"http://h\"]\n";
+        assert!(told(named).contains("`guard.remote.model` must be"));
+        assert!(told(&format!("{named}modle = \"x\"\n")).contains("did you mean `model`?"));
+        assert!(told(&format!("{named}model = \"x\"\nconcurrency = 0\n")).starts_with("s.toml:5: `guard.remote.concurrency`"));
+        assert!(settings(&format!("{named}model = \"x\"\nprotocol = \"grpc\"\n")).is_ok());
+    }
+
+    #[test]
+    fn a_cascade_has_two_guards_and_a_band() {
+        let second = "[guard.cascade.second]\nengine = \"vllm\"\n[guard.cascade.second.remote]\nurls = [\"http://h\"]\n";
+        let cascade = |band: &str, more: &str| settings(&format!("[guard.cascade]\n{band}\n{second}{more}"));
+        let config = cascade("low = 0.1\nhigh = 0.9", "model = \"m\"").unwrap();
+        assert_eq!(config.guard.cascade.unwrap().second.remote.model, "m");
+        assert!(cascade("low = 0.1\nhigh = 0.9", "").unwrap_err().contains("`guard.cascade.second.remote.model`"));
+        assert!(cascade("low = 0.9\nhigh = 0.1", "model = \"m\"").unwrap_err().contains("`guard.cascade.low` and `high`"));
+        let nested =
+            "model = \"m\"\n[guard.cascade.second.cascade]\nlow = 0.1\nhigh = 0.9\n[guard.cascade.second.cascade.second]";
+        assert!(cascade("low = 0.1\nhigh = 0.9", nested).unwrap_err().contains("a cascade has two guards"));
+    }
+}

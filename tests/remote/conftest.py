@@ -1,0 +1,53 @@
+"""What the tests share: a KServe server of other people's making, which runs the embedded guard's graph."""
+
+import json
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+sys.path.insert(0, str(HERE.parent / "sdk"))
+
+from servers import Program  # noqa: E402  the programs of tests are started in one way
+
+GUARD = ROOT / "onnx" / "guards" / "seawall-mini"
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [listener.getsockname()[1] for listener in sockets]
+    for listener in sockets:
+        listener.close()
+    return ports
+
+
+class MlServer(Program):
+    """MLServer with one model, `guard`, over HTTP and gRPC."""
+
+    def __init__(self, folder: Path):
+        http, grpc, metrics = free_ports(3)
+        settings = {
+            "host": "127.0.0.1",
+            "http_port": http,
+            "grpc_port": grpc,
+            "metrics_port": metrics,
+            "parallel_workers": 0,
+            "debug": False,
+        }
+        parameters = {"uri": str(GUARD / "model.int8.onnx")}
+        (folder / "settings.json").write_text(json.dumps(settings))
+        (folder / "model-settings.json").write_text(
+            json.dumps({"name": "guard", "implementation": "graph.Graph", "parameters": parameters})
+        )
+        (folder / "graph.py").write_text((HERE / "graph.py").read_text())
+        super().__init__([Path(sys.executable).parent / "mlserver", "start", folder], folder, "Loaded model 'guard'")
+        self.http, self.grpc = f"http://127.0.0.1:{http}", f"http://127.0.0.1:{grpc}"
+
+
+@pytest.fixture(scope="session")
+def mlserver(tmp_path_factory):
+    with MlServer(tmp_path_factory.mktemp("mlserver")) as server:
+        yield server
