@@ -51,7 +51,7 @@ pub enum Failure {
     #[error("{0}")]
     Blocked(String),
     /// The guard could not judge it.
-    #[error("{0}, so nothing was passed on; try again")]
+    #[error("{}, so nothing was passed on; try again", .0.public())]
     Unjudged(Unavailable),
     /// It holds what cannot be judged.
     #[error("content of type `{0}` cannot be judged and the policy does not let it pass (`on_unscorable`)")]

@@ -51,6 +51,20 @@ pub enum Unavailable {
     /// The text cannot be encoded, or the graph cannot be run.
     #[error("the guard failed: {0}")]
     Engine(String),
+    /// A server that was to score it failed, or none is ready; what and where.
+    #[error("the guard failed: {0}")]
+    Server(String),
+}
+
+impl Unavailable {
+    /// As clients may be told it: they need not know the servers behind.
+    #[must_use]
+    pub fn public(&self) -> String {
+        match self {
+            Self::Server(_) => "the guard failed".to_owned(),
+            Self::Overloaded | Self::Deadline | Self::Engine(_) => self.to_string(),
+        }
+    }
 }
 
 /// A loaded guard.

@@ -5,6 +5,7 @@
 //! guard judges what the first is unsure of; the score and threshold of the guard that decided stand.
 
 mod cache;
+mod cascade;
 pub mod detect;
 mod language;
 pub mod normalise;
@@ -14,7 +15,10 @@ use std::{collections::BTreeMap, panic::resume_unwind, sync::Arc};
 use futures_util::future::join_all;
 use tokio::task::spawn_blocking;
 
-use self::cache::{Cache, key};
+use self::{
+    cache::{Cache, key},
+    cascade::Guards,
+};
 use crate::{
     config,
     guard::{Guard, Unavailable, Window},
@@ -23,7 +27,10 @@ use crate::{
     wire::json::Document,
 };
 
-pub use self::language::detect as detect_language;
+pub use self::{
+    cascade::{Band, Which},
+    language::detect as detect_language,
+};
 
 /// Marks that end a sentence or a clause in the eight languages.
 const SENTENCE_ENDS: [char; 11] = ['.', '!', '?', ':', ';', ',', '။', '၊', '।', '…', '"'];
@@ -44,37 +51,9 @@ pub struct Scanner {
 
 #[derive(Debug)]
 struct Inner {
-    guard: Guard,
-    /// The second guard of a cascade, and the first's scores that it is asked for.
-    second: Option<(Band, Guard)>,
+    guards: Guards,
     cache: Cache,
     metrics: Arc<Metrics>,
-}
-
-/// Scores of which a cascade's first guard is unsure.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Band {
-    /// From this one on …
-    pub low: f32,
-    /// … up to this one, which is sure again.
-    pub high: f32,
-}
-
-impl Band {
-    /// Whether the second guard is asked.
-    #[must_use]
-    pub fn holds(self, score: f32) -> bool {
-        self.low <= score && score < self.high
-    }
-}
-
-/// Which guard of a cascade.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
-    /// The one that is asked first, or the only one.
-    First,
-    /// The one that is asked where the first is unsure.
-    Second,
 }
 
 /// A body and what was learned about its text. Only a policy turns it into something that may be sent on.
@@ -158,24 +137,24 @@ impl Scanner {
     /// A scanner that asks this guard, and a second one where the first's score is in the band.
     #[must_use]
     pub fn new(guard: Guard, second: Option<(Band, Guard)>, cache: &config::Cache, metrics: Arc<Metrics>) -> Self {
-        Self { inner: Arc::new(Inner { guard, second, cache: Cache::new(cache), metrics }) }
+        Self { inner: Arc::new(Inner { guards: Guards { first: guard, second }, cache: Cache::new(cache), metrics }) }
     }
 
     /// The guard asked first.
     #[must_use]
     pub fn guard(&self) -> &Guard {
-        &self.inner.guard
+        &self.inner.guards.first
     }
 
     /// The guard asked first, and the second if there is one.
     pub fn guards(&self) -> impl Iterator<Item = &Guard> {
-        std::iter::once(&self.inner.guard).chain(self.inner.second.as_ref().map(|(_, guard)| guard))
+        self.inner.guards.all()
     }
 
     /// The identity of a guard.
     #[must_use]
     pub fn identity(&self, which: Which) -> &str {
-        self.inner.guard(which).identity()
+        self.inner.guards.get(which).identity()
     }
 
     /// Verdicts in the cache.
@@ -234,7 +213,7 @@ impl Scanner {
         let target = question.target;
         let language = language::detect(&question.text);
         let (mut guard, (mut value, mut hit)) = (Which::First, self.ask(Which::First, question).await);
-        if let Some((band, _)) = &self.inner.second {
+        if let Some((band, _)) = &self.inner.guards.second {
             if value.as_ref().is_ok_and(|value| band.holds(*value)) {
                 // If the second cannot tell, nobody can: the first has said that it is unsure.
                 let (second, known) = self.ask(Which::Second, question).await;
@@ -242,7 +221,7 @@ impl Scanner {
             }
             self.inner.metrics.cascade(guard == Which::Second);
         }
-        let threshold = self.inner.guard(guard).manifest().task(target.task()).threshold(language);
+        let threshold = self.inner.guards.get(guard).manifest().task(target.task()).threshold(language);
         let score = value.map(|value| Score { value, threshold });
         (Passage { target, segments: Vec::new(), language, guard, score }, hit)
     }
@@ -252,7 +231,7 @@ impl Scanner {
     async fn ask(&self, which: Which, question: &Question) -> (Result<f32, Unavailable>, bool) {
         // What is read as JSON has other unhidden forms than plain text has.
         let kind = if question.target == Target::ToolCall { "json" } else { "text" };
-        let guard = self.inner.guard(which);
+        let guard = self.inner.guards.get(which);
         let key = key([guard.identity(), kind], question.target.task(), question.prompt.as_deref(), &question.text);
         let (inner, target) = (Arc::clone(&self.inner), question.target);
         let (text, prompt) = (question.text.clone(), question.prompt.clone());
@@ -264,13 +243,6 @@ impl Scanner {
 }
 
 impl Inner {
-    fn guard(&self, which: Which) -> &Guard {
-        match (which, &self.second) {
-            (Which::Second, Some((_, second))) => second,
-            (Which::First | Which::Second, _) => &self.guard,
-        }
-    }
-
     /// P(unsafe) of a text: the worst of its forms.
     async fn score(
         self: Arc<Self>,
@@ -295,7 +267,7 @@ impl Inner {
     /// P(unsafe) of one form of a text: the worst of its windows. The windows of a text that does not fit in one are cached
     /// by themselves, so that a text that grows is not scored again from its beginning.
     async fn form(self: &Arc<Self>, which: Which, task: Task, text: &str, prompt: Option<&str>) -> Result<f32, Unavailable> {
-        let mut windows = self.guard(which).windows(task, text, prompt).await?;
+        let mut windows = self.guards.get(which).windows(task, text, prompt).await?;
         if windows.len() == 1
             && let Some(window) = windows.pop()
         {
@@ -303,7 +275,7 @@ impl Inner {
         }
         let scores = windows.into_iter().map(|window| {
             let part = text.get(window.range.clone()).unwrap_or_default();
-            let key = key([self.guard(which).identity(), "window"], task, prompt, part);
+            let key = key([self.guards.get(which).identity(), "window"], task, prompt, part);
             let inner = Arc::clone(self);
             let work = async move { inner.window(which, window).await };
             async move { self.cache.get_or(key, work).await.0 }
@@ -313,7 +285,7 @@ impl Inner {
 
     async fn window(&self, which: Which, window: Window) -> Result<f32, Unavailable> {
         self.metrics.window();
-        self.guard(which).score(window).await
+        self.guards.get(which).score(window).await
     }
 }
 

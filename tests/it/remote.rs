@@ -14,6 +14,11 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use seawall::config::{Cascade, Config, Engine, Guard, Key, Remote};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::harness::{Answer, Proxy, RULES, Upstream, ask, completion, fixture};
@@ -164,7 +169,7 @@ async fn vllm_is_asked_for_the_labels_after_our_ids() {
 async fn without_a_server_nothing_passes_until_one_is_proven() {
     let dir = speaking();
     // An address at which nobody listens yet.
-    let place = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let place = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = place.local_addr().unwrap();
     drop(place);
     let server = Server::start(|body| vllm(unsafe_ids(body, None))).await;
@@ -174,6 +179,8 @@ async fn without_a_server_nothing_passes_until_one_is_proven() {
     assert_eq!((status, &body["ready"]), (StatusCode::SERVICE_UNAVAILABLE, &json!(false)));
     assert!(body["servers"][0]["why"].as_str().unwrap().contains("cannot be reached"), "{body}");
     assert_eq!(said(&lonely, "hello").await, unavailable());
+    let told = lonely.post(ask("hello")).await;
+    assert!(!String::from_utf8_lossy(&told.body).contains(&address.to_string()), "clients do not see the servers");
     assert!(lonely.upstream.is_idle().await);
     // With one that is up beside it, that one serves.
     guard.remote.urls.push(server.url());
@@ -219,6 +226,64 @@ async fn a_server_that_is_lost_and_found_is_proven_again() {
         }
     };
     tokio::select! { () = test => {}, () = script => {} }
+}
+
+/// A way to a server that is cut when it is dropped.
+async fn way(to: SocketAddr) -> (SocketAddr, AbortOnDropHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let task = tokio::spawn(async move {
+        let mut open = JoinSet::new();
+        while let Ok((mut near, _)) = listener.accept().await {
+            open.spawn(async move {
+                let mut far = TcpStream::connect(to).await.unwrap();
+                drop(copy_bidirectional(&mut near, &mut far).await);
+            });
+        }
+    });
+    (address, AbortOnDropHandle::new(task))
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_made_good_by_another_server() {
+    let (server, dir) = (Server::start(|body| vllm(unsafe_ids(body, None))).await, speaking());
+    let ((first, cut), (second, _kept)) = (way(server.address).await, way(server.address).await);
+    let mut guard = remote(Engine::Vllm, &dir, vec![format!("http://{first}"), format!("http://{second}")]);
+    // Only calls notice.
+    (guard.remote.health_ms, guard.remote.failures) = (3_600_000, 2);
+    let proxy = proxy(guard).await;
+    drop(cut);
+    for prompt in ["one", "two", "three"] {
+        assert_eq!(said(&proxy, prompt).await, ok("hi"));
+    }
+    let (_, body) = ready(&proxy).await;
+    assert_eq!((&body["servers"][0]["why"], &body["servers"][1]["ready"]), (&json!("rests after failures"), &json!(true)));
+}
+
+#[tokio::test]
+async fn a_call_that_nobody_waits_for_is_given_up() {
+    let (dir, upstream) = (speaking(), Upstream::start().await);
+    let mut guard = remote(Engine::Vllm, &dir, vec![format!("http://{}", upstream.address)]);
+    (guard.deadline_ms, guard.remote.timeout_ms) = (300, 3_600_000);
+    let mut golden = 0;
+    let script = async {
+        loop {
+            let call = upstream.call().await;
+            if call.body.is_empty() {
+                call.answer(200, "");
+            } else if golden < 3 {
+                golden += 1;
+                let body = serde_json::from_slice(&call.body).unwrap();
+                call.answer(200, vllm(unsafe_ids(&body, None)).to_string());
+            } else {
+                // An answer that begins and never ends.
+                return call.stream_as("application/json").abandoned().await;
+            }
+        }
+    };
+    let test = async { said(&proxy(guard).await, "hello").await };
+    let ((), told) = tokio::join!(script, test);
+    assert_eq!(told, unavailable());
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from conftest import GUARD
 from servers import seawall
 
 TEXTS = [
@@ -22,7 +23,7 @@ TEXTS = [
 def settings(folder: Path, urls: list[str], protocol: str, model: str = "guard") -> Path:
     path = folder / "seawall.toml"
     path.write_text(
-        f'[guard]\nengine = "kserve"\n[guard.remote]\nurls = {json.dumps(urls)}\nmodel = "{model}"\nprotocol = "{protocol}"\n'
+        f'[guard]\ndir = "{GUARD}"\nengine = "kserve"\n[guard.remote]\nurls = {json.dumps(urls)}\nmodel = "{model}"\nprotocol = "{protocol}"\n'
     )
     return path
 
@@ -38,7 +39,7 @@ def scores(folder: Path, *arguments) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
-    return scores(tmp_path_factory.mktemp("here"))
+    return scores(tmp_path_factory.mktemp("here"), "--guard", GUARD)
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
@@ -52,20 +53,18 @@ def test_scores_are_those_of_the_guard_in_process(mlserver, here, tmp_path, prot
     assert max(score["score"] for score in here) > 0.9 and min(score["score"] for score in here) < 0.1
 
 
-@pytest.mark.parametrize("protocol", ["http", "grpc"])
-def test_the_golden_texts_prove_a_server(mlserver, tmp_path, protocol):
-    url = getattr(mlserver, protocol)
-    proven = seawall("guard", "verify", "--config", settings(tmp_path, [url], protocol), cwd=tmp_path)
+def test_the_golden_texts_prove_a_server(mlserver, tmp_path):
+    proven = seawall("guard", "verify", "--config", settings(tmp_path, [mlserver.grpc], "grpc"), cwd=tmp_path)
     assert proven.returncode == 0, proven.stderr
-    assert "golden       fine" in proven.stdout and f"{url}/ takes calls" in proven.stdout
+    assert "golden       fine" in proven.stdout and f"{mlserver.grpc}/ takes calls" in proven.stdout
 
 
-@pytest.mark.parametrize("protocol", ["http", "grpc"])
-def test_a_model_that_is_not_there_is_told(mlserver, tmp_path, protocol):
+@pytest.mark.parametrize(("protocol", "told"), [("http", "check `remote.urls`"), ("grpc", "answered ModelReady with")])
+def test_a_model_that_is_not_there_is_told(mlserver, tmp_path, protocol, told):
     config = settings(tmp_path, [getattr(mlserver, protocol)], protocol, model="other")
     failed = seawall("guard", "verify", "--config", config, cwd=tmp_path)
     assert failed.returncode == 1 and "no server can be asked" in failed.stderr
-    assert "check `remote." in failed.stdout
+    assert told in failed.stdout
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])

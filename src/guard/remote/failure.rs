@@ -33,8 +33,7 @@ impl Failure {
     pub(super) fn at(self, server: &str) -> Unavailable {
         match self {
             Self::Overloaded => Unavailable::Overloaded,
-            Self::Slow(_) => Unavailable::Deadline,
-            other => Unavailable::Engine(format!("{server} {other}")),
+            other => Unavailable::Server(format!("{server} {other}")),
         }
     }
 }

@@ -3,6 +3,8 @@
 //! The messages are those fields of `inference.GRPCInferenceService` that a guard needs, with the numbers of KServe's
 //! `grpc_predict_v2.proto` and Triton's `grpc_service.proto`, which are the same.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Uri, uri::PathAndQuery};
 use hyper_util::{
@@ -14,6 +16,9 @@ use tonic_prost::ProstCodec;
 
 use super::{failure::Failure, kserve::Input};
 use crate::connect::Connector;
+
+/// Silence after which a connection is tried.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// A client with its connections, one a server.
 #[derive(Debug, Clone)]
@@ -85,7 +90,10 @@ struct ModelInferResponse {
 impl Grpc {
     pub(super) fn new(connector: Connector, key: Option<(HeaderName, HeaderValue)>) -> Self {
         let mut builder = Client::builder(TokioExecutor::new());
-        Self { client: builder.http2_only(true).timer(TokioTimer::new()).pool_timer(TokioTimer::new()).build(connector), key }
+        builder.http2_only(true).timer(TokioTimer::new()).pool_timer(TokioTimer::new());
+        // All calls share one connection: one that has silently died must be noticed.
+        builder.http2_keep_alive_interval(KEEP_ALIVE);
+        Self { client: builder.build(connector), key }
     }
 
     pub(super) async fn ready(&self, server: &Uri, model: &str) -> Result<(), Failure> {

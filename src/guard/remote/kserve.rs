@@ -76,22 +76,21 @@ impl Kserve {
             Way::Grpc(grpc) => grpc.infer(server, &self.model, inputs, name).await?,
         };
         let logits = logits.ok_or_else(|| Failure::Unfit(format!("gave no output `{name}`")))?;
-        self.read(windows, &logits)
+        read(&self.manifest, windows, &logits)
     }
+}
 
-    /// The scores in a row of logits for each window.
-    fn read(&self, windows: &[Window], logits: &[f32]) -> Result<Vec<f32>, Failure> {
-        let tasks = [Some(&self.manifest.tasks.prompt), self.manifest.tasks.response.as_ref()];
-        let least = tasks.into_iter().flatten().flat_map(|task| &task.unsafe_columns).max().map_or(1, |column| column + 1);
-        let columns = logits.len() / windows.len().max(1);
-        if columns < least || columns * windows.len() != logits.len() {
-            let (got, rows) = (logits.len(), windows.len());
-            return Err(Failure::Unfit(format!("gave {got} logits for {rows} rows of {least} columns or more")));
-        }
-        let activation = self.manifest.output.activation;
-        let rows = windows.iter().zip(logits.chunks(columns));
-        Ok(rows.map(|(window, row)| self.manifest.task(window.task).probability(activation, row)).collect())
+/// The scores in a row of logits for each window.
+fn read(manifest: &Manifest, windows: &[Window], logits: &[f32]) -> Result<Vec<f32>, Failure> {
+    let tasks = [Some(&manifest.tasks.prompt), manifest.tasks.response.as_ref()];
+    let least = tasks.into_iter().flatten().flat_map(|task| &task.unsafe_columns).max().map_or(1, |column| column + 1);
+    let columns = logits.len() / windows.len().max(1);
+    if columns < least || columns * windows.len() != logits.len() {
+        let (got, rows) = (logits.len(), windows.len());
+        return Err(Failure::Unfit(format!("gave {got} logits for {rows} rows of {least} columns or more")));
     }
+    let rows = windows.iter().zip(logits.chunks(columns));
+    Ok(rows.map(|(window, row)| manifest.task(window.task).probability(manifest.output.activation, row)).collect())
 }
 
 /// The graph's inputs for these windows, padded on the right.
@@ -115,4 +114,42 @@ fn inputs<'m>(manifest: &'m Manifest, windows: &[Window]) -> Vec<Input<'m>> {
         inputs.push(Input { name, shape: vec![windows.len()], datatype: "INT64", data });
     }
     inputs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::Task;
+
+    const MANIFEST: &str = r#"
+        format = 1
+        name = "g"
+        version = "1"
+        kind = "decoder-label"
+        licence = "none"
+        languages = []
+        files = { tokenizer = { path = "t", sha256 = "" }, golden = { path = "g", sha256 = "" } }
+        inputs = { ids = "input_ids", lengths = "lengths" }
+        output = { name = "label_logits", activation = "softmax" }
+        tokens = { max = 8, window = 6, stride = 4, pad = 9 }
+        tasks = { prompt = { unsafe = [1], template = [{ slot = "text" }], threshold = 0.5 } }
+        golden = { tolerance = 0.02 }
+    "#;
+
+    fn window(ids: &[u32]) -> Window {
+        Window { range: 0..1, ids: ids.to_vec(), task: Task::Prompt, words: None }
+    }
+
+    #[test]
+    fn rows_are_padded_on_the_right_and_read_each_by_itself() {
+        let manifest: Manifest = toml::from_str(MANIFEST).unwrap();
+        let windows = [window(&[1, 2, 3]), window(&[4])];
+        let told: Vec<_> = inputs(&manifest, &windows).into_iter().map(|input| (input.name, input.shape, input.data)).collect();
+        assert_eq!(told, [("input_ids", vec![2, 3], vec![1, 2, 3, 4, 9, 9]), ("lengths", vec![2], vec![3, 1])]);
+        let scores = read(&manifest, &windows, &[0.0, 0.0, 0.0, 100.0]).unwrap();
+        assert_eq!(scores, [0.5, 1.0]);
+        for logits in [&[0.0, 0.0, 1.0][..], &[0.0, 1.0], &[]] {
+            assert!(read(&manifest, &windows, logits).unwrap_err().to_string().contains("for 2 rows of 2 columns or more"));
+        }
+    }
 }

@@ -268,7 +268,7 @@ impl Shared {
             }
             Err(Refused::Busy) => None,
             Err(Refused::Down) => {
-                let why = Unavailable::Engine(self.why_down());
+                let why = Unavailable::Server(self.why_down());
                 for job in queue.take(usize::MAX, now) {
                     // The caller may have gone; then nobody needs the answer.
                     drop(job.reply.send(Err(why.clone())));
