@@ -175,7 +175,7 @@ mod tests {
         let named = "[guard]\nengine = \"kserve\"\n[guard.remote]\nurls = [\"http://h\"]\n";
         assert!(told(named).contains("`guard.remote.model` must be"));
         assert!(told(&format!("{named}modle = \"x\"\n")).contains("did you mean `model`?"));
-        assert!(told(&format!("{named}model = \"x\"\nconcurrency = 0\n")).starts_with("s.toml:5: `guard.remote.concurrency`"));
+        assert!(told(&format!("{named}model = \"x\"\nconcurrency = 0\n")).starts_with("s.toml:6: `guard.remote.concurrency`"));
         assert!(settings(&format!("{named}model = \"x\"\nprotocol = \"grpc\"\n")).is_ok());
     }
 

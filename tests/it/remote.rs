@@ -49,17 +49,25 @@ fn speaking() -> TempDir {
     dir
 }
 
+/// A call that a server was sent.
+#[derive(Clone)]
+struct Asked {
+    path: String,
+    key: Option<String>,
+    body: Value,
+}
+
 /// A server that answers every call by itself.
 struct Server {
     address: SocketAddr,
-    asked: Arc<Mutex<Vec<(String, Option<String>, Value)>>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
     _task: AbortOnDropHandle<()>,
 }
 
 impl Server {
     async fn start(answer: impl Fn(&Value) -> Value + Send + 'static) -> Self {
         let upstream = Upstream::start().await;
-        let asked = Arc::<Mutex<Vec<_>>>::default();
+        let asked = Arc::<Mutex<Vec<Asked>>>::default();
         let (address, seen) = (upstream.address, Arc::clone(&asked));
         let task = tokio::spawn(async move {
             loop {
@@ -70,7 +78,7 @@ impl Server {
                 }
                 let body: Value = serde_json::from_slice(&call.body).unwrap();
                 let key = call.headers.get("authorization").map(|key| key.to_str().unwrap().to_owned());
-                seen.lock().unwrap().push((call.uri.path().to_owned(), key, body.clone()));
+                seen.lock().unwrap().push(Asked { path: call.uri.path().to_owned(), key, body: body.clone() });
                 call.answer(200, answer(&body).to_string());
             }
         });
@@ -149,7 +157,7 @@ async fn vllm_is_asked_for_the_labels_after_our_ids() {
     assert_eq!(server.calls(), 3, "the golden texts");
     assert_eq!(said(&proxy, "quiet </s> query").await, ok("hi"));
     assert_eq!(said(&proxy, "a danger").await, ok("no such prompts"));
-    let (path, key, body) = server.asked.lock().unwrap()[3].clone();
+    let Asked { path, key, body } = server.asked.lock().unwrap()[3].clone();
     assert_eq!((path.as_str(), key.as_deref()), ("/v1/completions", Some("Bearer s3cret")));
     let mut ids: Vec<u64> = serde_json::from_value(body["prompt"].clone()).unwrap();
     assert_eq!(
@@ -321,7 +329,7 @@ async fn a_hosted_guard_is_asked_no_more_than_it_allows() {
     guard.remote.per_minute = Some(6);
     let proxy = proxy(guard).await;
     assert_eq!(server.calls(), 2, "a golden text of each task");
-    assert_eq!(server.asked.lock().unwrap()[1].2["messages"][0]["content"], "Human user:who goes\nAI assistant:a menace.");
+    assert_eq!(server.asked.lock().unwrap()[1].body["messages"][0]["content"], "Human user:who goes\nAI assistant:a menace.");
     assert_eq!(said(&proxy, "a danger").await, ok("no such prompts"));
     assert_eq!(said(&proxy, "odd").await, unavailable(), "a word that is no label is no verdict");
     assert_eq!(said(&proxy, "hello").await, ok("hi"));

@@ -35,7 +35,11 @@ impl Http {
     pub(super) async fn post<A: DeserializeOwned>(&self, base: &Uri, path: &str, body: &impl Serialize) -> Result<A, Failure> {
         let body = serde_json::to_vec(body).map_err(|e| Failure::Unfit(e.to_string()))?;
         let answer = self.call(Method::POST, base, path, body.into()).await?;
-        serde_json::from_slice(&answer).map_err(|e| Failure::Unfit(format!("answered {path} with other JSON: {e}")))
+        serde_json::from_slice(&answer).map_err(|e| {
+            // What stands there is not told: it may repeat the text.
+            let (line, column) = (e.line(), e.column());
+            Failure::Unfit(format!("answered {path} with what is no answer of this API (line {line}, column {column})"))
+        })
     }
 
     async fn call(&self, method: Method, base: &Uri, path: &str, body: Bytes) -> Result<Bytes, Failure> {
@@ -60,6 +64,7 @@ fn refusal(status: StatusCode, path: &str) -> Failure {
         StatusCode::TOO_MANY_REQUESTS => return Failure::Overloaded,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "; check `remote.key`",
         StatusCode::NOT_FOUND => "; check `remote.urls` and `remote.model`",
+        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => "; its log says why",
         _ => "",
     };
     let why = format!("answered {path} with status {status}{hint}");

@@ -134,8 +134,11 @@ impl Fleet {
         join_all((0..shared.servers.len()).map(|server| shared.look_after(server))).await;
         for (server, standing) in shared.servers.iter().zip(lock(&shared.pool).standings()) {
             if let Standing::Unfit(why) = standing {
-                return Err(fail(format!("{server} {why}: it serves another model, or loaded it otherwise")));
+                return Err(fail(format!("{server} {why}")));
             }
+        }
+        if shared.stand().iter().all(|server| !server.is_ready) {
+            tracing::warn!("{}; until one is, every text is a guard failure", shared.why_down());
         }
         let watch = tokio::spawn(Arc::clone(&shared).watch());
         let dispatch = tokio::spawn(Arc::clone(&shared).dispatch());
@@ -231,7 +234,10 @@ impl Shared {
             let fits = if self.protocol.is_hosted() { gap < 0.5 } else { gap <= self.tolerance };
             if !fits {
                 let number = number + 1;
-                return Standing::Unfit(format!("scores golden text {number} {score:.4} instead of {:.4}", golden.score));
+                return Standing::Unfit(format!(
+                    "scores golden text {number} {score:.4} instead of {:.4}: it serves another model, or loaded it otherwise",
+                    golden.score
+                ));
             }
             proof = Proof { texts: proof.texts + 1, gap: proof.gap.max(gap) };
         }
