@@ -297,8 +297,6 @@ mod tests {
             "input_audio",
             "input_file",
             "input_image",
-            "input_image",
-            "input_image",
             "input_video",
             "prompt",
             "skill",

@@ -5,11 +5,9 @@ mod parts;
 
 use std::time::Duration;
 
-use http::Method;
 use seawall::{
     config::StreamMode,
     dialect::{DIALECTS, Request},
-    segment::Direction,
     wire::frame::{Framing, Message},
 };
 use tokio::time::timeout;
@@ -17,7 +15,7 @@ use tokio::time::timeout;
 use self::parts::Part;
 use crate::{
     dialects::{Api, CARD, MASKED, apis},
-    harness::{Events, Pieces, Proxy, RULES},
+    harness::{Events, Pieces, Proxy, RULES, ask_stream},
 };
 
 const SAFE: &str = "A harmless sentence to begin. ";
@@ -137,15 +135,15 @@ async fn reasoning_and_arguments_are_judged_as_they_come() {
             let card = parts::stream(api, part, &["{\"a\": \"4111 1", "111 1111", " 1111.\"}"]).unwrap();
             let text = seen(&proxy, api, &frames(api, &card)).await;
             match mode {
-                StreamMode::Lag => assert!(text.contains("This answer") || text.contains(MASKED), "{told}: {text}"),
-                StreamMode::Hold | StreamMode::Buffer if part == Part::Reasoning || part == Part::Arguments => {
+                // What was to be masked has left; so the stream is cut there.
+                StreamMode::Lag => assert!(text.contains("stopped by a safety policy"), "{told}: {text}"),
+                StreamMode::Hold | StreamMode::Buffer => {
                     assert!(text.contains(MASKED) && !text.contains("111 1111"), "{told}: {text}");
                 }
-                StreamMode::Hold | StreamMode::Buffer => {}
             }
         }
     }
-    assert_eq!(streams, 3 * 13);
+    assert_eq!(streams, 3 * 14);
 }
 
 #[tokio::test]
@@ -295,91 +293,72 @@ async fn a_client_that_leaves_takes_its_work_from_the_guard() {
         config.guard.queue_tokens = 100_000_000;
     })
     .await;
-    for api in apis() {
-        let words: String = (0..150_000).map(|word| format!("w{word} ")).collect();
-        let request = proxy.request(Method::POST, api.stream_path, (api.ask)(&words, true).to_string());
-        let mut send = Box::pin(proxy.send(request));
-        let waits = async {
-            while proxy.metric("seawall_guard_waiting").await == 0 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        tokio::select! { _ = &mut send => panic!("{}: nothing waited for the guard", api.name), () = waits => {} }
-        drop(send);
-        let empties = async {
-            while proxy.metric("seawall_guard_waiting").await > 0 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        timeout(SOON, empties).await.unwrap();
-        assert!(proxy.upstream.is_idle().await, "{}", api.name);
-    }
+    let waiting = async || proxy.metric("seawall_guard_waiting").await;
+    let words: String = (0..40_000).map(|word| format!("w{word} ")).collect();
+    let mut asked = Box::pin(proxy.post(ask_stream(&words)));
+    let waits = async { while waiting().await == 0 {} };
+    tokio::select! { answer = &mut asked => panic!("nothing waited for the guard: {answer:?}"), () = waits => {} }
+    drop(asked);
+    timeout(SOON, async { while waiting().await > 0 {} }).await.unwrap();
+    assert!(proxy.metric("seawall_guard_windows_total").await > 1_000, "there was work to take back");
+    assert!(proxy.upstream.is_idle().await);
 }
 
 #[tokio::test]
 async fn a_slow_client_slows_the_upstream() {
     /// More than sockets and queues hold.
-    const MOST: usize = 24 << 20;
-    for mode in [StreamMode::Hold, StreamMode::Lag] {
-        let proxy = proxy(mode).await;
-        for api in apis() {
-            let (mut stream, upstream) = begin(&proxy, &api).await;
-            let frames = begun(&api, &["A quiet day. "]);
-            let (piece, before) = frames.split_last().unwrap();
-            for frame in before {
-                upstream.send(frame.clone()).await;
+    const MOST: usize = 32 << 20;
+    let proxy = proxy(StreamMode::Hold).await;
+    // One API of each framing.
+    for name in ["openai_chat", "ollama_chat", "gemini", "bedrock"] {
+        let api = apis().into_iter().rfind(|api| api.name == name).unwrap();
+        let (mut stream, upstream) = begin(&proxy, &api).await;
+        let frames = begun(&api, &["A quiet day. "]);
+        let (piece, before) = frames.split_last().unwrap();
+        upstream.send(before.concat()).await;
+        upstream.send(piece.clone()).await;
+        // Text in much white space, so that there is little to judge and much to carry.
+        let wide = wide(&api, 1 << 17);
+        let pieces = std::iter::repeat(&wide).take(MOST / wide.len());
+        let mut sent = 0;
+        for piece in pieces.clone() {
+            if timeout(Duration::from_millis(500), upstream.send(piece.clone())).await.is_err() {
+                break;
             }
-            // Text in much white space, so that there is little to judge and much to carry.
-            let wide = match api.framing {
-                Framing::EventStream => api
-                    .framing
-                    .ending(
-                        &[Message::named(
-                            "contentBlockDelta",
-                            format!(r#"{{"contentBlockIndex":0,"delta":{{"text":"A day. "}},{}"p":"a"}}"#, " ".repeat(1 << 18)),
-                        )],
-                        true,
-                    )
-                    .to_vec(),
-                _ => String::from_utf8(piece.clone())
-                    .unwrap()
-                    .replacen(":{", &format!(":{}{{", " ".repeat(1 << 18)), 1)
-                    .replacen(":[", &format!(":{}[", " ".repeat(1 << 18)), 1)
-                    .into_bytes(),
-            };
-            let mut sent = 0;
-            while sent < MOST
-                && timeout(Duration::from_millis(400), upstream.send(if sent == 0 { piece.clone() } else { wide.clone() }))
-                    .await
-                    .is_ok()
-            {
-                sent += wide.len();
-            }
-            assert!(sent < MOST, "{} {mode:?}: the upstream was never held up", api.name);
-            assert!(proxy.upstream.is_idle().await);
-            // A client that reads again lets it go on.
-            let (read, more) = tokio::join!(
-                timeout(SOON, async {
-                    for _ in 0..sent / wide.len() {
-                        stream.next().await.unwrap().unwrap();
-                    }
-                }),
-                timeout(SOON, upstream.send(wide.clone()))
-            );
-            assert!(read.is_ok() && more.is_ok(), "{} {mode:?}", api.name);
+            sent += 1;
         }
+        assert!((sent + 1) * wide.len() < MOST, "{name}: the upstream was never held up");
+        // A client that reads again lets it go on.
+        let read = async {
+            for _ in 0..sent {
+                stream.next().await.unwrap().unwrap();
+            }
+        };
+        let (read, more) = tokio::join!(timeout(SOON * 2, read), timeout(SOON * 2, upstream.send(wide.clone())));
+        assert!(read.is_ok() && more.is_ok(), "{name}");
     }
+}
+
+/// An event with a little text in this much white space.
+fn wide(api: &Api, space: usize) -> Vec<u8> {
+    let spaced = |text: &str| text.replacen('{', &format!("{{{}", " ".repeat(space)), 1);
+    if api.framing != Framing::EventStream {
+        let pieces = begun(api, &["A quiet day. ", "Another. "]);
+        return spaced(str::from_utf8(pieces.last().unwrap()).unwrap()).into_bytes();
+    }
+    let message = (api.stream)(&["Another. "]).into_iter().find(|message| message.data.contains("Another")).unwrap();
+    api.framing.ending(&[Message { data: spaced(&message.data), ..message }], true).to_vec()
 }
 
 #[tokio::test]
 async fn a_split_anywhere_hides_nothing() {
     let proxy = proxy(StreamMode::Hold).await;
     for api in apis() {
-        // Every byte by itself: within characters, escapes and the framing; and the text split in each place.
-        for at in (1..CARD.len()).step_by(2) {
+        for at in 1..CARD.len() {
             let (head, tail) = CARD.split_at(at);
             let bytes = api.bytes(&[head, tail]);
-            let pieces: Vec<Vec<u8>> = bytes.chunks(if at % 4 == 1 { 1 } else { 4096 }).map(<[u8]>::to_vec).collect();
+            // Once byte by byte.
+            let pieces: Vec<Vec<u8>> = bytes.chunks(if at == 17 { 1 } else { 4096 }).map(<[u8]>::to_vec).collect();
             let text = seen(&proxy, &api, &pieces).await;
             assert!(text.contains(MASKED) && !text.contains("1111"), "{} at {at}: {text}", api.name);
         }
@@ -394,38 +373,27 @@ async fn a_split_anywhere_hides_nothing() {
 #[tokio::test]
 async fn escapes_and_characters_split_between_chunks_are_read() {
     let proxy = proxy(StreamMode::Hold).await;
+    let escaped = |text: &str| -> String { text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect() };
     for api in apis().into_iter().filter(|api| api.framing != Framing::EventStream) {
-        let escaped = |text: &str| -> String { text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect() };
-        let stream = |text: &str| String::from_utf8(api.bytes(&[text])).unwrap();
-        let good = stream("TEXT").replace("TEXT", &format!("{} \u{1f642} {}", escaped("สวัสดี \u{1f642}"), "กขค"));
-        let bad = stream("TEXT").replace("TEXT", &escaped("much danger"));
-        let card = stream("TEXT").replace("TEXT", &escaped("4111 1111 1111 1111."));
-        // The byte at which the transport splits, over the whole of the text.
-        let place = |bytes: &str| bytes.find("\\u").unwrap()..bytes.find("\\u").unwrap() + 40;
-        for at in place(&good) {
+        let plain = String::from_utf8(api.bytes(&["TEXT"])).unwrap();
+        let stream = |text: &str| plain.replace("TEXT", text);
+        let good = stream(&format!("\u{1f642}ก{} ", escaped("\u{1f642}ส")));
+        let bad = stream(&escaped("much danger"));
+        let card = stream(&escaped("4111 1111 1111 1111."));
+        // Every byte at which the transport can split within the first characters of the text.
+        let start = plain.find("TEXT").unwrap();
+        for at in start..start + 26 {
             let split = |text: &str| {
                 let (head, tail) = text.as_bytes().split_at(at);
                 [head.to_vec(), tail.to_vec()]
             };
             assert_eq!(seen(&proxy, &api, &split(&good)).await, good, "{} at {at}", api.name);
-            let text = seen(&proxy, &api, &split(&bad)).await;
-            assert!(text.contains("no such answers") && !text.contains(&escaped("danger")), "{} at {at}: {text}", api.name);
-            let text = seen(&proxy, &api, &split(&card)).await;
-            assert!(text.contains(MASKED) && !text.contains(&escaped("1111")), "{} at {at}: {text}", api.name);
+            if at < start + 13 {
+                let text = seen(&proxy, &api, &split(&bad)).await;
+                assert!(text.contains("no such answers") && !text.contains(&escaped("danger")), "{} at {at}: {text}", api.name);
+                let text = seen(&proxy, &api, &split(&card)).await;
+                assert!(text.contains(MASKED) && !text.contains(&escaped("1111")), "{} at {at}: {text}", api.name);
+            }
         }
-    }
-}
-
-#[tokio::test]
-async fn a_refusal_before_the_call_is_a_stream_too() {
-    let proxy = proxy(StreamMode::Hold).await;
-    for api in apis() {
-        let (bytes, _) = api.streamed(&proxy, "much danger").await;
-        let dialect = DIALECTS.iter().find(|dialect| dialect.name() == api.name).unwrap();
-        let refusal =
-            seawall::dialect::Refusal { message: "no such prompts".to_owned(), filtered: true, direction: Direction::Request };
-        let own = api.framing.ending(&dialect.stream(&Request { choices: 1, ..Request::default() }).cut(&refusal), false);
-        assert_eq!(own.is_empty(), bytes.is_empty(), "{}", api.name);
-        assert!(contains(&bytes, "no such prompts"), "{}", api.name);
     }
 }

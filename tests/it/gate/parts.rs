@@ -20,9 +20,12 @@ pub(super) fn stream(api: &Api, part: Part, texts: &[&str]) -> Option<Vec<Messag
     let out = match api.name {
         "openai_chat" => {
             let chunk = |delta: Value, finish: Value| json!({"id": "c1", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]});
-            let call = |text: &&str| json!({"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": text}}]});
-            let piece = |text: &&str| if reasons { json!({"reasoning_content": text}) } else { call(text) };
-            let pieces = texts.iter().map(|text| chunk(piece(text), Value::Null));
+            let call = |function: Value| json!({"tool_calls": [{"index": 0, "function": function}]});
+            let piece =
+                |text: &&str| if reasons { json!({"reasoning_content": text}) } else { call(json!({"arguments": text})) };
+            let begin = (!reasons).then(|| call(json!({"name": "f", "arguments": ""})));
+            let deltas = begin.into_iter().chain(texts.iter().map(piece));
+            let pieces = deltas.map(|delta| chunk(delta, Value::Null));
             let end = Message::plain("[DONE]");
             [plain(pieces.chain([chunk(json!({}), json!("stop"))])), vec![end]].concat()
         }
