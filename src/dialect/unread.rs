@@ -61,7 +61,8 @@ mod tests {
 
     #[test]
     fn what_was_left_unread_is_read() {
-        let text = r#"{"model":"of a bomb","a b":1,"n":"to build","u":{"id":"a silent one","of it":["so do","it_1"]},"t":{"type":"code_execution_tool_result"},"c d":0,"read":"by others"}"#;
+        let text = r#"{"model":"of a bomb","a b":1,"n":"to build","u":{"id":"a silent one","of it":["so do","it_1"]},
+            "t":{"type":"code_execution_tool_result"},"c d":0,"read":"by others"}"#;
         let document = Document::read(text.as_bytes()).unwrap();
         let mut request = Request::default();
         let start = text.find("\"by others").unwrap();

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use self::parts::Part;
 use crate::{
     dialects::{Api, CARD, MASKED, apis},
-    harness::{Events, Pieces, Proxy, RULES, ask_stream},
+    harness::{Events, Pieces, Proxy, RULES},
 };
 
 const SAFE: &str = "A harmless sentence to begin. ";
@@ -86,7 +86,6 @@ fn is_closed(api: &Api, bytes: &str) -> bool {
     begun.is_subset(&ended) && decoder.rest().unwrap().is_none_or(|event| event.data.is_none())
 }
 
-/// The modes, and whether text may leave before its verdict.
 const MODES: [StreamMode; 3] = [StreamMode::Hold, StreamMode::Lag, StreamMode::Buffer];
 
 #[tokio::test]
@@ -284,24 +283,6 @@ async fn a_client_that_leaves_ends_the_call() {
             timeout(SOON, upstream.abandoned()).await.unwrap_or_else(|_| panic!("{} {mode:?}", api.name));
         }
     }
-}
-
-#[tokio::test]
-async fn a_client_that_leaves_takes_its_work_from_the_guard() {
-    let proxy = Proxy::with(RULES, |config| {
-        config.cache.entries = 0;
-        config.guard.queue_tokens = 100_000_000;
-    })
-    .await;
-    let waiting = async || proxy.metric("seawall_guard_waiting").await;
-    let words: String = (0..40_000).map(|word| format!("w{word} ")).collect();
-    let mut asked = Box::pin(proxy.post(ask_stream(&words)));
-    let waits = async { while waiting().await == 0 {} };
-    tokio::select! { answer = &mut asked => panic!("nothing waited for the guard: {answer:?}"), () = waits => {} }
-    drop(asked);
-    timeout(SOON, async { while waiting().await > 0 {} }).await.unwrap();
-    assert!(proxy.metric("seawall_guard_windows_total").await > 1_000, "there was work to take back");
-    assert!(proxy.upstream.is_idle().await);
 }
 
 #[tokio::test]

@@ -19,7 +19,10 @@ pub(super) fn stream(api: &Api, part: Part, texts: &[&str]) -> Option<Vec<Messag
     let reasons = part == Part::Reasoning;
     let out = match api.name {
         "openai_chat" => {
-            let chunk = |delta: Value, finish: Value| json!({"id": "c1", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]});
+            let chunk = |delta: Value, finish: Value| {
+                json!({"id": "c1", "choices": [{"index": 0, "delta": delta,
+                "finish_reason": finish}]})
+            };
             let call = |function: Value| json!({"tool_calls": [{"index": 0, "function": function}]});
             let piece =
                 |text: &&str| if reasons { json!({"reasoning_content": text}) } else { call(json!({"arguments": text})) };
@@ -37,7 +40,8 @@ pub(super) fn stream(api: &Api, part: Part, texts: &[&str]) -> Option<Vec<Messag
                 (json!({"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}), "input_json_delta", "partial_json")
             };
             let delta = |text: &&str| json!({"type": "content_block_delta", "index": 0, "delta": {"type": kind, field: text}});
-            let message = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": null,
+            let message = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [],
+                "stop_reason": null,
                 "usage": {"input_tokens": 1, "output_tokens": 1}});
             let begin = [
                 json!({"type": "message_start", "message": message}),
@@ -60,7 +64,10 @@ pub(super) fn stream(api: &Api, part: Part, texts: &[&str]) -> Option<Vec<Messag
             plain(texts.iter().map(|text| chunk(text, json!({}))).chain([chunk("", json!({"finishReason": "STOP"}))]))
         }
         "ollama_chat" if reasons => {
-            let line = |text: &str, done: bool| json!({"model": "m", "message": {"role": "assistant", "content": "", "thinking": text}, "done": done});
+            let line = |text: &str, done: bool| {
+                json!({"model": "m", "message": {"role": "assistant", "content": "",
+                "thinking": text}, "done": done})
+            };
             plain(texts.iter().map(|text| line(text, false)).chain([line("", true)]))
         }
         "ollama_generate" if reasons => {
@@ -114,10 +121,14 @@ pub(super) fn stream(api: &Api, part: Part, texts: &[&str]) -> Option<Vec<Messag
 
 fn responses(reasons: bool, texts: &[&str]) -> Vec<Message> {
     let all = texts.concat();
-    let answer = |status: &str, output: Value| json!({"id": "resp_1", "object": "response", "created_at": 1, "status": status, "model": "m", "output": output});
+    let answer = |status: &str, output: Value| {
+        json!({"id": "resp_1", "object": "response", "created_at": 1,
+        "status": status, "model": "m", "output": output})
+    };
     let item = |text: &str| {
         if reasons {
-            json!({"id": "i_1", "type": "reasoning", "summary": if text.is_empty() { json!([]) } else { json!([{"type": "summary_text", "text": text}]) }})
+            json!({"id": "i_1", "type": "reasoning",
+                "summary": if text.is_empty() { json!([]) } else { json!([{"type": "summary_text", "text": text}]) }})
         } else {
             json!({"id": "i_1", "type": "function_call", "status": "completed", "call_id": "c", "name": "f", "arguments": text})
         }
@@ -155,13 +166,11 @@ pub(super) fn choices(api: &Api, texts: [&[&str]; 2]) -> Option<Vec<Message>> {
     let choice = |index: usize, text: &str, ends: bool| match api.name {
         "openai_chat" => {
             let delta = if ends { json!({}) } else { json!({"content": text}) };
-            Some(
-                json!({"id": "c1", "choices": [{"index": index, "delta": delta, "finish_reason": if ends { json!("stop") } else { Value::Null }}]}),
-            )
+            Some(json!({"id": "c1", "choices": [{"index": index, "delta": delta,
+                    "finish_reason": if ends { json!("stop") } else { Value::Null }}]}))
         }
-        "openai_completions" => Some(
-            json!({"id": "c1", "choices": [{"index": index, "text": text, "finish_reason": if ends { json!("stop") } else { Value::Null }}]}),
-        ),
+        "openai_completions" => Some(json!({"id": "c1", "choices": [{"index": index, "text": text,
+                "finish_reason": if ends { json!("stop") } else { Value::Null }}]})),
         "gemini" => {
             let mut candidate = json!({"content": {"role": "model", "parts": [{"text": text}]}, "index": index});
             if ends {
