@@ -30,8 +30,12 @@ impl Dialect for Gemini {
         method == Method::POST && request::address(path).is_some()
     }
 
-    fn request(&self, uri: &Uri, document: &Document) -> Result<Request, Malformed> {
+    fn read(&self, uri: &Uri, document: &Document) -> Result<Request, Malformed> {
         request::read(uri, document)
+    }
+
+    fn silent(&self) -> &'static [&'static str] {
+        &["inlineData/data", "inline_data/data", "fileData/fileUri", "file_data/file_uri"]
     }
 
     fn response(&self, document: &Document) -> Result<Content, Malformed> {

@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn every_place_is_read_and_told_apart() {
-        let body = serde_json::from_str(include_str!("../../../tests/fixtures/openai_responses/request.json")).unwrap();
+        let body = serde_json::from_str(include_str!("../../../tests/fixtures/requests/openai_responses.json")).unwrap();
         let expected = [
             (System, "Be kind."),
             (Prompt, "short"),
@@ -289,6 +289,7 @@ mod tests {
         assert_eq!((request.model.as_str(), request.stream, request.choices), ("gpt-5", Some(Framing::Sse), 1));
         let mut unscorable = request.content.unscorable;
         unscorable.sort();
+        unscorable.dedup();
         let expected = [
             "computer_screenshot",
             "image",
@@ -296,8 +297,7 @@ mod tests {
             "input_audio",
             "input_file",
             "input_image",
-            "input_image",
-            "input_image",
+            "input_video",
             "prompt",
             "skill",
         ];
