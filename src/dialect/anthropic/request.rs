@@ -161,11 +161,27 @@ mod tests {
         assert!(message(json!({"content": "x"})).contains("`role`"));
         assert!(message(json!({"role": "model", "content": "x"})).contains("`model`"));
         assert!(message(json!({"role": "user", "content": {"type": "text", "text": "x"}})).contains("`content`"));
+        let result = json!({"type": "tool_result", "tool_use_id": "i", "content": "x"});
+        assert!(message(json!({"role": "assistant", "content": [result]})).contains("`tool_result`"));
         assert!(block(json!({"text": "x"})).contains("`type`"));
         assert!(block(json!({"type": "hologram"})).contains("`hologram`"));
         assert!(block(json!({"type": "text", "text": ["x"]})).contains("`text`"));
         assert!(block(json!({"type": "text", "text": "x", "Text": "y"})).contains("only in case"));
         assert!(block(json!({"type": "document", "source": {"type": "tape"}})).contains("`tape`"));
+    }
+
+    #[test]
+    fn skills_of_others_cannot_be_judged() {
+        let unscorable = |skills: Value| {
+            let body = json!({"messages": [], "container": {"skills": skills}});
+            read_text(&body.to_string()).unwrap().content.unscorable
+        };
+        let own = json!({"type": "anthropic", "skill_id": "pptx"});
+        assert!(unscorable(json!([own])).is_empty());
+        for other in [json!({"type": "custom", "skill_id": "skill_1"}), json!({"skill_id": "skill_1"})] {
+            assert_eq!(unscorable(json!([own, other])), ["skill"]);
+            assert_eq!(unscorable(other), ["skill"]);
+        }
     }
 
     #[test]
