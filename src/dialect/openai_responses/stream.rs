@@ -4,7 +4,7 @@
 //! answer at the end. Each of these repetitions is a channel of its own, so that it is judged and edited as the text that it
 //! is; what deltas bring, and the beginnings that they go on from, is one channel for each part of each item.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, collections::BTreeSet};
 
 use serde_json::Value;
 
@@ -56,6 +56,8 @@ const TOLD: u64 = 1 << 63;
 #[derive(Debug)]
 pub(super) struct Stream {
     seen: Seen,
+    /// Slots with text that may still grow.
+    grown: BTreeSet<u64>,
     /// Texts told whole so far.
     told: u64,
     /// The data of the event that is about to leave, if it was edited: the end must repeat what the client saw.
@@ -64,7 +66,7 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) fn new(request: &Request) -> Self {
-        Self { seen: Seen::new(&request.model), told: 0, edited: RefCell::new(None) }
+        Self { seen: Seen::new(&request.model), grown: BTreeSet::new(), told: 0, edited: RefCell::new(None) }
     }
 
     /// Gives each text that is told whole a channel. Tool definitions, and what has keys that are text, say something only
@@ -95,6 +97,12 @@ impl StreamDialect for Stream {
         let Some(data) = event.data.as_deref().filter(|data| !is_marker(data)) else { return Ok(Brought::default()) };
         let document = Document::read(data.as_bytes())?;
         let Told { mut brought, whole, .. } = tell(event, &document.root())?;
+        self.grown.extend(brought.deltas.iter().map(|delta| delta.channel.choice));
+        for item in &brought.progress.ended {
+            let after = self.grown.split_off(&(item + slot(1, (0, 0))));
+            brought.closed.extend(self.grown.split_off(item));
+            self.grown.extend(after);
+        }
         let whole_texts = self.whole(&whole.segments);
         brought.closed.extend(whole_texts.iter().map(|delta| delta.channel.choice));
         brought.deltas.extend(whole_texts);
@@ -168,8 +176,8 @@ fn tell(event: &Event, root: &Node<'_>) -> Result<Told, Malformed> {
     let at = At { kind: &kind, item, slot: slot(item, place.unwrap_or((0, 0))) };
     let mut told = Told::default();
     match kind.as_ref() {
-        "response.output_item.added" => told.brought.progress.begun.push(item),
-        "response.output_item.done" => told.brought.progress.ended.push(item),
+        "response.output_item.added" => told.brought.progress.begun.push(slot(item, (0, 0))),
+        "response.output_item.done" => told.brought.progress.ended.push(slot(item, (0, 0))),
         _ => {}
     }
     for (key, value) in members.iter().filter(|(_, value)| !value.is_null()) {
@@ -429,6 +437,23 @@ mod tests {
         ];
         assert_eq!(counts, BTreeMap::from(expected));
         assert_eq!(calls, 7);
+    }
+
+    #[test]
+    fn an_item_that_ends_ends_its_own_texts() {
+        let mut stream = stream();
+        let delta = |item: u64, part: u64| {
+            json!({"type": "response.output_text.delta", "output_index": item,
+            "content_index": part, "delta": "a"})
+        };
+        for (item, part) in [(0, 1), (1, 0), (1, 1), (2, 0)] {
+            stream.read(&event(&delta(item, part))).unwrap();
+        }
+        let done = json!({"type": "response.output_item.done", "output_index": 1, "item": {"type": "message", "content": []}});
+        let brought = stream.read(&event(&done)).unwrap();
+        assert_eq!(brought.closed, [slot(1, (0, 0)), slot(1, (0, 1))]);
+        assert_eq!(brought.progress.ended, [slot(1, (0, 0))]);
+        assert!(stream.read(&event(&done)).unwrap().closed.is_empty());
     }
 
     #[test]
