@@ -203,7 +203,9 @@ impl<E> Gate<E> {
         let Some(text) = self.texts.get(&channel) else { return String::new() };
         let mut out = String::new();
         let mut at = piece.start;
-        for edit in text.edits.iter().filter(|edit| edit.range.start < piece.end && edit.range.end > piece.start) {
+        // Edits are in order and apart: a stream of many pieces and many edits is still read once.
+        let first = text.edits.partition_point(|edit| edit.range.end <= piece.start);
+        for edit in text.edits.iter().skip(first).take_while(|edit| edit.range.start < piece.end) {
             out.push_str(text.text.get(at..edit.range.start.max(at)).unwrap_or_default());
             if edit.range.start >= piece.start {
                 out.push_str(&edit.with);

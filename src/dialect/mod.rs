@@ -16,7 +16,7 @@ mod text;
 
 use http::{Method, StatusCode, Uri};
 
-pub use self::text::in_json;
+pub use self::text::Arguments;
 use crate::{
     segment::{Content, Delta, Direction, Edit, Place, Segment},
     wire::{

@@ -183,50 +183,47 @@ fn is_long_number(raw: &str) -> bool {
 
 /// The patch that makes `edits` in a text that stands at `place`.
 pub(super) fn patch(place: &Place, target: Target, text: &str, edits: &[Edit]) -> Patch {
-    let edited = if target == Target::ToolCall { apply(text, &in_json(text, edits)) } else { apply(text, edits) };
+    let edited =
+        if target == Target::ToolCall { apply(text, &Arguments::default().edits(text, 0, edits)) } else { apply(text, edits) };
     Patch { range: place.0.clone(), with: quote(&edited) }
 }
 
-/// Edits for a text that holds JSON (a tool call's arguments, perhaps only begun): one that falls on a bare number takes the
-/// whole number and puts a string there, so that the arguments stay JSON. Other text is edited as it is.
-#[must_use]
-pub fn in_json(text: &str, edits: &[Edit]) -> Vec<Edit> {
-    if !text.contains('{') {
-        return edits.to_vec();
-    }
-    let number = |c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | '+' | 'e' | 'E');
-    // Edits come in order, so the text is read once.
-    let (mut at, mut state) = (0, Quotes::default());
-    edits
-        .iter()
-        .map(|edit| {
-            if edit.range.start < at {
-                (at, state) = (0, Quotes::default());
-            }
-            state.read(text.get(at..edit.range.start).unwrap_or_default());
-            at = edit.range.start;
-            let before = text.get(..edit.range.start).unwrap_or_default();
-            if state.inside {
-                return Edit { range: edit.range.clone(), with: quote(&edit.with).trim_matches('"').to_owned() };
-            }
-            let after = text.get(edit.range.end..).unwrap_or_default();
-            let start = before.trim_end_matches(number).len();
-            let end = text.len() - after.trim_start_matches(number).len();
-            Edit { range: start..end, with: quote(&edit.with) }
-        })
-        .collect()
-}
-
-/// Whether a JSON text, read so far, is within a string.
-#[derive(Default)]
-struct Quotes {
+/// A text that holds JSON (a tool call's arguments, perhaps only begun), read so far: whether what comes next is within a
+/// string. Where there is no JSON, nothing is.
+#[derive(Debug, Clone, Default)]
+pub struct Arguments {
+    at: usize,
     inside: bool,
     escaped: bool,
 }
 
-impl Quotes {
-    fn read(&mut self, text: &str) {
-        for c in text.chars() {
+impl Arguments {
+    /// The edits as they must be made in `text` so that it stays JSON: one that falls on a bare number takes the whole number
+    /// and puts a string there. `edits` come in order and none of them, nor any of a later call, begins before `from`: so a
+    /// text that grows is read once.
+    pub fn edits(&mut self, text: &str, from: usize, edits: &[Edit]) -> Vec<Edit> {
+        self.read(text, from);
+        if !text.contains('{') {
+            return edits.to_vec();
+        }
+        let number = |c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | '+' | 'e' | 'E');
+        let mut state = self.clone();
+        let edit = |edit: &Edit| {
+            state.read(text, edit.range.start);
+            if state.inside {
+                return Edit { range: edit.range.clone(), with: quote(&edit.with).trim_matches('"').to_owned() };
+            }
+            let before = text.get(..edit.range.start).unwrap_or_default();
+            let after = text.get(edit.range.end..).unwrap_or_default();
+            let start = before.trim_end_matches(number).len();
+            let end = text.len() - after.trim_start_matches(number).len();
+            Edit { range: start..end, with: quote(&edit.with) }
+        };
+        edits.iter().map(edit).collect()
+    }
+
+    fn read(&mut self, text: &str, to: usize) {
+        for c in text.get(self.at..to).unwrap_or_default().chars() {
             match c {
                 _ if self.escaped => self.escaped = false,
                 '\\' if self.inside => self.escaped = true,
@@ -234,6 +231,7 @@ impl Quotes {
                 _ => {}
             }
         }
+        self.at = self.at.max(to);
     }
 }
 
@@ -279,7 +277,11 @@ mod tests {
             Edit { range: start..start + needle.len(), with: "[\"x\"]".into() }
         };
         let edits = [at("4111", 0), at("4111", 25), at("1.5", 0)];
-        let edited = apply(text, &in_json(text, &edits));
+        let mut growing = Arguments::default();
+        let pieces: Vec<Edit> =
+            edits.iter().flat_map(|edit| growing.edits(text, edit.range.start, std::slice::from_ref(edit))).collect();
+        assert_eq!(pieces, Arguments::default().edits(text, 0, &edits), "it may be read in stretches");
+        let edited = apply(text, &pieces);
         assert_eq!(edited, r#"{"note":"card \"[\"x\"]\" ok","card":"[\"x\"]","n":["[\"x\"]"]}"#);
         assert!(serde_json::from_str::<serde_json::Value>(&edited).is_ok());
     }
