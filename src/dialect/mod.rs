@@ -6,6 +6,7 @@
 mod anthropic;
 mod bedrock;
 mod cohere;
+mod delta;
 mod gemini;
 mod ollama;
 mod openai_chat;

@@ -1,9 +1,8 @@
 //! Taking text out of JSON values, and putting edited text back: what all JSON dialects share.
 
-use super::Brought;
 use crate::{
-    segment::{Channel, Content, Delta, Edit, Part, Place, Segment, Target, apply},
-    wire::json::{Document, Malformed, Node, Patch, quote},
+    segment::{Content, Edit, Place, Segment, Target, apply},
+    wire::json::{Malformed, Node, Patch, quote},
 };
 
 /// Types of content parts that no text guard can judge, wherever they stand.
@@ -22,20 +21,6 @@ pub(super) const UNSCORABLE: &[&str] = &[
 
 /// Digits of the shortest numbers that detectors look for.
 const LONG_NUMBER: usize = 9;
-
-/// Adds every string under `node` to what an event brought, but for those that `skip` knows to be no text.
-pub(super) fn bring(choice: u64, part: Part, node: &Node<'_>, skip: &dyn Fn(&str, &str) -> bool, brought: &mut Brought) {
-    let mut text = Collector::default();
-    text.strings(Target::Completion, node, skip);
-    let channel = Channel { choice, part };
-    brought.unscorable.extend(text.unscorable);
-    brought.deltas.extend(text.segments.into_iter().map(|segment| Delta { channel, text: segment.text, place: segment.place }));
-}
-
-/// Data that is no JSON event: OpenAI's end marker, which servers of other APIs send too.
-pub(super) fn is_marker(data: &str) -> bool {
-    matches!(data.trim(), "[DONE]" | "")
-}
 
 /// The words of an error object, in any of the APIs, that are names and codes; only its message is text.
 pub(super) fn error_word(key: &str, value: &str) -> bool {
@@ -125,31 +110,9 @@ impl Collector {
 
     /// Every string under `node`, keys included, but for those that `skip` knows to be no text.
     pub(super) fn strings(&mut self, target: Target, node: &Node<'_>, skip: &dyn Fn(&str, &str) -> bool) {
-        self.member(target, "", node, skip);
-    }
-
-    fn member(&mut self, target: Target, key: &str, node: &Node<'_>, skip: &dyn Fn(&str, &str) -> bool) {
-        if let Some(text) = node.string() {
-            if !skip(key, &text) {
-                self.push(target, text.into_owned(), Some(Place(node.range())));
-            }
-        } else if is_long_number(node.raw()) {
-            // A card or an account may stand as a number; what is edited becomes a string.
-            self.push(target, node.raw().to_owned(), Some(Place(node.range())));
-        } else if let Some(members) = node.object() {
-            let kind = members.iter().find(|(name, _)| name == "type").and_then(|(_, value)| value.string());
-            self.unscorable.extend(kind.filter(|kind| UNSCORABLE.contains(&kind.as_ref())).map(String::from));
-            for (name, value) in members {
-                if !skip(&name, "") {
-                    self.push(target, name.clone().into_owned(), None);
-                }
-                self.member(target, &name, &value, skip);
-            }
-        } else if let Some(items) = node.array() {
-            for item in items {
-                self.member(target, key, &item, skip);
-            }
-        }
+        let Walk { said, unscorable, .. } = Walk::through(node, path(&[]), skip);
+        self.unscorable.extend(unscorable);
+        said.into_iter().for_each(|said| self.push(target, said.text, said.place));
     }
 
     fn push(&mut self, target: Target, text: String, place: Option<Place>) {
@@ -159,21 +122,71 @@ impl Collector {
     }
 }
 
-/// What a stream's event becomes when some of its deltas say something else, and its `echoes` are patched.
-///
-/// # Errors
-/// A text that was changed in a place that cannot be edited.
-pub(super) fn edited(
-    document: Document,
-    mut echoes: Vec<Patch>,
-    deltas: &[Delta],
-    texts: &[String],
-) -> Result<String, Malformed> {
-    for (delta, text) in deltas.iter().zip(texts).filter(|(delta, text)| delta.text != **text) {
-        let place = delta.place.as_ref().ok_or_else(|| Malformed::new("a field's name cannot be rewritten"))?;
-        echoes.push(Patch { range: place.0.clone(), with: quote(text) });
+/// A string within a value.
+pub(super) struct Said {
+    pub(super) text: String,
+    /// Where it stands; `None` for a name.
+    pub(super) place: Option<Place>,
+    /// Number of the path of names that leads to it.
+    pub(super) path: u64,
+    /// All these names are known to be no text.
+    pub(super) known: bool,
+    /// No event of a stream brings it in pieces.
+    pub(super) whole: bool,
+}
+
+/// A walk through all strings of a value, names included, but for those that `skip` knows to be no text.
+pub(super) struct Walk<'s> {
+    skip: &'s dyn Fn(&str, &str) -> bool,
+    pub(super) said: Vec<Said>,
+    pub(super) unscorable: Vec<String>,
+}
+
+impl<'s> Walk<'s> {
+    /// The walk through `node`, to which the path of this number leads.
+    pub(super) fn through(node: &Node<'_>, path: u64, skip: &'s dyn Fn(&str, &str) -> bool) -> Self {
+        let mut walk = Self { skip, said: Vec::new(), unscorable: Vec::new() };
+        walk.member("", node, path, true);
+        walk
     }
-    document.splice(echoes)
+
+    fn member(&mut self, key: &str, node: &Node<'_>, path: u64, known: bool) {
+        let place = Some(Place(node.range()));
+        if let Some(text) = node.string() {
+            if !(self.skip)(key, &text) {
+                self.said.push(Said { text: text.into_owned(), place, path, known, whole: key == "name" });
+            }
+        } else if is_long_number(node.raw()) {
+            // A card or an account may stand as a number; what is edited becomes a string.
+            self.said.push(Said { text: node.raw().to_owned(), place, path, known, whole: true });
+        } else if let Some(members) = node.object() {
+            let kind = members.iter().find(|(name, _)| name == "type").and_then(|(_, value)| value.string());
+            self.unscorable.extend(kind.filter(|kind| UNSCORABLE.contains(&kind.as_ref())).map(String::from));
+            for (name, value) in members {
+                let known = known && (self.skip)(&name, "");
+                if !(self.skip)(&name, "") {
+                    self.said.push(Said { text: name.clone().into_owned(), place: None, path: NAMES, known, whole: true });
+                }
+                self.member(&name, &value, step(path, &name), known);
+            }
+        } else if let Some(items) = node.array() {
+            for item in items {
+                self.member(key, &item, path, known);
+            }
+        }
+    }
+}
+
+/// The number of all names, which lead nowhere.
+pub(super) const NAMES: u64 = 0;
+
+/// The number of a path of names (FNV-1a): that of two paths is the same only by a rare chance, which runs their texts together.
+pub(super) fn path(names: &[&str]) -> u64 {
+    names.iter().fold(0xcbf2_9ce4_8422_2325, |path, name| step(path, name))
+}
+
+fn step(path: u64, name: &str) -> u64 {
+    name.bytes().chain([0xff]).fold(path, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Whether a JSON value is a number of so many digits that it may be more than a quantity.

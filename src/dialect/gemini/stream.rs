@@ -16,9 +16,10 @@ use super::{
 use crate::{
     dialect::{
         Brought, Progress, Refusal, Request, StreamDialect,
-        text::{Collector, bring, edited, is_marker},
+        delta::{APART, bring, edited, is_marker, line_end, lines, unknown},
+        text::Collector,
     },
-    segment::{Channel, Delta, Part, Segment, Target},
+    segment::{Channel, Delta, Part, Target},
     wire::{
         frame::{Event, Framing, Message},
         json::{Document, Malformed, Members, Node, Patch},
@@ -88,11 +89,11 @@ impl Stream {
                         self.candidate(&candidate, brought)?;
                     }
                 }
-                key if !ANSWER.contains(&key) => other(0, value, brought),
+                key if !ANSWER.contains(&key) => unknown(0, key, value, &|_, _| false, brought),
                 key => {
                     let mut text = Collector::default();
                     response::read_member(&mut text, key, value)?;
-                    let part = if key == "promptFeedback" { Part::Refusal } else { Part::Other };
+                    let part = if key == "promptFeedback" { Part::Refusal } else { APART };
                     lines(Channel { choice: LINES, part }, text, brought);
                 }
             }
@@ -108,14 +109,14 @@ impl Stream {
         for (key, value) in &members {
             match key.as_ref() {
                 "content" => self.content(index, value, brought)?,
-                key if !CANDIDATE.contains(&key) => other(index, value, brought),
+                key if !CANDIDATE.contains(&key) => unknown(index, key, value, &|_, _| false, brought),
                 key => {
                     if key == "finishReason" && is_reason(value) {
                         brought.progress.ended.push(index);
                     }
                     let mut text = Collector::default();
                     response::read_candidate(&mut text, key, value)?;
-                    lines(Channel { choice: LINES + index, part: Part::Other }, text, brought);
+                    lines(Channel { choice: LINES + index, part: APART }, text, brought);
                 }
             }
         }
@@ -128,14 +129,14 @@ impl Stream {
                 "role" => {
                     let mut text = Collector::default();
                     setting(&mut text, Target::Completion, &value);
-                    lines(Channel { choice: LINES + index, part: Part::Other }, text, brought);
+                    lines(Channel { choice: LINES + index, part: APART }, text, brought);
                 }
                 "parts" => {
                     for part in items(&value) {
                         self.part(index, &content::part(&part)?, brought)?;
                     }
                 }
-                _ => other(index, &value, brought),
+                _ => unknown(index, &key, &value, &|_, _| false, brought),
             }
         }
         Ok(())
@@ -150,7 +151,9 @@ impl Stream {
                     bring(index, part, value, &|_, _| false, brought);
                 }
                 "functionCall" => self.call(index, value, brought)?,
-                key if key == "audioTranscription" || !PART.contains(&key) => other(index, value, brought),
+                key if key == "audioTranscription" || !PART.contains(&key) => {
+                    unknown(index, key, value, &|_, _| false, brought);
+                }
                 key => {
                     let mut text = Collector::default();
                     content::member(&mut text, key, value, Targets::ANSWER)?;
@@ -158,7 +161,7 @@ impl Stream {
                         self.calls += 1;
                         Channel { choice: index, part: Part::ToolCall(self.calls) }
                     } else {
-                        Channel { choice: LINES + index, part: Part::Other }
+                        Channel { choice: LINES + index, part: APART }
                     };
                     lines(channel, text, brought);
                 }
@@ -347,25 +350,6 @@ fn is_reason(value: &Node<'_>) -> bool {
     value.raw() != "0" && value.string().is_none_or(|name| !name.is_empty() && !name.ends_with("_UNSPECIFIED"))
 }
 
-/// Text in fields that are not known, which may come in pieces.
-fn other(choice: u64, value: &Node<'_>, brought: &mut Brought) {
-    bring(choice, Part::Other, value, &|_, _| false, brought);
-}
-
-/// Texts that come whole, a line each: side by side they would run into one another.
-fn lines(channel: Channel, text: Collector, brought: &mut Brought) {
-    brought.unscorable.extend(text.unscorable);
-    for Segment { text, place, .. } in text.segments {
-        brought.deltas.push(Delta { channel, text, place });
-        brought.deltas.push(line_end(channel));
-    }
-}
-
-/// What parts two texts of a channel, for those who judge it.
-fn line_end(channel: Channel) -> Delta {
-    Delta { channel, text: "\n".to_owned(), place: None }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -459,7 +443,7 @@ mod tests {
                 ((0, Part::ToolCall(2)), "draw\nwhat\nsun\n"),
                 ((0, Part::ToolCall(3)), "print(1)\n"),
                 ((0, Part::ToolCall(LINES + 1)), "$.city\n$.city\n$.unit\n$.days\n"),
-                ((LINES, Part::Other), "1\nweather\nsunny\n"),
+                ((LINES, APART), "1\nweather\nsunny\n"),
             ];
             assert_eq!(texts, expected.map(|(channel, text)| (channel, text.to_owned())).into());
         }

@@ -1,5 +1,6 @@
 //! Every place of a request that can carry text to the model.
 
+use super::vendor;
 use crate::{
     dialect::{
         Request, schema,
@@ -169,7 +170,7 @@ pub(super) fn read_members(
                     }
                 }
             }
-            _ => text.strings(target, value, &|_, _| false),
+            key => text.strings(target, value, vendor::words(key)),
         }
     }
     Ok(())

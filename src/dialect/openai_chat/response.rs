@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::request::read_members;
+use super::{request::read_members, vendor};
 use crate::{
     dialect::{
         Refusal, Request,
@@ -35,9 +35,9 @@ pub(super) fn read(document: &Document) -> Result<Content, Malformed> {
                 text.passage();
                 text.strings(Target::Completion, &value, &error_word);
             }
-            _ => {
+            key => {
                 text.passage();
-                text.strings(Target::Completion, &value, &|_, _| false);
+                text.strings(Target::Completion, &value, vendor::words(key));
             }
         }
     }
@@ -51,9 +51,9 @@ fn read_choice(text: &mut Collector, choice: &Node<'_>) -> Result<(), Malformed>
             "message" => read_members(text, &value.known("message", MESSAGE)?, Target::Completion)?,
             // Token lists spell the text once more.
             "logprobs" => text.echoes.push(Place(value.range())),
-            _ => {
+            key => {
                 text.passage();
-                text.strings(Target::Completion, &value, &|_, _| false);
+                text.strings(Target::Completion, &value, vendor::words(key));
             }
         }
     }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::{
     dialect::{
         Refusal, Request,
+        openai_chat::vendor,
         text::{Collector, error_word},
     },
     segment::{Content, Place, Target},
@@ -32,7 +33,7 @@ pub(super) fn read(document: &Document) -> Result<Content, Malformed> {
             }
             "error" => text.strings(Target::Completion, &value, &error_word),
             key if ENVELOPE.contains(&key) => {}
-            _ => text.strings(Target::Completion, &value, &|_, _| false),
+            key => text.strings(Target::Completion, &value, vendor::words(key)),
         }
     }
     Ok(text.into())
@@ -44,7 +45,7 @@ fn read_choice(text: &mut Collector, choice: &Node<'_>) -> Result<(), Malformed>
         match key.as_ref() {
             "index" | "finish_reason" => {}
             key if ECHOES.contains(&key) => text.echoes.push(Place(value.range())),
-            _ => text.strings(Target::Completion, &value, &|_, _| false),
+            key => text.strings(Target::Completion, &value, vendor::words(key)),
         }
     }
     Ok(())

@@ -10,8 +10,9 @@ use super::response::{ECHOES, ENVELOPE, known_choice, new_id, no_usage, refused}
 use crate::{
     dialect::{
         Brought, Dialect as _, Progress, Refusal, Request, StreamDialect,
-        openai_chat::OpenAiChat,
-        text::{bring, edited, error_word, is_marker},
+        delta::{bring, edited, is_marker, unknown},
+        openai_chat::{OpenAiChat, vendor},
+        text::error_word,
     },
     segment::{Delta, Part},
     wire::{
@@ -71,9 +72,9 @@ impl StreamDialect for Stream {
                         read_choice(&choice, &mut brought)?;
                     }
                 }
-                "error" => bring(0, Part::Other, &value, &error_word, &mut brought),
-                key if ENVELOPE.contains(&key) => {}
-                _ => bring(0, Part::Other, &value, &|_, _| false, &mut brought),
+                "error" => unknown(0, &key, &value, &error_word, &mut brought),
+                known if ENVELOPE.contains(&known) => {}
+                _ => unknown(0, &key, &value, vendor::words(&key), &mut brought),
             }
         }
         Ok(brought)
@@ -116,7 +117,7 @@ fn read_choice(choice: &Node<'_>, brought: &mut Brought) -> Result<(), Malformed
                 bring(index, Part::Content, value, &|_, _| false, brought);
             }
             key if ECHOES.contains(&key) => {}
-            _ => bring(index, Part::Other, value, &|_, _| false, brought),
+            _ => unknown(index, key, value, vendor::words(key), brought),
         }
     }
     Ok(())

@@ -16,7 +16,8 @@ use super::{
 use crate::{
     dialect::{
         Brought, Progress, Refusal, Request, StreamDialect,
-        text::{Collector, edited, error_word, is_marker},
+        delta::{APART, bring, edited, is_marker, line_end, unknown},
+        text::{Collector, error_word, path},
     },
     segment::{Channel, Delta, Direction, Part, Segment, Target},
     wire::{
@@ -82,10 +83,12 @@ impl Stream {
                 let first = if together { passage.first().unwrap_or(segment) } else { segment };
                 let part = match first.target {
                     Target::ToolCall => Part::ToolCall(0),
-                    _ if together => Part::Other,
+                    _ if together => APART,
                     _ => Part::Content,
                 };
-                deltas.push(delta(Channel { choice: TOLD | self.told, part }, segment.clone()));
+                let channel = Channel { choice: TOLD | self.told, part };
+                deltas.push(delta(channel, segment.clone()));
+                deltas.extend(together.then(|| line_end(channel)));
             }
         }
         deltas
@@ -200,7 +203,7 @@ impl Told {
             "logprobs" => self.echoes.push(Patch { range: value.range(), with: "[]".to_owned() }),
             "partial_image_b64" => self.brought.unscorable.push("image_generation_call".to_owned()),
             "delta" if at.kind == "response.audio.delta" => self.brought.unscorable.push("audio".to_owned()),
-            "delta" => self.strings(at, at.part(), value),
+            "delta" => self.strings(at, key, value),
             "item" => self.item(at, value)?,
             "part" if at.begins() => {
                 let mut text = Collector::default();
@@ -223,10 +226,10 @@ impl Told {
             }
             key if WHOLE.contains(&key) && !at.begins() => {
                 self.whole.passage();
-                self.whole.strings(at.part().target(), value, &answer_word);
+                self.whole.strings(at.part().map_or(Target::Completion, Part::target), value, &answer_word);
             }
-            key if WHOLE.contains(&key) => self.strings(at, at.part(), value),
-            _ => self.strings(at, Part::Other, value),
+            key if WHOLE.contains(&key) => self.strings(at, key, value),
+            _ => unknown(at.slot, key, value, &|_, _| false, &mut self.brought),
         }
         Ok(())
     }
@@ -245,16 +248,24 @@ impl Told {
         Ok(())
     }
 
-    fn strings(&mut self, at: &At<'_>, part: Part, value: &Node<'_>) {
-        let mut text = Collector::default();
-        text.strings(part.target(), value, &|key, value| part != Part::Other && answer_word(key, value));
-        self.grow(text, |_| Channel { choice: at.slot, part });
+    fn strings(&mut self, at: &At<'_>, key: &str, value: &Node<'_>) {
+        match at.part() {
+            Some(part) => bring(at.slot, part, value, &answer_word, &mut self.brought),
+            None => bring(at.slot, Part::Other(path(&[at.kind, key])), value, &|_, _| false, &mut self.brought),
+        }
     }
 
     fn grow(&mut self, text: Collector, channel: impl Fn(Target) -> Channel) {
         self.brought.unscorable.extend(text.unscorable);
         self.echoes.extend(text.echoes.into_iter().map(|place| Patch { range: place.0, with: "[]".to_owned() }));
-        self.brought.deltas.extend(text.segments.into_iter().map(|segment| delta(channel(segment.target), segment)));
+        let last = text.segments.len().saturating_sub(1);
+        for (index, segment) in text.segments.into_iter().enumerate() {
+            let channel = channel(segment.target);
+            // A call begins with its name; only what stands behind that is gone on from.
+            let ends = matches!(channel.part, Part::ToolCall(_)) && (index < last || last == 0);
+            self.brought.deltas.push(delta(channel, segment));
+            self.brought.deltas.extend(ends.then(|| line_end(channel)));
+        }
     }
 }
 
@@ -263,10 +274,10 @@ impl At<'_> {
         self.kind.ends_with(".added")
     }
 
-    /// What the event's text is.
-    fn part(&self) -> Part {
+    /// What the event's text is, if its kind is known.
+    fn part(&self) -> Option<Part> {
         let name = self.kind.strip_prefix("response.").and_then(|kind| kind.rsplit_once('.'));
-        match name.map_or(self.kind, |(name, _)| name) {
+        Some(match name.map_or(self.kind, |(name, _)| name) {
             "function_call_arguments"
             | "mcp_call_arguments"
             | "custom_tool_call_input"
@@ -275,8 +286,8 @@ impl At<'_> {
             "refusal" => Part::Refusal,
             "reasoning_text" | "reasoning_summary_text" => Part::Reasoning,
             "output_text" | "audio.transcript" | "shell_call_output_content" => Part::Content,
-            _ => Part::Other,
-        }
+            _ => return None,
+        })
     }
 }
 
@@ -414,7 +425,7 @@ mod tests {
         let grown: Vec<_> = grown.iter().map(|(channel, text)| (channel.choice, channel.part, text.as_str())).collect();
         let expected = [
             (slot(0, (1, 0)), Part::Reasoning, "Think first."),
-            (slot(2, (0, 0)), Part::ToolCall(2), "buy{\"n\":1}"),
+            (slot(2, (0, 0)), Part::ToolCall(2), "buy\n{\"n\":1}"),
             (slot(3, (0, 0)), Part::Content, "Hello, you."),
             (slot(3, (0, 1)), Part::Refusal, "No."),
         ];
