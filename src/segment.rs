@@ -68,7 +68,7 @@ pub struct Segment {
     pub passage: usize,
     /// The text, with the body's escapes undone.
     pub text: String,
-    /// Where it stands; `None` for what can be scored but not edited (an object's key).
+    /// Where it stands; `None` for what can be scored but not edited (an object's key, a text in base64).
     pub place: Option<Place>,
 }
 

@@ -155,7 +155,9 @@ pub fn patches(segments: &[Segment], echoes: &[Place], edits: &[(usize, Vec<Edit
     let edited = edits.iter().filter_map(|(index, edits)| segments.get(*index).map(|segment| (segment, edits)));
     let patches = edited.map(|(segment, edits)| {
         let place = segment.place.as_ref().ok_or_else(|| {
-            Malformed::new("a rule would rewrite the name of a field, which cannot be done: the exchange is refused")
+            Malformed::new(
+                "a rule would rewrite the name of a field or a file's text, which cannot be done: the exchange is refused",
+            )
         })?;
         Ok(text::patch(place, segment.target, &segment.text, edits))
     });

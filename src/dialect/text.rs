@@ -57,12 +57,17 @@ pub(super) fn is_sealed(value: &str) -> bool {
 
 /// Whether base64 decodes to something that a person can read.
 fn carries_text(value: &str) -> bool {
-    let digits = value.trim_end_matches('=').replace('-', "+").replace('_', "/");
-    let whole = digits.get(..digits.len() / 4 * 4).unwrap_or_default();
-    let decoded = data_encoding::BASE64_NOPAD.decode(whole.as_bytes()).unwrap_or_default();
+    let digits = value.trim_end_matches('=');
+    let decoded = digits.get(..digits.len() / 4 * 4).and_then(base64).unwrap_or_default();
     let text = String::from_utf8_lossy(&decoded);
     let readable = text.chars().filter(|c| c.is_alphanumeric() || *c == ' ').count();
     !text.is_empty() && readable * 10 >= text.chars().count() * 7
+}
+
+/// The bytes of base64, in either of its alphabets.
+pub(super) fn base64(value: &str) -> Option<Vec<u8>> {
+    let digits = value.trim_end_matches('=').replace('-', "+").replace('_', "/");
+    data_encoding::BASE64_NOPAD.decode(digits.as_bytes()).ok()
 }
 
 /// Collects the text of one body, passage by passage.
@@ -115,7 +120,8 @@ impl Collector {
         said.into_iter().for_each(|said| self.push(target, said.text, said.place));
     }
 
-    fn push(&mut self, target: Target, text: String, place: Option<Place>) {
+    /// A text, and where it can be edited.
+    pub(super) fn push(&mut self, target: Target, text: String, place: Option<Place>) {
         if !text.is_empty() {
             self.segments.push(Segment { target, passage: self.passage, text, place });
         }

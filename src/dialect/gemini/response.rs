@@ -136,7 +136,10 @@ pub(super) fn read_member(text: &mut Collector, key: &str, value: &Node<'_>) -> 
             setting(text, Target::Completion, value);
         }
         "error" => text.strings(Target::Completion, value, &detail_word),
-        _ => text.strings(Target::Completion, value, &|_, _| false),
+        _ => {
+            text.name(Target::Completion, key);
+            text.strings(Target::Completion, value, &|_, _| false);
+        }
     }
     Ok(())
 }
@@ -163,7 +166,10 @@ pub(super) fn read_candidate(text: &mut Collector, key: &str, value: &Node<'_>) 
             }
         }
         "citationMetadata" | "urlContextMetadata" => text.strings(Target::Completion, value, &source_word),
-        _ => text.strings(Target::Completion, value, &|_, _| false),
+        _ => {
+            text.name(Target::Completion, key);
+            text.strings(Target::Completion, value, &|_, _| false);
+        }
     }
     Ok(())
 }

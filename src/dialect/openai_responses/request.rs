@@ -106,7 +106,11 @@ pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
             "text" => tool::format(&mut text, value),
             key if SETTINGS.contains(&key) => setting(&mut text, value),
             key if PLAIN.contains(&key) => {}
-            _ => unknown.push(*value),
+            key => {
+                text.passage();
+                text.name(Target::System, key);
+                unknown.push(*value);
+            }
         }
     }
     if let Some(input) = input {
@@ -157,7 +161,10 @@ fn prompt(text: &mut Collector, prompt: &Node<'_>) -> Result<(), Malformed> {
                     }
                 }
             }
-            _ => text.strings(Target::System, &value, &|_, _| false),
+            key => {
+                text.name(Target::System, key);
+                text.strings(Target::System, &value, &|_, _| false);
+            }
         }
     }
     Ok(())
@@ -216,6 +223,16 @@ mod tests {
             for text in all.iter().filter(|text| !text.is_empty()) {
                 prop_assert!(read.contains(text), "{} is not read", text);
             }
+        }
+    }
+
+    #[test]
+    fn names_that_say_something_are_read() {
+        let body = json!({"one of them": 1, "prompt": {"id": "p", "two of them": 1}, "tools": [{"type": "mcp", "three of them": 1}],
+            "input": [{"role": "user", "four of them": 1, "content": [{"type": "input_text", "text": "a", "five of them": 1}]}]});
+        let texts: Vec<_> = segments(&body).into_iter().map(|(_, text)| text).collect();
+        for name in ["one", "two", "three", "four", "five"] {
+            assert!(texts.contains(&format!("{name} of them")), "{name}: {texts:?}");
         }
     }
 

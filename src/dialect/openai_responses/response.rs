@@ -95,8 +95,9 @@ pub(super) fn answer(text: &mut Collector, answer: &Node<'_>, asked: bool) -> Re
                 text.passage();
                 text.strings(Target::Completion, value, &error_word);
             }
-            _ => {
+            key => {
                 text.passage();
+                text.name(Target::Completion, key);
                 text.strings(Target::Completion, value, &|_, _| false);
             }
         }
