@@ -13,6 +13,7 @@ mod openai_chat;
 mod openai_completions;
 mod openai_responses;
 mod schema;
+mod strict;
 mod text;
 
 use http::{Method, StatusCode, Uri};
@@ -162,6 +163,11 @@ pub fn patches(segments: &[Segment], echoes: &[Place], edits: &[(usize, Vec<Edit
         Ok(text::patch(place, segment.target, &segment.text, edits))
     });
     patches.chain(blanks).collect()
+}
+
+/// An id for an answer of our own; it tells when it was made.
+fn new_id(prefix: &str) -> String {
+    format!("{prefix}{}", uuid::Uuid::now_v7().simple())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use super::{
     reader::Reader,
 };
 use crate::{
-    dialect::Request,
+    dialect::{Request, strict},
     segment::Target,
     wire::{
         frame::Framing,
@@ -20,12 +20,9 @@ pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
     let mut messages = None;
     for (key, value) in document.root().known("body", &known)? {
         match key.as_ref() {
-            "model" => {
-                request.model = value.string().ok_or_else(|| Malformed::new("`model` must be a string"))?.into_owned();
-            }
+            "model" => request.model = strict::word("model", &value)?,
             "stream" if !value.is_null() => {
-                let stream = value.bool().ok_or_else(|| Malformed::new("`stream` must be true or false"))?;
-                request.stream = stream.then_some(Framing::Sse);
+                request.stream = strict::switch("stream", &value)?.then_some(Framing::Sse);
             }
             "messages" => messages = Some(value.array().ok_or_else(|| Malformed::new("`messages` must be an array"))?),
             key => match DEFINITIONS.iter().find(|(name, _)| *name == key) {

@@ -295,7 +295,7 @@ mod tests {
         assert_eq!(delta(reasoning("signature", "not sealed")), ("not sealed".to_owned(), vec![]));
         let result = json!({"toolResult": [{"text": "wet"}, {"json": {"status": "dry"}}]});
         assert_eq!(delta(result), ("wetstatus\ndry".to_owned(), vec![]));
-        assert_eq!(delta(json!({"hologram": {"a": "b"}})), ("ab".to_owned(), vec![]));
+        assert_eq!(delta(json!({"hologram": {"a": "b"}})), ("a\nb".to_owned(), vec![]));
         assert_eq!(read("throttlingException", json!({"message": "Slow."})).0, "Slow.");
     }
 

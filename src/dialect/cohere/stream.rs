@@ -6,12 +6,13 @@ use serde_json::{Value, json};
 
 use super::{
     request::{call_word, citation_word, each},
-    response::{FINISHED, new_id, usage},
+    response::{FINISHED, usage},
 };
 use crate::{
     dialect::{
         Brought, Progress, Refusal, StreamDialect,
         delta::{APART, bring, edited, is_marker, lines, unknown},
+        new_id,
         text::Collector,
     },
     segment::{Channel, Delta, Part, Target},
@@ -50,7 +51,7 @@ impl Stream {
     /// The message's beginning, if the client has not seen it.
     fn start(&self) -> Option<Message> {
         let message = json!({"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []});
-        self.id.is_none().then(|| told("message-start", json!({"id": new_id(), "delta": {"message": message}})))
+        self.id.is_none().then(|| told("message-start", json!({"id": new_id(""), "delta": {"message": message}})))
     }
 }
 

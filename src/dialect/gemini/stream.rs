@@ -1,17 +1,14 @@
-//! Streamed answers: chunks to deltas, deltas back into their chunk, and a proper end when an answer is cut.
+//! Streamed answers: chunks to deltas, and deltas back into their chunk.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
-};
+use std::{borrow::Cow, collections::BTreeMap};
 
 use http::StatusCode;
-use serde_json::{Map, Value, json};
 
 use super::{
     content::{self, CALL, CONTENT, PART, PARTIAL, Targets},
     fields::{fields, items, number, setting},
-    response::{self, ANSWER, CANDIDATE, error, finish_reason, new_id, tell_blocked},
+    response::{self, ANSWER, CANDIDATE, error},
+    seen::{self, Seen},
 };
 use crate::{
     dialect::{
@@ -28,27 +25,11 @@ use crate::{
 
 /// Where the numbers of channels begin that hold text in lines, beside those of the candidates and calls themselves.
 const LINES: u64 = 1 << 32;
-/// Counts of tokens.
-const COUNTS: &[&str] = &[
-    "promptTokenCount",
-    "cachedContentTokenCount",
-    "candidatesTokenCount",
-    "toolUsePromptTokenCount",
-    "thoughtsTokenCount",
-    "totalTokenCount",
-];
-
-/// One streamed answer: what was seen of it so far that its end must repeat.
+/// One streamed answer.
 #[derive(Debug)]
 pub(super) struct Stream {
-    model: String,
+    seen: Seen,
     choices: u64,
-    /// Candidates that the client saw begun.
-    begun: BTreeSet<u64>,
-    /// Candidates that the client saw ended.
-    ended: BTreeSet<u64>,
-    /// What the client saw of the answer's id, model and counts.
-    envelope: Map<String, Value>,
     /// Calls so far: the API gives them no number.
     calls: u64,
     /// The last call of each candidate, which its next part may go on with.
@@ -65,20 +46,12 @@ struct Call {
 
 impl Stream {
     pub(super) fn new(request: &Request) -> Self {
-        Self {
-            model: request.model.clone(),
-            choices: request.choices,
-            begun: BTreeSet::new(),
-            ended: BTreeSet::new(),
-            envelope: Map::new(),
-            calls: 0,
-            last: BTreeMap::new(),
-        }
+        Self { seen: Seen::new(request), choices: request.choices, calls: 0, last: BTreeMap::new() }
     }
 
     fn answer(&mut self, answer: &Node<'_>, brought: &mut Brought) -> Result<(), Malformed> {
         let members = fields(answer, "answer", ANSWER)?;
-        brought.progress.mark = mark(&members)?.or(brought.progress.mark.take());
+        brought.progress.mark = seen::mark(&members)?.or(brought.progress.mark.take());
         if !members.iter().any(|(key, _)| key == "candidates") && blocks(&members)? {
             brought.progress.ended.extend(0..self.choices.clamp(1, 128));
         }
@@ -236,11 +209,7 @@ impl StreamDialect for Stream {
     }
 
     fn left(&mut self, progress: &Progress) {
-        self.begun.extend(&progress.begun);
-        self.ended.extend(&progress.ended);
-        if let Some(Value::Object(mark)) = &progress.mark {
-            self.envelope.extend(mark.clone());
-        }
+        self.seen.left(progress);
     }
 
     fn edit(&self, event: &Event, deltas: &[Delta], texts: &[String]) -> Result<String, Malformed> {
@@ -252,38 +221,7 @@ impl StreamDialect for Stream {
     }
 
     fn cut(&self, refusal: &Refusal) -> Vec<Message> {
-        let asked = 0..self.choices.clamp(1, 128);
-        let all: BTreeSet<u64> = asked.chain(self.begun.iter().copied()).collect();
-        let open: Vec<u64> = all.difference(&self.ended).copied().collect();
-        if open.is_empty() {
-            return Vec::new();
-        }
-        let mut envelope = json!({
-            "usageMetadata": {"promptTokenCount": 0, "candidatesTokenCount": 0, "totalTokenCount": 0},
-            "modelVersion": self.model,
-            "responseId": new_id(),
-        });
-        if let Some(envelope) = envelope.as_object_mut() {
-            envelope.extend(self.envelope.clone());
-        }
-        let chunk = |text: &str, reason: Option<&str>| {
-            let candidates = open.iter().map(|index| {
-                let mut candidate = json!({"content": {"parts": [{"text": text}], "role": "model"}, "index": index});
-                if let (Some(candidate), Some(reason)) = (candidate.as_object_mut(), reason) {
-                    candidate.insert("finishReason".to_owned(), reason.into());
-                }
-                candidate
-            });
-            let mut chunk = envelope.clone();
-            if let Some(chunk) = chunk.as_object_mut() {
-                chunk.insert("candidates".to_owned(), candidates.collect());
-            }
-            chunk
-        };
-        // The last chunk has a text, if an empty one: many clients join the texts of all chunks unseen.
-        let (mut told, end) = (chunk(&refusal.message, None), chunk("", Some(finish_reason(refusal))));
-        tell_blocked(&mut told, refusal);
-        [told, end].iter().map(|chunk| Message::plain(chunk.to_string())).collect()
+        self.seen.cut(refusal)
     }
 
     fn fail(&self, code: &str, message: &str) -> Vec<Message> {
@@ -317,24 +255,6 @@ fn is_field(line: &str) -> bool {
     matches!(name, "data" | "event" | "id" | "retry" | "")
 }
 
-/// The id, model and counts that a chunk tells.
-fn mark(members: &Members<'_>) -> Result<Option<Value>, Malformed> {
-    let mut mark = Map::new();
-    for (key, value) in members {
-        let told = match key.as_ref() {
-            "responseId" | "modelVersion" => value.string().map(|text| Value::from(text.as_ref())),
-            "usageMetadata" => {
-                let counts = fields(value, key, COUNTS)?.into_iter().filter(|(key, _)| COUNTS.contains(&key.as_ref()));
-                let counts = counts.filter_map(|(key, value)| Some((key.into_owned(), value.integer()?.into())));
-                Some(Value::Object(counts.collect()))
-            }
-            _ => None,
-        };
-        mark.extend(told.map(|told| (key.to_string(), told)));
-    }
-    Ok((!mark.is_empty()).then_some(Value::Object(mark)))
-}
-
 /// Whether a chunk says that the prompt is refused.
 fn blocks(members: &Members<'_>) -> Result<bool, Malformed> {
     for (key, value) in members.iter().filter(|(key, _)| key == "promptFeedback") {
@@ -352,11 +272,14 @@ fn is_reason(value: &Node<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::{
-        dialect::gemini::tests::{any_json, strings},
+        dialect::any::{any_json, strings},
         segment::Direction,
     };
 

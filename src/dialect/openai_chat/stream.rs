@@ -6,13 +6,14 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    response::{CHOICE, MESSAGE, error, finish_reason, new_id},
+    response::{CHOICE, MESSAGE, error, finish_reason},
     vendor,
 };
 use crate::{
     dialect::{
         Brought, Progress, Refusal, Request, StreamDialect,
         delta::{bring, edited, is_marker, unknown},
+        new_id,
         text::error_word,
     },
     segment::{Delta, Part},
@@ -55,7 +56,7 @@ impl Stream {
 
     fn chunk(&self, choices: &Value, usage: &Value) -> Message {
         let mut chunk = json!({
-            "id": self.id.clone().unwrap_or_else(new_id),
+            "id": self.id.clone().unwrap_or_else(|| new_id("chatcmpl-")),
             "object": "chat.completion.chunk",
             "created": self.created.map_or_else(|| json!(Timestamp::now().as_second()), Value::from),
             "model": self.model,

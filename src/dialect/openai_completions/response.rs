@@ -2,11 +2,10 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use crate::{
     dialect::{
-        Refusal, Request,
+        Refusal, Request, new_id,
         openai_chat::vendor,
         text::{Collector, error_word},
     },
@@ -56,10 +55,6 @@ pub(super) fn known_choice<'d>(choice: &Node<'d>) -> Result<Members<'d>, Malform
     choice.known("choice", &known)
 }
 
-pub(super) fn new_id() -> String {
-    format!("cmpl-{}", Uuid::now_v7().simple())
-}
-
 pub(super) fn no_usage() -> Value {
     json!({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0})
 }
@@ -73,7 +68,7 @@ pub(super) fn refused(index: u64, refusal: &Refusal) -> Value {
 pub(super) fn refuse(request: &Request, refusal: &Refusal) -> String {
     let choices: Vec<Value> = (0..request.choices.clamp(1, 128)).map(|index| refused(index, refusal)).collect();
     json!({
-        "id": new_id(),
+        "id": new_id("cmpl-"),
         "object": "text_completion",
         "created": Timestamp::now().as_second(),
         "model": request.model,

@@ -6,11 +6,12 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::response::{ECHOES, ENVELOPE, known_choice, new_id, no_usage, refused};
+use super::response::{ECHOES, ENVELOPE, known_choice, no_usage, refused};
 use crate::{
     dialect::{
         Brought, Dialect as _, Progress, Refusal, Request, StreamDialect,
         delta::{bring, edited, is_marker, unknown},
+        new_id,
         openai_chat::{OpenAiChat, vendor},
         text::error_word,
     },
@@ -41,7 +42,7 @@ impl Stream {
 
     fn chunk(&self, choices: &Value, usage: &Value) -> Message {
         let mut chunk = json!({
-            "id": self.id.clone().unwrap_or_else(new_id),
+            "id": self.id.clone().unwrap_or_else(|| new_id("cmpl-")),
             "object": "text_completion",
             "created": self.created.map_or_else(|| json!(Timestamp::now().as_second()), Value::from),
             "model": self.model,

@@ -311,10 +311,8 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    use super::{
-        super::any::{any_json, strings},
-        *,
-    };
+    use super::*;
+    use crate::dialect::any::{any_json, strings};
     use crate::wire::frame::Framing;
 
     const NO: &str = "Not that.";
