@@ -83,9 +83,9 @@ impl<E> Gate<E> {
     pub fn push(&mut self, event: E, deltas: Vec<Delta>, over: &[u64]) {
         let mut pieces = Vec::with_capacity(deltas.len());
         for delta in &deltas {
-            if delta.channel.part != Part::Other {
+            if !is_unknown(&delta.channel) {
                 let before = |other: &Channel| other.choice == delta.channel.choice && other.part != delta.channel.part;
-                let texts = self.texts.iter_mut().filter(|(other, _)| before(other) && other.part != Part::Other);
+                let texts = self.texts.iter_mut().filter(|(other, _)| before(other) && !is_unknown(other));
                 texts.for_each(|(_, text)| text.over = true);
             }
             let text = self.texts.entry(delta.channel).or_default();
@@ -94,9 +94,9 @@ impl<E> Gate<E> {
             (text.over, text.closed) = (false, false);
             pieces.push((delta.channel, start..text.text.len()));
         }
-        // Fields that the dialect does not know come whole, with one event: the next text ends them.
+        // Fields that the dialect does not know often come whole, with one event: the next text without them ends them.
         let brings = |channel: &Channel| deltas.iter().any(|delta| delta.channel == *channel);
-        let unknown = |channel: &Channel| channel.part == Part::Other && !deltas.is_empty() && !brings(channel);
+        let unknown = |channel: &Channel| is_unknown(channel) && !deltas.is_empty() && !brings(channel);
         let ended = self.texts.iter_mut().filter(|(channel, _)| over.contains(&channel.choice) || unknown(channel));
         ended.for_each(|(_, text)| text.over = true);
         self.held.push_back(Held { event, pieces, deltas, ends: !over.is_empty() });
@@ -203,7 +203,9 @@ impl<E> Gate<E> {
         let Some(text) = self.texts.get(&channel) else { return String::new() };
         let mut out = String::new();
         let mut at = piece.start;
-        for edit in text.edits.iter().filter(|edit| edit.range.start < piece.end && edit.range.end > piece.start) {
+        // Edits are in order and apart: a stream of many pieces and many edits is still read once.
+        let first = text.edits.partition_point(|edit| edit.range.end <= piece.start);
+        for edit in text.edits.iter().skip(first).take_while(|edit| edit.range.start < piece.end) {
             out.push_str(text.text.get(at..edit.range.start.max(at)).unwrap_or_default());
             if edit.range.start >= piece.start {
                 out.push_str(&edit.with);
@@ -213,6 +215,10 @@ impl<E> Gate<E> {
         out.push_str(text.text.get(at..piece.end).unwrap_or_default());
         out
     }
+}
+
+fn is_unknown(channel: &Channel) -> bool {
+    matches!(channel.part, Part::Other(_))
 }
 
 impl Text {

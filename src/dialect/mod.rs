@@ -6,18 +6,20 @@
 mod anthropic;
 mod bedrock;
 mod cohere;
+mod delta;
 mod gemini;
 mod ollama;
 mod openai_chat;
 mod openai_completions;
 mod openai_responses;
 mod schema;
+mod strict;
 mod text;
 mod unread;
 
 use http::{Method, StatusCode, Uri};
 
-pub use self::text::in_json;
+pub use self::text::Arguments;
 use crate::{
     segment::{Content, Delta, Direction, Edit, Place, Segment},
     wire::{
@@ -175,11 +177,18 @@ pub fn patches(segments: &[Segment], echoes: &[Place], edits: &[(usize, Vec<Edit
     let edited = edited.filter(|(segment, _)| !blanked(segment));
     let patches = edited.map(|(segment, edits)| {
         let place = segment.place.as_ref().ok_or_else(|| {
-            Malformed::new("a rule would rewrite the name of a field, which cannot be done: the exchange is refused")
+            Malformed::new(
+                "a rule would rewrite the name of a field or a file's text, which cannot be done: the exchange is refused",
+            )
         })?;
         Ok(text::patch(place, segment.target, &segment.text, edits))
     });
     patches.chain(blanks).collect()
+}
+
+/// An id for an answer of our own; it tells when it was made.
+fn new_id(prefix: &str) -> String {
+    format!("{prefix}{}", uuid::Uuid::now_v7().simple())
 }
 
 #[cfg(test)]

@@ -175,7 +175,12 @@ impl Scanner {
     /// Judges what a stream has brought, and tells up to which byte of the check's text the findings are final.
     pub async fn stream(&self, check: &Check, prompt: Option<&str>) -> (Evidence, usize) {
         let (target, text) = (check.channel.part.target(), &check.text);
-        let settled = if check.last { text.len() } else { settled(target, text) };
+        let settled = if check.last {
+            text.len()
+        } else {
+            let text = text.clone();
+            off_reactor(text.len(), move || settled(target, &text)).await
+        };
         let question = Question {
             target,
             segments: vec![0],

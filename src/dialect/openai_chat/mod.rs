@@ -3,6 +3,7 @@
 mod request;
 mod response;
 mod stream;
+pub(super) mod vendor;
 
 use http::{Method, StatusCode, Uri};
 
