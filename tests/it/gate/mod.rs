@@ -300,7 +300,7 @@ async fn a_slow_client_slows_the_upstream() {
         upstream.send(piece.clone()).await;
         // Text in much white space, so that there is little to judge and much to carry.
         let wide = wide(&api, 1 << 17);
-        let pieces = std::iter::repeat(&wide).take(MOST / wide.len());
+        let pieces = std::iter::repeat_n(&wide, MOST / wide.len());
         let mut sent = 0;
         for piece in pieces.clone() {
             if timeout(Duration::from_millis(500), upstream.send(piece.clone())).await.is_err() {

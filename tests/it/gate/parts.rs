@@ -18,42 +18,9 @@ pub(super) enum Part {
 pub(super) fn stream(api: &Api, part: Part, texts: &[&str]) -> Option<Vec<Message>> {
     let reasons = part == Part::Reasoning;
     let out = match api.name {
-        "openai_chat" => {
-            let chunk = |delta: Value, finish: Value| {
-                json!({"id": "c1", "choices": [{"index": 0, "delta": delta,
-                "finish_reason": finish}]})
-            };
-            let call = |function: Value| json!({"tool_calls": [{"index": 0, "function": function}]});
-            let piece =
-                |text: &&str| if reasons { json!({"reasoning_content": text}) } else { call(json!({"arguments": text})) };
-            let begin = (!reasons).then(|| call(json!({"name": "f", "arguments": ""})));
-            let deltas = begin.into_iter().chain(texts.iter().map(piece));
-            let pieces = deltas.map(|delta| chunk(delta, Value::Null));
-            let end = Message::plain("[DONE]");
-            [plain(pieces.chain([chunk(json!({}), json!("stop"))])), vec![end]].concat()
-        }
-        "openai_responses" => responses(reasons, texts),
-        "anthropic" => {
-            let (block, kind, field) = if reasons {
-                (json!({"type": "thinking", "thinking": "", "signature": ""}), "thinking_delta", "thinking")
-            } else {
-                (json!({"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}), "input_json_delta", "partial_json")
-            };
-            let delta = |text: &&str| json!({"type": "content_block_delta", "index": 0, "delta": {"type": kind, field: text}});
-            let message = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [],
-                "stop_reason": null,
-                "usage": {"input_tokens": 1, "output_tokens": 1}});
-            let begin = [
-                json!({"type": "message_start", "message": message}),
-                json!({"type": "content_block_start", "index": 0, "content_block": block}),
-            ];
-            let end = [
-                json!({"type": "content_block_stop", "index": 0}),
-                json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}}),
-                json!({"type": "message_stop"}),
-            ];
-            events(begin.into_iter().chain(texts.iter().map(delta)).chain(end))
-        }
+        "openai_chat" => openai_chat(reasons, texts),
+        "openai_responses" => openai_responses(reasons, texts),
+        "anthropic" => anthropic(reasons, texts),
         "gemini" if reasons => {
             let chunk = |text: &str, more: Value| {
                 let mut candidate =
@@ -74,52 +41,87 @@ pub(super) fn stream(api: &Api, part: Part, texts: &[&str]) -> Option<Vec<Messag
             let line = |text: &str, done: bool| json!({"model": "m", "response": "", "thinking": text, "done": done});
             plain(texts.iter().map(|text| line(text, false)).chain([line("", true)]))
         }
-        "cohere" => {
-            let at = |kind: &str, message: Value| json!({"type": kind, "index": 0, "delta": {"message": message}});
-            let call = |function: Value| json!({"tool_calls": {"id": "f0", "type": "function", "function": function}});
-            let start = json!({"type": "message-start", "id": "i", "delta": {"message": {"role": "assistant", "content": []}}});
-            let (begin, end) = if reasons {
-                (
-                    at("content-start", json!({"content": {"type": "thinking", "thinking": ""}})),
-                    json!({"type": "content-end", "index": 0}),
-                )
-            } else {
-                (
-                    at("tool-call-start", call(json!({"name": "f", "arguments": ""}))),
-                    json!({"type": "tool-call-end", "index": 0}),
-                )
-            };
-            let piece = |text: &&str| {
-                if reasons {
-                    at("content-delta", json!({"content": {"thinking": text}}))
-                } else {
-                    at("tool-call-delta", json!({"tool_calls": {"function": {"arguments": text}}}))
-                }
-            };
-            let last = json!({"type": "message-end", "delta": {"finish_reason": "COMPLETE", "usage": {}}});
-            events([start, begin].into_iter().chain(texts.iter().map(piece)).chain([end, last]))
-        }
-        "bedrock" => {
-            let named = |name: &str, data: Value| Message::named(name, data.to_string());
-            let piece = |text: &&str| {
-                if reasons { json!({"reasoningContent": {"text": text}}) } else { json!({"toolUse": {"input": text}}) }
-            };
-            let start = json!({"contentBlockIndex": 0, "start": {"toolUse": {"toolUseId": "t1", "name": "f"}}});
-            let mut out = vec![named("messageStart", json!({"role": "assistant"}))];
-            out.extend((!reasons).then(|| named("contentBlockStart", start)));
-            out.extend(
-                texts.iter().map(|text| named("contentBlockDelta", json!({"contentBlockIndex": 0, "delta": piece(text)}))),
-            );
-            out.push(named("contentBlockStop", json!({"contentBlockIndex": 0})));
-            out.push(named("messageStop", json!({"stopReason": "end_turn"})));
-            out
-        }
+        "cohere" => cohere(reasons, texts),
+        "bedrock" => bedrock(reasons, texts),
         _ => return None,
     };
     Some(out)
 }
 
-fn responses(reasons: bool, texts: &[&str]) -> Vec<Message> {
+fn openai_chat(reasons: bool, texts: &[&str]) -> Vec<Message> {
+    let chunk = |delta: Value, finish: Value| {
+        json!({"id": "c1", "choices": [{"index": 0, "delta": delta,
+        "finish_reason": finish}]})
+    };
+    let call = |function: Value| json!({"tool_calls": [{"index": 0, "function": function}]});
+    let piece = |text: &&str| if reasons { json!({"reasoning_content": text}) } else { call(json!({"arguments": text})) };
+    let begin = (!reasons).then(|| call(json!({"name": "f", "arguments": ""})));
+    let deltas = begin.into_iter().chain(texts.iter().map(piece));
+    let pieces = deltas.map(|delta| chunk(delta, Value::Null));
+    let end = Message::plain("[DONE]");
+    [plain(pieces.chain([chunk(json!({}), json!("stop"))])), vec![end]].concat()
+}
+
+fn anthropic(reasons: bool, texts: &[&str]) -> Vec<Message> {
+    let (block, kind, field) = if reasons {
+        (json!({"type": "thinking", "thinking": "", "signature": ""}), "thinking_delta", "thinking")
+    } else {
+        (json!({"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}), "input_json_delta", "partial_json")
+    };
+    let delta = |text: &&str| json!({"type": "content_block_delta", "index": 0, "delta": {"type": kind, field: text}});
+    let message = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [],
+        "stop_reason": null,
+        "usage": {"input_tokens": 1, "output_tokens": 1}});
+    let begin = [
+        json!({"type": "message_start", "message": message}),
+        json!({"type": "content_block_start", "index": 0, "content_block": block}),
+    ];
+    let end = [
+        json!({"type": "content_block_stop", "index": 0}),
+        json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}}),
+        json!({"type": "message_stop"}),
+    ];
+    events(begin.into_iter().chain(texts.iter().map(delta)).chain(end))
+}
+
+fn cohere(reasons: bool, texts: &[&str]) -> Vec<Message> {
+    let at = |kind: &str, message: Value| json!({"type": kind, "index": 0, "delta": {"message": message}});
+    let call = |function: Value| json!({"tool_calls": {"id": "f0", "type": "function", "function": function}});
+    let start = json!({"type": "message-start", "id": "i", "delta": {"message": {"role": "assistant", "content": []}}});
+    let (begin, end) = if reasons {
+        (
+            at("content-start", json!({"content": {"type": "thinking", "thinking": ""}})),
+            json!({"type": "content-end", "index": 0}),
+        )
+    } else {
+        (at("tool-call-start", call(json!({"name": "f", "arguments": ""}))), json!({"type": "tool-call-end", "index": 0}))
+    };
+    let piece = |text: &&str| {
+        if reasons {
+            at("content-delta", json!({"content": {"thinking": text}}))
+        } else {
+            at("tool-call-delta", json!({"tool_calls": {"function": {"arguments": text}}}))
+        }
+    };
+    let last = json!({"type": "message-end", "delta": {"finish_reason": "COMPLETE", "usage": {}}});
+    events([start, begin].into_iter().chain(texts.iter().map(piece)).chain([end, last]))
+}
+
+fn bedrock(reasons: bool, texts: &[&str]) -> Vec<Message> {
+    let named = |name: &str, data: Value| Message::named(name, data.to_string());
+    let piece = |text: &&str| {
+        if reasons { json!({"reasoningContent": {"text": text}}) } else { json!({"toolUse": {"input": text}}) }
+    };
+    let start = json!({"contentBlockIndex": 0, "start": {"toolUse": {"toolUseId": "t1", "name": "f"}}});
+    let mut out = vec![named("messageStart", json!({"role": "assistant"}))];
+    out.extend((!reasons).then(|| named("contentBlockStart", start)));
+    out.extend(texts.iter().map(|text| named("contentBlockDelta", json!({"contentBlockIndex": 0, "delta": piece(text)}))));
+    out.push(named("contentBlockStop", json!({"contentBlockIndex": 0})));
+    out.push(named("messageStop", json!({"stopReason": "end_turn"})));
+    out
+}
+
+fn openai_responses(reasons: bool, texts: &[&str]) -> Vec<Message> {
     let all = texts.concat();
     let answer = |status: &str, output: Value| {
         json!({"id": "resp_1", "object": "response", "created_at": 1,
