@@ -1,0 +1,172 @@
+"""What a decoder is made of, from its config.json. What is not known here is refused, never guessed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from .checkpoint import Checkpoint
+from .refused import Refused
+from .rope import Rope
+
+GEMMA3 = ("Gemma3ForConditionalGeneration", "Gemma3ForCausalLM")
+QWEN3 = ("Qwen3ForCausalLM", "Qwen3VLForConditionalGeneration")
+LLAMA = ("LlamaForCausalLM",)
+ACTIVATIONS = {"gelu_pytorch_tanh": "gelu", "silu": "silu"}
+EMBEDDING = "embed_tokens.weight"
+HEAD = "lm_head.weight"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """How a layer's attention looks back: over `window` tokens, itself included, or over all; and which rope turns it."""
+
+    window: int | None
+    rope: str
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A decoder-only text model. The tensors' names begin with `prefix`."""
+
+    prefix: str
+    head: str
+    vocabulary: int
+    hidden: int
+    intermediate: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    epsilon: float
+    activation: str
+    attention_scale: float
+    # Embeddings are multiplied by this, norms have 1 + their weight, and sublayers are normed once more after: Gemma.
+    embedding_scale: float
+    norm_offset: int
+    sandwich: bool
+    qk_norm: bool
+    layers: tuple[Layer, ...]
+    ropes: dict[str, Rope]
+
+
+def tensors(decoder: Decoder) -> dict[str, tuple[int, ...]]:
+    """Every tensor of the text model and its shape; names without the prefix, the head's rows aside."""
+    hidden, dim = decoder.hidden, decoder.head_dim
+    q, kv = decoder.heads * dim, decoder.kv_heads * dim
+    layer = {
+        "self_attn.q_proj.weight": (q, hidden),
+        "self_attn.k_proj.weight": (kv, hidden),
+        "self_attn.v_proj.weight": (kv, hidden),
+        "self_attn.o_proj.weight": (hidden, q),
+        "mlp.gate_proj.weight": (decoder.intermediate, hidden),
+        "mlp.up_proj.weight": (decoder.intermediate, hidden),
+        "mlp.down_proj.weight": (hidden, decoder.intermediate),
+        "input_layernorm.weight": (hidden,),
+        "post_attention_layernorm.weight": (hidden,),
+    }
+    if decoder.sandwich:
+        layer |= {"pre_feedforward_layernorm.weight": (hidden,), "post_feedforward_layernorm.weight": (hidden,)}
+    if decoder.qk_norm:
+        layer |= {"self_attn.q_norm.weight": (dim,), "self_attn.k_norm.weight": (dim,)}
+    named = {EMBEDDING: (decoder.vocabulary, hidden), "norm.weight": (hidden,)}
+    for index in range(len(decoder.layers)):
+        named |= {f"layers.{index}.{name}": shape for name, shape in layer.items()}
+    return named
+
+
+def read(checkpoint: Checkpoint) -> Decoder:
+    """The decoder that the checkpoint holds; its tensors are all there and no others.
+
+    Raises Refused for an architecture, a setting or a set of tensors that is not known.
+    """
+    names = checkpoint.config.get("architectures") or ["none"]
+    architecture = names[0]
+    if architecture not in (*GEMMA3, *QWEN3, *LLAMA):
+        known = ", ".join((*GEMMA3, *LLAMA, *QWEN3))
+        raise Refused(f"architecture {architecture} is not supported, only {known}")
+    decoder = _decoder(architecture, checkpoint)
+    expected = {decoder.prefix + name: shape for name, shape in tensors(decoder).items()}
+    for name, shape in (expected | {decoder.head: (decoder.vocabulary, decoder.hidden)}).items():
+        checkpoint.check(name, shape)
+    text = (decoder.prefix + "layers.", decoder.prefix + "norm.", decoder.prefix + "embed")
+    if unknown := sorted(name for name in checkpoint.shapes if name.startswith(text) and name not in expected):
+        raise Refused(f"{architecture} has {len(unknown)} tensors that the exporter does not know, {unknown[0]} for one")
+    return decoder
+
+
+def _decoder(architecture: str, checkpoint: Checkpoint) -> Decoder:
+    config = _Config(checkpoint.config.get("text_config") or checkpoint.config)
+    for key in ("attention_bias", "mlp_bias", "use_bidirectional_attention", "attn_logit_softcapping",
+                "final_logit_softcapping", "use_sliding_window"):  # fmt: skip
+        if config.get(key):
+            raise Refused(f"config.json sets {key}, which the exporter does not support for {architecture}")
+    gemma = architecture in GEMMA3
+    hidden, heads = config["hidden_size"], config["num_attention_heads"]
+    head_dim = config.get("head_dim") or hidden // heads
+    activation = config["hidden_activation" if gemma else "hidden_act"]
+    if activation not in ACTIVATIONS:
+        raise Refused(f"activation {activation} is not supported, only {', '.join(ACTIVATIONS)}")
+    prefix = _prefix(checkpoint)
+    # Left out where it is the class's default: tied for Gemma, not for the others.
+    tied = config.get("tie_word_embeddings", checkpoint.config.get("tie_word_embeddings", gemma))
+    heads_of_its_own = [name for name in checkpoint.shapes if name.endswith(HEAD)] or [HEAD]
+    return Decoder(
+        prefix=prefix,
+        head=prefix + EMBEDDING if tied else heads_of_its_own[0],
+        vocabulary=checkpoint.shapes[prefix + EMBEDDING][0],
+        hidden=hidden,
+        intermediate=config["intermediate_size"],
+        heads=heads,
+        kv_heads=config["num_key_value_heads"],
+        head_dim=head_dim,
+        epsilon=config["rms_norm_eps"],
+        activation=ACTIVATIONS[activation],
+        attention_scale=(config.get("query_pre_attn_scalar") or head_dim) ** -0.5,
+        embedding_scale=math.sqrt(hidden) if gemma else 1.0,
+        norm_offset=int(gemma),
+        sandwich=gemma,
+        qk_norm=gemma or architecture in QWEN3,
+        layers=_gemma_layers(config) if gemma else (Layer(None, "full_attention"),) * config["num_hidden_layers"],
+        ropes=_gemma_ropes(config, head_dim) if gemma else {"full_attention": _rope(config, head_dim)},
+    )
+
+
+class _Config(dict):
+    def __missing__(self, key: str):
+        raise Refused(f"config.json has no {key}: it is not a complete configuration")
+
+
+def _prefix(checkpoint: Checkpoint) -> str:
+    """Names differ with the version that saved them: `model.`, `language_model.model.`, `model.language_model.`."""
+    found = [name for name in checkpoint.shapes if name.endswith(EMBEDDING)]
+    if len(found) != 1:
+        raise Refused(f"{checkpoint.folder} has {len(found)} tensors …{EMBEDDING}, a text model has one")
+    return found[0].removesuffix(EMBEDDING)
+
+
+def _gemma_layers(config: _Config) -> tuple[Layer, ...]:
+    count, pattern = config["num_hidden_layers"], config.get("sliding_window_pattern", 6)
+    types = config.get("layer_types") or [
+        "full_attention" if (index + 1) % pattern == 0 else "sliding_attention" for index in range(count)
+    ]
+    if len(types) != count or not set(types) <= {"full_attention", "sliding_attention"}:
+        raise Refused(f"config.json has layer_types that do not describe {count} full or sliding layers")
+    window = config["sliding_window"]
+    return tuple(Layer(window if kind == "sliding_attention" else None, kind) for kind in types)
+
+
+def _gemma_ropes(config: _Config, dim: int) -> dict[str, Rope]:
+    if parameters := config.get("rope_parameters"):
+        return {
+            kind: Rope.read(parameters.get(kind) or {}, None, dim) for kind in ("full_attention", "sliding_attention")
+        }
+    # The older form: scaling is meant for the global layers only. Defaults are those of Gemma3TextConfig.
+    return {
+        "full_attention": Rope.read(config.get("rope_scaling") or {}, config.get("rope_theta", 1e6), dim),
+        "sliding_attention": Rope.read({}, config.get("rope_local_base_freq", 1e4), dim),
+    }
+
+
+def _rope(config: _Config, dim: int) -> Rope:
+    parameters = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    return Rope.read(parameters, config.get("rope_theta"), dim)
