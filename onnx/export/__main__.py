@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        sys.exit(f"export: the disk is full: make room and run the same command again, it goes on at {_partial(options.out)}")
+        sys.exit(f"export: the disk is full: make room and run this again, what {_partial(options.out)} holds is kept")
 
 
 def export(options: argparse.Namespace) -> None:
@@ -59,9 +59,9 @@ def export(options: argparse.Namespace) -> None:
         raise Refused(f"{options.out} is there already: remove it or choose another --out")
     wanted = profile.load(options.guard)
     checkpoint = Checkpoint(options.model)
-    decoder = architecture.read(checkpoint)
+    decoder = architecture.read(checkpoint, wanted.architectures)
     words = Words(options.model / "tokenizer.json")
-    tasks = _tasks(options, wanted, words, decoder)
+    tasks = _tasks(options, wanted, words)
     print(wanted.notice.strip())
 
     activations = TYPES[options.activations or ("bf16" if options.dtype == "bf16" else "fp32")]
@@ -85,9 +85,7 @@ def export(options: argparse.Namespace) -> None:
     print(f"{options.out} is ready: seawall guard verify --guard {options.out}")
 
 
-def _tasks(
-    options: argparse.Namespace, wanted: profile.Profile, words: Words, decoder: architecture.Decoder
-) -> dict[str, guard.Task]:
+def _tasks(options: argparse.Namespace, wanted: profile.Profile, words: Words) -> dict[str, guard.Task]:
     template = options.template or wanted.template
     if template not in wanted.templates:
         raise Refused(f"{wanted.name} has no template {template}, only {', '.join(wanted.templates)}")
@@ -97,12 +95,14 @@ def _tasks(
     for name, asked in wanted.templates[template].items():
         sequence, remark = chat.sequence(wanted, asked, published, words, template)
         print(f"{name}: {remark}")
-        tasks[name] = guard.Task(asked, words.pieces(sequence))
+        # The model says the prefix in tokens of its own, which do not merge with what stands before.
+        prefix = "" if sequence.endswith(wanted.prefix) else wanted.prefix
+        tasks[name] = guard.Task(asked, words.pieces(sequence) + ([{"ids": words.encode(prefix)}] if prefix else []))
     return tasks
 
 
 def _golden(path: Path, wanted: profile.Profile, layout: Layout, tasks: dict[str, guard.Task], words: Words) -> None:
-    lines = guard.golden(wanted, tasks, words)
+    lines = guard.golden(tasks, words)
     print(f"golden scores of {len(lines)} texts, by the reference in numpy")
     found = guard.scores(wanted, layout, lines)
     if layout.dtype == "int4":

@@ -12,14 +12,24 @@ from .rope import Rope
 GEMMA3 = ("Gemma3ForConditionalGeneration", "Gemma3ForCausalLM")
 QWEN3 = ("Qwen3ForCausalLM", "Qwen3VLForConditionalGeneration")
 LLAMA = ("LlamaForCausalLM",)
+KNOWN = (*GEMMA3, *LLAMA, *QWEN3)
 ACTIVATIONS = {"gelu_pytorch_tanh": "gelu", "silu": "silu"}
+# Settings that change what the graph would have to be.
+UNKNOWN = (
+    "attention_bias",
+    "mlp_bias",
+    "use_bidirectional_attention",
+    "use_sliding_window",
+    "attn_logit_softcapping",
+    "final_logit_softcapping",
+)
 EMBEDDING = "embed_tokens.weight"
 HEAD = "lm_head.weight"
 
 
 @dataclass(frozen=True)
 class Layer:
-    """How a layer's attention looks back: over `window` tokens, itself included, or over all; and which rope turns it."""
+    """How a layer's attention looks back: over `window` tokens, its own included, or over all; and by which rope."""
 
     window: int | None
     rope: str
@@ -74,30 +84,29 @@ def tensors(decoder: Decoder) -> dict[str, tuple[int, ...]]:
     return named
 
 
-def read(checkpoint: Checkpoint) -> Decoder:
-    """The decoder that the checkpoint holds; its tensors are all there and no others.
+def read(checkpoint: Checkpoint, wanted: tuple[str, ...]) -> Decoder:
+    """The decoder that the checkpoint holds, one of the `wanted` architectures, all its tensors and no others there.
 
     Raises Refused for an architecture, a setting or a set of tensors that is not known.
     """
-    names = checkpoint.config.get("architectures") or ["none"]
-    architecture = names[0]
-    if architecture not in (*GEMMA3, *QWEN3, *LLAMA):
-        known = ", ".join((*GEMMA3, *LLAMA, *QWEN3))
-        raise Refused(f"architecture {architecture} is not supported, only {known}")
+    architecture = (checkpoint.config.get("architectures") or ["none"])[0]
+    if architecture not in KNOWN:
+        raise Refused(f"architecture {architecture} is not supported, only {', '.join(KNOWN)}")
+    if architecture not in wanted:
+        raise Refused(f"the folder holds a {architecture}, the guard's profile is for {' or '.join(wanted)}")
     decoder = _decoder(architecture, checkpoint)
     expected = {decoder.prefix + name: shape for name, shape in tensors(decoder).items()}
     for name, shape in (expected | {decoder.head: (decoder.vocabulary, decoder.hidden)}).items():
         checkpoint.check(name, shape)
     text = (decoder.prefix + "layers.", decoder.prefix + "norm.", decoder.prefix + "embed")
     if unknown := sorted(name for name in checkpoint.shapes if name.startswith(text) and name not in expected):
-        raise Refused(f"{architecture} has {len(unknown)} tensors that the exporter does not know, {unknown[0]} for one")
+        raise Refused(f"the model has {len(unknown)} tensors that the exporter does not know, {unknown[0]} for one")
     return decoder
 
 
 def _decoder(architecture: str, checkpoint: Checkpoint) -> Decoder:
     config = _Config(checkpoint.config.get("text_config") or checkpoint.config)
-    for key in ("attention_bias", "mlp_bias", "use_bidirectional_attention", "attn_logit_softcapping",
-                "final_logit_softcapping", "use_sliding_window"):  # fmt: skip
+    for key in UNKNOWN:
         if config.get(key):
             raise Refused(f"config.json sets {key}, which the exporter does not support for {architecture}")
     gemma = architecture in GEMMA3

@@ -14,6 +14,7 @@ from .words import SLOTS, Words
 
 # What a repository's template is left to add by itself.
 BARE = "bare"
+TWICE = f"it must not be there twice; --template {BARE} leaves it to the chat template"
 SAMPLE = dict(zip(SLOTS, ("How do I make tea?", "Is it late?", "No Harassment"), strict=True))
 
 
@@ -49,12 +50,16 @@ class Chat:
             source = {entry["name"]: entry["template"] for entry in source}.get("default")
         return cls(source, tokens) if source else None
 
-    def sequence(self, conversation: list[dict]) -> str:
+    def sequence(self, conversation: list[dict], generation: bool = True, **variables: str) -> str:
         """What the model is fed for a conversation; `{slots}` in it come out as they are."""
+        values = self.tokens | variables
         try:
-            return self.template.render(messages=conversation, add_generation_prompt=True, **self.tokens)
+            made = self.template.render(messages=conversation, add_generation_prompt=generation, **values)
         except TemplateError as error:
-            raise Refused(f"the repository's chat template refuses the profile's message: {error}") from error
+            raise Refused(f"the repository's chat template refuses the profile's conversation: {error}") from error
+        if made.count("{text}") != 1:
+            raise Refused("the repository's chat template does not hand the text through: the profile is for another")
+        return made
 
 
 def sequence(profile: Profile, asked: Asked, chat: Chat | None, words: Words, template: str) -> tuple[str, str]:
@@ -62,38 +67,34 @@ def sequence(profile: Profile, asked: Asked, chat: Chat | None, words: Words, te
 
     Raises Refused where the two contradict each other, or where the instruction would be there twice.
     """
+    framed = profile.frame and asked.message and profile.frame.replace("{message}", asked.message)
     if chat is None:
-        if asked.sequence is None and profile.frame is None:
+        if not framed:
             raise Refused("the repository has no chat template and the profile no frame: neither says how to ask")
-        return _own(profile, asked), "the repository has no chat template: the profile's sequence is unchecked"
+        return framed, "the repository has no chat template: the profile's sequence is unchecked"
+    if asked.message is None:
+        made = chat.sequence(list(asked.conversation), generation=False, **asked.variables)
+        return made, "the sequence is what the repository's chat template makes of the conversation"
+    made = chat.sequence([{"role": "user", "content": asked.message}])
     if template == BARE:
-        return chat.sequence(_conversation(asked)), "the sequence is the repository's chat template's own"
+        return made, "the sequence is what the repository's chat template makes of the bare message"
     bare = chat.sequence([{"role": "user", "content": "{text}"}])
-    if asked.message is not None and profile.frame is None:
-        if asked.message.partition("\n")[0].partition("{")[0] in bare:
-            raise Refused(
-                "the repository's chat template adds the instruction itself, and it must not be there twice: "
-                f"--template {BARE} leaves it to the chat template"
-            )
-        return chat.sequence(_conversation(asked)), "the message is the profile's, the rest the repository's chat template's"
-    own = words.fill(words.pieces(_own(profile, asked)), SAMPLE)
-    if own == words.fill(words.pieces(chat.sequence(_conversation(asked))), SAMPLE):
-        return _own(profile, asked), "the repository's chat template makes the profile's sequence"
+    instruction = asked.message.partition("{")[0].splitlines()[0]
+    if not framed:
+        if instruction in bare:
+            raise Refused(f"the repository's chat template adds the instruction itself: {TWICE}")
+        return made, "the repository's chat template frames the profile's message"
+    own = words.fill(words.pieces(framed), SAMPLE)
+    if own == words.fill(words.pieces(made), SAMPLE) and instruction not in bare:
+        return framed, "the repository's chat template makes the profile's sequence"
     if own == words.fill(words.pieces(bare), SAMPLE):
-        return _own(profile, asked), "the repository's chat template adds the profile's instruction itself: it is there once"
+        return framed, "the repository's chat template adds the profile's instruction itself: it is there once"
+    if instruction in bare:
+        raise Refused(f"the repository's chat template adds the instruction itself, in another form: {TWICE}")
     raise Refused(
-        f"the repository's chat template does not make the profile's sequence: for {SAMPLE['text']!r} alone it makes "
-        f"{bare.replace('{text}', SAMPLE['text'])!r}; --template {BARE} takes the template's own form, if the model was "
-        "trained on that"
+        f"the repository's chat template does not make the profile's sequence but {made!r}: the profile is for another "
+        f"model, or --template {BARE} is its form"
     )
-
-
-def _own(profile: Profile, asked: Asked) -> str:
-    return asked.sequence if asked.sequence is not None else profile.frame.replace("{message}", asked.message)
-
-
-def _conversation(asked: Asked) -> list[dict]:
-    return list(asked.conversation) or [{"role": "user", "content": asked.message}]
 
 
 def _fail(message: str) -> None:

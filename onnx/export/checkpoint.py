@@ -38,7 +38,7 @@ class Checkpoint:
 
     def _headers(self, shard: Path) -> None:
         file = self._file(shard)
-        for name in file.keys():  # noqa: SIM118: not a dict
+        for name in list(file.keys()):
             part = file.get_slice(name)
             if part.get_dtype() in DTYPES:
                 self.dtypes[name] = DTYPES[part.get_dtype()]
@@ -58,7 +58,7 @@ class Checkpoint:
         if name not in self.shapes:
             raise Refused(f"{self.folder} has no tensor {name}: fetch the model again, all its shards included")
         if self.shapes[name] != shape:
-            raise Refused(f"{name} has shape {self.shapes[name]}, config.json makes it {shape}: they do not belong together")
+            raise Refused(f"{name} has shape {self.shapes[name]}, by config.json {shape}: they do not belong together")
         if name not in self.dtypes:
             raise Refused(f"{name} is neither float32, float16 nor bfloat16: take the model's unquantised weights")
         return self.dtypes[name]

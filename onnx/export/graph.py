@@ -139,7 +139,7 @@ def incremental(layout: Layout) -> ModelProto:
 
 
 def _seen(graph: _Graph, total: str) -> str:
-    """The whole buffer where it holds the new tokens too; else the past alone, since the operator wants one or the other."""
+    """The whole buffer where the new tokens fit it, else the past alone: the operator takes nothing between."""
     buffer = graph.node("Shape", ["past_key_values.0.key"], "buffer", start=2, end=3)
     return graph.node("Where", [graph.node("Greater", [total, buffer], "outgrown"), PAST, buffer], "seen")
 

@@ -37,7 +37,7 @@ class Task:
     template: list[Piece]
 
 
-def golden(profile: Profile, tasks: dict[str, Task], words: Words) -> list[dict]:
+def golden(tasks: dict[str, Task], words: Words) -> list[dict]:
     """The golden texts with their ids, for every task that the guard has."""
     lines = []
     for case in tomllib.loads(TEXTS.read_text())["case"]:
@@ -69,7 +69,8 @@ def manifest(profile: Profile, layout: Layout, tasks: dict[str, Task], digests: 
     """guard.toml."""
     tokens = profile.tokens
     columns = [profile.labels.index(label) for label in profile.unsafe]
-    labels = [f"{{ text = {_text(t)}, id = {id} }}" for t, id in zip(profile.labels, layout.labels, strict=True)]
+    named = zip(profile.labels, layout.labels, strict=True)
+    labels = [f"{{ text = {_text(label)}, id = {token} }}" for label, token in named]
     lines = [
         "format = 1",
         f"name = {_text(profile.name)}",

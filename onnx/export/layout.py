@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator
-
 import ml_dtypes
 import numpy as np
 
@@ -40,6 +37,7 @@ class Layout:
         self.labels, self.positions = labels, positions
         self.shapes = tensors(decoder)
         self.weights = Weights()
+        self._held: tuple[str, Blocks] | None = None
 
     def quantised(self, name: str) -> bool:
         return self.dtype == "int4" and name.endswith("_proj.weight")
@@ -86,9 +84,11 @@ class Layout:
             case _:
                 return np.dtype(np.uint8), (outputs, -(-blocks // 2))
 
-    @functools.lru_cache(maxsize=1)  # noqa: B019: lives as long as the export
     def _blocks(self, matrix: str) -> Blocks:
-        return quantise(self.source(matrix).astype(np.float32), self.block, self.activations)
+        """Codes, scales and zero points are asked for one after another: only the last matrix is held."""
+        if self._held is None or self._held[0] != matrix:
+            self._held = (matrix, quantise(self.source(matrix).astype(np.float32), self.block, self.activations))
+        return self._held[1]
 
     def _rope(self, rope: str, part: str) -> np.ndarray:
         cos, sin = self.decoder.ropes[rope].tables(self.positions)

@@ -14,9 +14,11 @@ from .architecture import Decoder, Layer
 
 # A tensor as float32, by its name without the prefix; `labels` are the head's rows.
 Read = Callable[[str], np.ndarray]
+# The rows of the embedding for some ids, as float32.
+Embed = Callable[[list[int]], np.ndarray]
 
 
-def logits(decoder: Decoder, read: Read, embed: Callable[[list[int]], np.ndarray], sequences: list[list[int]]) -> np.ndarray:
+def logits(decoder: Decoder, read: Read, embed: Embed, sequences: list[list[int]]) -> np.ndarray:
     """The label tokens' logits after each sequence, float32 [sequences, labels]."""
     states = [embed(ids) * np.float32(decoder.embedding_scale) for ids in sequences]
     for index, layer in enumerate(decoder.layers):

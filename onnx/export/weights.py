@@ -1,4 +1,4 @@
-"""The file of weights that both graphs read: planned first, then written tensor by tensor, and resumed when cut short."""
+"""The file of weights that both graphs read: planned first, then written tensor by tensor, resumed when cut short."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Weights:
     def write(self, folder: Path, identity: object, progress: Callable[[int], None]) -> str:
         """Writes the file into `folder` and returns its SHA-256; `progress` hears of the bytes that are done.
 
-        What an earlier run wrote for the same plan and the same source (`identity`) is kept as far as its checksums fit.
+        What an earlier run wrote for the same plan and source (`identity`) is kept as far as its checksums fit.
         """
         path, journal = folder / FILE, folder / JOURNAL
         plan = [[entry.name, str(entry.dtype), entry.shape, entry.offset] for entry in self.entries.values()]

@@ -24,7 +24,7 @@ class Words:
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
         added = self.tokenizer.get_added_tokens_decoder()
-        self.controls = {token.content: id for id, token in added.items() if token.special}
+        self.controls = {token.content: number for number, token in added.items() if token.special}
 
     def encode(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_special_tokens=False).ids
@@ -33,7 +33,7 @@ class Words:
         """The id of a label, which must be one token: the first one generated decides."""
         ids = self.encode(text)
         if len(ids) != 1:
-            raise Refused(f"the label {text!r} is {len(ids)} tokens {ids} in this tokenizer: it does not fit the profile")
+            raise Refused(f"the label {text!r} is {len(ids)} tokens in this tokenizer: it does not fit the profile")
         return ids[0]
 
     def require(self, controls: tuple[str, ...]) -> None:
