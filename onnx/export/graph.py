@@ -15,9 +15,9 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, num
 from .architecture import EMBEDDING
 from .layout import FLOAT, Layout
 
-# RMSNormalization came with 23; ONNX Runtime reads it since 1.24.
-OPSET = 23
-IR_VERSION = 11
+# Old enough for every provider to have kernels of all operators: newer versions of an operator need kernels of their own.
+OPSET = 17
+IR_VERSION = 8
 MICROSOFT = "com.microsoft"
 IDS, LENGTHS, PAST, LOGITS = "input_ids", "lengths", "past_length", "label_logits"
 
@@ -56,9 +56,9 @@ class _Graph:
         return self.cast(value, self.activations)
 
     def norm(self, value: str, weight: str) -> str:
-        """Both float32."""
-        inputs = [value, self.weight(weight)]
-        return self.node("RMSNormalization", inputs, f"{value}.norm", epsilon=self.decoder.epsilon, axis=-1)
+        """Root mean square norm over the last axis, by ONNX Runtime's own operator; both float32."""
+        inputs, epsilon = [value, self.weight(weight)], self.decoder.epsilon
+        return self.node("SimplifiedLayerNormalization", inputs, f"{value}.norm", epsilon=epsilon, axis=-1)
 
     def add_norm(self, states: str, delta: str, weight: str) -> tuple[str, str]:
         """The residual stream after a sublayer, and its norm, by one fused operator."""
@@ -178,12 +178,12 @@ def _attention(graph: _Graph, states: str, index: int, span: _Span) -> str:
     if decoder.qk_norm:
         query = _head_norm(graph, query, f"{name}.q_norm.weight")
         key = _head_norm(graph, key, f"{name}.k_norm.weight")
-    past, present = ["", ""], []
+    # The operator's outputs are not optional, though `prefill` has no use for these.
+    past, present = ["", ""], [f"present.{index}.{part}" for part in ("key", "value")]
     if span.past:
         zero, two = graph.constant("zero", np.array([0], np.int64)), graph.constant("two", np.array([2], np.int64))
         kept = [f"past_key_values.{index}.{part}" for part in ("key", "value")]
         past = [graph.node("Slice", [whole, zero, span.past, two], f"{whole}.seen") for whole in kept]
-        present = [f"present.{index}.{part}" for part in ("key", "value")]
     tables = [graph.weight(f"rope.{layer.rope}.{part}") for part in ("cos", "sin")]
     graph.nodes.append(
         helper.make_node(

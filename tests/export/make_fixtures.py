@@ -1,5 +1,6 @@
-"""Makes the tiny models of `fixtures/`, as transformers itself writes and runs them. Run by hand; the tests need neither
-torch nor transformers:
+"""Makes the tiny models of `fixtures/`, as transformers itself writes and runs them.
+
+Run by hand; the tests need neither torch nor transformers:
 
     pip install torch==2.15.0 transformers==5.24.0 && python make_fixtures.py
 
