@@ -15,7 +15,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, num
 from .architecture import EMBEDDING
 from .layout import FLOAT, Layout
 
-# Old enough for every provider to have kernels of all operators: newer versions of an operator need kernels of their own.
+# Old enough for every provider to have kernels: a newer version of an operator needs a kernel of its own.
 OPSET = 17
 IR_VERSION = 8
 MICROSOFT = "com.microsoft"

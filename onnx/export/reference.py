@@ -20,29 +20,26 @@ Embed = Callable[[list[int]], np.ndarray]
 
 def logits(decoder: Decoder, read: Read, embed: Embed, sequences: list[list[int]]) -> np.ndarray:
     """The label tokens' logits after each sequence, float32 [sequences, labels]."""
-    states = [embed(ids) * np.float32(decoder.embedding_scale) for ids in sequences]
+    # One behind the other: only attention tells them apart.
+    states = embed([token for ids in sequences for token in ids]) * np.float32(decoder.embedding_scale)
+    ends = np.cumsum([len(ids) for ids in sequences])
     for index, layer in enumerate(decoder.layers):
-        weights = _Layer(read, f"layers.{index}.")
-        states = [_layer(decoder, layer, weights, state) for state in states]
-    final = np.stack([_norm(decoder, state[-1], read("norm.weight")) for state in states])
-    return final @ read("labels").T
+        states = _layer(decoder, layer, _Layer(read, f"layers.{index}."), states, ends)
+    return _norm(decoder, states[ends - 1], read("norm.weight")) @ read("labels").T
 
 
 class _Layer:
-    """The weights of one layer, each read when first asked for."""
+    """The weights of one layer, each read when it is asked for and not kept."""
 
     def __init__(self, read: Read, prefix: str):
         self.read, self.prefix = read, prefix
-        self.held: dict[str, np.ndarray] = {}
 
     def __call__(self, name: str) -> np.ndarray:
-        if name not in self.held:
-            self.held[name] = self.read(f"{self.prefix}{name}.weight")
-        return self.held[name]
+        return self.read(f"{self.prefix}{name}.weight")
 
 
-def _layer(decoder: Decoder, layer: Layer, weights: _Layer, states: np.ndarray) -> np.ndarray:
-    delta = _attention(decoder, layer, weights, _norm(decoder, states, weights("input_layernorm")))
+def _layer(decoder: Decoder, layer: Layer, weights: _Layer, states: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    delta = _attention(decoder, layer, weights, _norm(decoder, states, weights("input_layernorm")), ends)
     if decoder.sandwich:
         states = states + _norm(decoder, delta, weights("post_attention_layernorm"))
         delta = _feed_forward(decoder, weights, _norm(decoder, states, weights("pre_feedforward_layernorm")))
@@ -56,14 +53,21 @@ def _norm(decoder: Decoder, values: np.ndarray, weight: np.ndarray) -> np.ndarra
     return values * scale * (weight + decoder.norm_offset)
 
 
-def _attention(decoder: Decoder, layer: Layer, weights: _Layer, states: np.ndarray) -> np.ndarray:
-    length = len(states)
+def _attention(decoder: Decoder, layer: Layer, weights: _Layer, states: np.ndarray, ends: np.ndarray) -> np.ndarray:
     query, key, value = (
-        (states @ weights(f"self_attn.{part}_proj").T).reshape(length, -1, decoder.head_dim) for part in "qkv"
+        (states @ weights(f"self_attn.{part}_proj").T).reshape(len(states), -1, decoder.head_dim) for part in "qkv"
     )
     if decoder.qk_norm:
         query = _norm(decoder, query, weights("self_attn.q_norm"))
         key = _norm(decoder, key, weights("self_attn.k_norm"))
+    parts = zip(*(np.split(rows, ends[:-1]) for rows in (query, key, value)), strict=True)
+    heads = np.concatenate([_attend(decoder, layer, *part) for part in parts])
+    return heads @ weights("self_attn.o_proj").T
+
+
+def _attend(decoder: Decoder, layer: Layer, query: np.ndarray, key: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """What one sequence's heads make of it, [tokens, heads * dim]."""
+    length = len(query)
     angles = np.arange(length)[:, None] * np.array(decoder.ropes[layer.rope].frequencies)
     query, key = _turn(query, angles), _turn(key, angles)
     group = decoder.heads // decoder.kv_heads
@@ -74,8 +78,7 @@ def _attention(decoder: Decoder, layer: Layer, weights: _Layer, states: np.ndarr
     scores = np.where(seen, scores, -np.inf)
     shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
     shares /= shares.sum(axis=-1, keepdims=True)
-    heads = np.einsum("hqk,khd->qhd", shares, value).reshape(length, -1)
-    return heads @ weights("self_attn.o_proj").T
+    return np.einsum("hqk,khd->qhd", shares, value).reshape(length, -1)
 
 
 def _turn(values: np.ndarray, angles: np.ndarray) -> np.ndarray:
