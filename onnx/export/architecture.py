@@ -13,6 +13,31 @@ GEMMA3 = ("Gemma3ForConditionalGeneration", "Gemma3ForCausalLM")
 QWEN3 = ("Qwen3ForCausalLM", "Qwen3VLForConditionalGeneration")
 LLAMA = ("LlamaForCausalLM",)
 KNOWN = (*GEMMA3, *LLAMA, *QWEN3)
+# What transformers' classes assume: the text part of a multimodal configuration holds only what differs. A size that is
+# wrongly assumed does not pass the check of the tensors' shapes. Qwen3's rope differs between versions: never assumed.
+_QWEN3_DEFAULTS = {
+    "hidden_size": 4096,
+    "intermediate_size": 22016,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "head_dim": 128,
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-6,
+}
+_GEMMA3_DEFAULTS = {
+    "hidden_size": 2304,
+    "intermediate_size": 9216,
+    "num_hidden_layers": 26,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "head_dim": 256,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "rms_norm_eps": 1e-6,
+    "query_pre_attn_scalar": 256,
+    "sliding_window": 4096,
+}
+DEFAULTS = dict.fromkeys(GEMMA3, _GEMMA3_DEFAULTS) | dict.fromkeys(QWEN3, _QWEN3_DEFAULTS) | {LLAMA[0]: {}}
 ACTIVATIONS = {"gelu_pytorch_tanh": "gelu", "silu": "silu"}
 # Settings that change what the graph would have to be.
 UNKNOWN = (
@@ -105,7 +130,7 @@ def read(checkpoint: Checkpoint, wanted: tuple[str, ...]) -> Decoder:
 
 
 def _decoder(architecture: str, checkpoint: Checkpoint) -> Decoder:
-    config = _Config(checkpoint.config.get("text_config") or checkpoint.config)
+    config = _Config(DEFAULTS[architecture] | (checkpoint.config.get("text_config") or checkpoint.config))
     for key in UNKNOWN:
         if config.get(key):
             raise Refused(f"config.json sets {key}, which the exporter does not support for {architecture}")

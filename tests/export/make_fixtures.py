@@ -11,6 +11,7 @@ logits of `safe` and `unsafe` after their last token, in float32, each sequence 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import torch
@@ -18,12 +19,14 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from transformers import (
     Gemma3Config,
     Gemma3ForConditionalGeneration,
+    Gemma3TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
+    Qwen3VLTextConfig,
 )
 
 FIXTURES = Path(__file__).with_name("fixtures")
@@ -166,7 +169,24 @@ def write(name: str, model: torch.nn.Module, words: Tokenizer, chat: str, bos: s
     (folder / "vectors.json").write_text(json.dumps(vectors) + "\n")
 
 
+def check_defaults() -> None:
+    """What the exporter assumes of settings that a configuration leaves out is what transformers assumes."""
+    sys.path.insert(0, str(FIXTURES.parent.parent.parent / "onnx"))
+    from export.architecture import DEFAULTS
+
+    classes = {
+        "Gemma3ForConditionalGeneration": Gemma3TextConfig,
+        "LlamaForCausalLM": LlamaConfig,
+        "Qwen3ForCausalLM": Qwen3Config,
+        "Qwen3VLForConditionalGeneration": Qwen3VLTextConfig,
+    }
+    for name, made in classes.items():
+        values = made().to_dict()
+        assert all(values[key] == value for key, value in DEFAULTS[name].items()), name
+
+
 def main() -> None:
+    check_defaults()
     words = tokenizer()
     write("gemma3", gemma3(), words, GEMMA_CHAT, "<bos>")
     write("llama", llama(), words, LLAMA_CHAT, "<|begin_of_text|>")

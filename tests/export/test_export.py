@@ -5,13 +5,16 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tomllib
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from export import weights
+from export import architecture, weights
 from export.__main__ import main
+from export.checkpoint import Checkpoint
+from export.refused import Refused
 from export.weights import JOURNAL
 from safetensors.numpy import load_file, save_file
 
@@ -105,6 +108,25 @@ def test_older_rope_settings_mean_the_same(tmp_path, gemma, clean):
     assert digest(tmp_path / "guard") == clean
 
 
+def test_settings_that_are_left_out_are_the_classes_own(tmp_path, gemma, clean):
+    """Google's own configurations hold only what differs from them."""
+
+    def shorter(config):
+        for key, value in architecture.DEFAULTS["Gemma3ForCausalLM"].items():
+            if config["text_config"][key] == value:
+                del config["text_config"][key]
+        assert "rms_norm_eps" not in config["text_config"]
+
+    edit(gemma / "config.json", shorter)
+    run(gemma, tmp_path / "guard")
+    assert digest(tmp_path / "guard") == clean
+
+
+def test_size_that_is_left_out_wrongly_is_refused(tmp_path, gemma):
+    edit(gemma / "config.json", lambda config: config["text_config"].pop("head_dim"))
+    assert "by config.json (1024, 64)" in refused(gemma, tmp_path / "guard")
+
+
 def test_text_model_alone(tmp_path, gemma, clean):
     edit(gemma / "config.json", lambda config: config.update(config.pop("text_config")))
     run(gemma, tmp_path / "guard")
@@ -142,7 +164,7 @@ def test_tensors_that_do_not_fit(tmp_path, gemma, change, why):
     assert not (tmp_path / "guard.partial").exists()
 
 
-def architecture(name):
+def architectures(name):
     return lambda config: config.update(architectures=[name])
 
 
@@ -157,19 +179,37 @@ def rope(**values):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (architecture("GPT2LMHeadModel"), "GPT2LMHeadModel is not supported, only Gemma3"),
-        (architecture("LlamaForCausalLM"), "holds a LlamaForCausalLM, the guard's profile"),
+        (architectures("GPT2LMHeadModel"), "GPT2LMHeadModel is not supported, only Gemma3"),
+        (architectures("LlamaForCausalLM"), "holds a LlamaForCausalLM, the guard's profile"),
         (rope(rope_type="yarn"), "rope type yarn is not supported"),
         (rope(partial_rotary_factor=0.5), "partial rope"),
         (text(final_logit_softcapping=30.0), "sets final_logit_softcapping"),
         (text(layer_types=["full_attention"]), "do not describe 3"),
         (text(hidden_activation="relu"), "activation relu is not supported"),
-        (lambda config: config["text_config"].pop("rms_norm_eps"), "has no rms_norm_eps"),
+        (lambda config: config.update(text_config={"vocab_size": 640}), "by config.json (640, 2304)"),
     ],
 )
 def test_configurations_that_are_not_known(tmp_path, gemma, change, why):
     edit(gemma / "config.json", change)
     assert why in refused(gemma, tmp_path / "guard")
+
+
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [
+        ("rms_norm_eps", "has no rms_norm_eps"),
+        ("rope_parameters", "has no rope_theta"),
+        ("tie_word_embeddings", None),
+    ],
+)
+def test_llamas_settings_are_not_assumed(tmp_path, key, why):
+    model = shutil.copytree(FIXTURES / "llama", tmp_path / "model")
+    edit(model / "config.json", lambda config: config.pop(key))
+    if why is None:
+        assert architecture.read(Checkpoint(model), architecture.KNOWN).head == "lm_head.weight"
+    else:
+        with pytest.raises(Refused, match=why):
+            architecture.read(Checkpoint(model), architecture.KNOWN)
 
 
 def test_wrong_commands(tmp_path, gemma):
