@@ -102,13 +102,16 @@ def _tasks(options: argparse.Namespace, wanted: profile.Profile, words: Words) -
 
 
 def _golden(path: Path, wanted: profile.Profile, layout: Layout, tasks: dict[str, guard.Task], words: Words) -> None:
-    lines = guard.golden(tasks, words)
-    print(f"golden scores of {len(lines)} texts, by the reference in numpy")
-    found = guard.scores(wanted, layout, lines)
+    cases = guard.golden(tasks, words)
+    print(f"golden scores of {len(cases)} texts, by the reference in numpy")
+    found = guard.scores(wanted, layout, cases)
     if layout.dtype == "int4":
-        gap = np.abs(found - guard.scores(wanted, layout, lines, stored=False))
+        gap = np.abs(found - guard.scores(wanted, layout, cases, stored=False))
         print(f"int4 moves their scores by {gap.mean():.4f} on average and {gap.max():.4f} at most")
-    scored = [line | {"score": round(float(score), 6)} for line, score in zip(lines, found, strict=True)]
+    scored = [
+        case.line | {"ids": case.sequences[0], "score": round(float(score), 6)}
+        for case, score in zip(cases, found, strict=True)
+    ]
     path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in scored))
 
 

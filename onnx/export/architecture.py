@@ -9,10 +9,11 @@ from .checkpoint import Checkpoint
 from .refused import Refused
 from .rope import Rope
 
+GEMMA2 = ("Gemma2ForCausalLM",)
 GEMMA3 = ("Gemma3ForConditionalGeneration", "Gemma3ForCausalLM")
 QWEN3 = ("Qwen3ForCausalLM", "Qwen3VLForConditionalGeneration")
 LLAMA = ("LlamaForCausalLM",)
-KNOWN = (*GEMMA3, *LLAMA, *QWEN3)
+KNOWN = (*GEMMA2, *GEMMA3, *LLAMA, *QWEN3)
 # What transformers' classes assume: the text part of a multimodal configuration holds only what differs. A size that is
 # wrongly assumed does not pass the check of the tensors' shapes. Qwen3's rope differs between versions: never assumed.
 _QWEN3_DEFAULTS = {
@@ -25,7 +26,7 @@ _QWEN3_DEFAULTS = {
     "hidden_act": "silu",
     "rms_norm_eps": 1e-6,
 }
-_GEMMA3_DEFAULTS = {
+_GEMMA_DEFAULTS = {
     "hidden_size": 2304,
     "intermediate_size": 9216,
     "num_hidden_layers": 26,
@@ -37,17 +38,18 @@ _GEMMA3_DEFAULTS = {
     "query_pre_attn_scalar": 256,
     "sliding_window": 4096,
 }
-DEFAULTS = dict.fromkeys(GEMMA3, _GEMMA3_DEFAULTS) | dict.fromkeys(QWEN3, _QWEN3_DEFAULTS) | {LLAMA[0]: {}}
-ACTIVATIONS = {"gelu_pytorch_tanh": "gelu", "silu": "silu"}
-# Settings that change what the graph would have to be.
-UNKNOWN = (
-    "attention_bias",
-    "mlp_bias",
-    "use_bidirectional_attention",
-    "use_sliding_window",
-    "attn_logit_softcapping",
-    "final_logit_softcapping",
+_SOFTCAPS = {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0}
+DEFAULTS = (
+    dict.fromkeys(GEMMA2, _GEMMA_DEFAULTS | _SOFTCAPS)
+    | dict.fromkeys(GEMMA3, _GEMMA_DEFAULTS)
+    | {name: {} for name in LLAMA}
+    | dict.fromkeys(QWEN3, _QWEN3_DEFAULTS)
 )
+# Kinds of layers, and so of ropes.
+FULL, SLIDING = "full_attention", "sliding_attention"
+ACTIVATIONS = {"gelu_pytorch_tanh": "gelu", "silu": "silu"}
+# Settings that change what the graph would have to be; Gemma 2 alone has caps.
+UNKNOWN = ("attention_bias", "mlp_bias", "use_bidirectional_attention", "use_sliding_window", *_SOFTCAPS)
 EMBEDDING = "embed_tokens.weight"
 HEAD = "lm_head.weight"
 
@@ -80,6 +82,9 @@ class Decoder:
     norm_offset: int
     sandwich: bool
     qk_norm: bool
+    # Bounds of attention scores and of logits: x becomes cap * tanh(x / cap).
+    attention_cap: float | None
+    logit_cap: float | None
     layers: tuple[Layer, ...]
     ropes: dict[str, Rope]
 
@@ -131,10 +136,10 @@ def read(checkpoint: Checkpoint, wanted: tuple[str, ...]) -> Decoder:
 
 def _decoder(architecture: str, checkpoint: Checkpoint) -> Decoder:
     config = _Config(DEFAULTS[architecture] | (checkpoint.config.get("text_config") or checkpoint.config))
+    gemma2, gemma = architecture in GEMMA2, architecture in (*GEMMA2, *GEMMA3)
     for key in UNKNOWN:
-        if config.get(key):
+        if config.get(key) and not (gemma2 and key in _SOFTCAPS):
             raise Refused(f"config.json sets {key}, which the exporter does not support for {architecture}")
-    gemma = architecture in GEMMA3
     hidden, heads = config["hidden_size"], config["num_attention_heads"]
     head_dim = config.get("head_dim") or hidden // heads
     activation = config["hidden_activation" if gemma else "hidden_act"]
@@ -159,9 +164,11 @@ def _decoder(architecture: str, checkpoint: Checkpoint) -> Decoder:
         embedding_scale=math.sqrt(hidden) if gemma else 1.0,
         norm_offset=int(gemma),
         sandwich=gemma,
-        qk_norm=gemma or architecture in QWEN3,
-        layers=_gemma_layers(config) if gemma else (Layer(None, "full_attention"),) * config["num_hidden_layers"],
-        ropes=_gemma_ropes(config, head_dim) if gemma else {"full_attention": _rope(config, head_dim)},
+        qk_norm=architecture in (*GEMMA3, *QWEN3),
+        attention_cap=config["attn_logit_softcapping"] if gemma2 else None,
+        logit_cap=config["final_logit_softcapping"] if gemma2 else None,
+        layers=_layers(config, 2 if gemma2 else 6) if gemma else (Layer(None, FULL),) * config["num_hidden_layers"],
+        ropes=_gemma3_ropes(config, head_dim) if architecture in GEMMA3 else _one_rope(config, head_dim),
     )
 
 
@@ -178,29 +185,25 @@ def _prefix(checkpoint: Checkpoint) -> str:
     return found[0].removesuffix(EMBEDDING)
 
 
-def _gemma_layers(config: _Config) -> tuple[Layer, ...]:
-    count, pattern = config["num_hidden_layers"], config.get("sliding_window_pattern", 6)
-    types = config.get("layer_types") or [
-        "full_attention" if (index + 1) % pattern == 0 else "sliding_attention" for index in range(count)
-    ]
-    if len(types) != count or not set(types) <= {"full_attention", "sliding_attention"}:
+def _layers(config: _Config, pattern: int) -> tuple[Layer, ...]:
+    count, pattern = config["num_hidden_layers"], config.get("sliding_window_pattern", pattern)
+    types = config.get("layer_types") or [SLIDING if (index + 1) % pattern else FULL for index in range(count)]
+    if len(types) != count or not set(types) <= {FULL, SLIDING}:
         raise Refused(f"config.json has layer_types that do not describe {count} full or sliding layers")
     window = config["sliding_window"]
-    return tuple(Layer(window if kind == "sliding_attention" else None, kind) for kind in types)
+    return tuple(Layer(window if kind == SLIDING else None, kind) for kind in types)
 
 
-def _gemma_ropes(config: _Config, dim: int) -> dict[str, Rope]:
+def _gemma3_ropes(config: _Config, dim: int) -> dict[str, Rope]:
     if parameters := config.get("rope_parameters"):
-        return {
-            kind: Rope.read(parameters.get(kind) or {}, None, dim) for kind in ("full_attention", "sliding_attention")
-        }
+        return {kind: Rope.read(parameters.get(kind) or {}, None, dim) for kind in (FULL, SLIDING)}
     # The older form: scaling is meant for the global layers only. Defaults are those of Gemma3TextConfig.
     return {
-        "full_attention": Rope.read(config.get("rope_scaling") or {}, config.get("rope_theta", 1e6), dim),
-        "sliding_attention": Rope.read({}, config.get("rope_local_base_freq", 1e4), dim),
+        FULL: Rope.read(config.get("rope_scaling") or {}, config.get("rope_theta", 1e6), dim),
+        SLIDING: Rope.read({}, config.get("rope_local_base_freq", 1e4), dim),
     }
 
 
-def _rope(config: _Config, dim: int) -> Rope:
+def _one_rope(config: _Config, dim: int) -> dict[str, Rope]:
     parameters = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    return Rope.read(parameters, config.get("rope_theta"), dim)
+    return dict.fromkeys((FULL, SLIDING), Rope.read(parameters, config.get("rope_theta"), dim))

@@ -57,7 +57,8 @@ class Chat:
             made = self.template.render(messages=conversation, add_generation_prompt=generation, **values)
         except TemplateError as error:
             raise Refused(f"the repository's chat template refuses the profile's conversation: {error}") from error
-        if made.count("{text}") != 1:
+        given = str(conversation) + str(variables)
+        if any(given.count(slot) != made.count(slot) for slot in (f"{{{name}}}" for name in SLOTS)):
             raise Refused("the repository's chat template does not hand the text through: the profile is for another")
         return made
 

@@ -195,6 +195,7 @@ def _attention(graph: _Graph, states: str, index: int, span: _Span) -> str:
             num_heads=decoder.heads,
             kv_num_heads=decoder.kv_heads,
             scale=decoder.attention_scale,
+            softcap=decoder.attention_cap or 0.0,
             do_rotary=1,
             local_window_size=layer.window or -1,
         )
@@ -224,8 +225,14 @@ def _feed_forward(graph: _Graph, states: str, layer: str) -> str:
 def _head(graph: _Graph, states: str, span: _Span) -> None:
     index = graph.node("Unsqueeze", [span.last, graph.constant("last.axis", np.array([1], np.int64))], "last.index")
     state = graph.node("GatherND", [states, index], "last.state", batch_dims=1)
-    state = graph.norm(state, "norm.weight")
-    graph.node("MatMul", [state, graph.weight("labels")], LOGITS)
+    inputs = [graph.norm(state, "norm.weight"), graph.weight("labels")]
+    cap = graph.decoder.logit_cap
+    if cap is None:
+        graph.node("MatMul", inputs, LOGITS)
+    else:
+        limit = graph.constant("logit.cap", np.float32(cap))
+        share = graph.node("Div", [graph.node("MatMul", inputs, "logits"), limit], "logits.share")
+        graph.node("Mul", [graph.node("Tanh", [share], "logits.bounded"), limit], LOGITS)
 
 
 def _value(name: str, kind: int, *shape: int | str) -> ValueInfoProto:

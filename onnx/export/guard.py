@@ -37,18 +37,22 @@ class Task:
     template: list[Piece]
 
 
-def golden(tasks: dict[str, Task], words: Words) -> list[dict]:
-    """The golden texts with their ids, for every task that the guard has."""
-    lines = []
-    for case in tomllib.loads(TEXTS.read_text())["case"]:
-        task = tasks.get(case["task"])
-        if task is None:
-            continue
-        slots = {slot: case[slot] for slot in ("text", "prompt") if slot in case}
-        if task.asked.passes:
-            slots["pass"] = task.asked.passes[0]
-        lines.append(case | {"ids": words.fill(task.template, slots)})
-    return lines
+@dataclass(frozen=True)
+class Case:
+    """A golden text, and its sequences: one, or one for each pass."""
+
+    line: dict
+    sequences: list[list[int]]
+
+
+def golden(tasks: dict[str, Task], words: Words) -> list[Case]:
+    """The golden texts of every task that the guard has."""
+    cases = []
+    for line in tomllib.loads(TEXTS.read_text())["case"]:
+        if task := tasks.get(line["task"]):
+            slots = [line | {"pass": asked} for asked in task.asked.passes or ("",)]
+            cases.append(Case(line, [words.fill(task.template, filled) for filled in slots]))
+    return cases
 
 
 def probabilities(profile: Profile, values: np.ndarray) -> np.ndarray:
@@ -58,11 +62,13 @@ def probabilities(profile: Profile, values: np.ndarray) -> np.ndarray:
     return shares @ np.array([profile.unsafe.get(label, 0.0) for label in profile.labels])
 
 
-def scores(profile: Profile, layout: Layout, lines: list[dict], stored: bool = True) -> np.ndarray:
-    """P(unsafe) of each line by the reference, with the weights as they are stored, or as the checkpoint has them."""
+def scores(profile: Profile, layout: Layout, cases: list[Case], stored: bool = True) -> np.ndarray:
+    """P(unsafe) of each text in its worst pass by the reference; with weights as stored, or as the checkpoint has."""
     read = layout.stored if stored else layout.original
-    values = logits(layout.decoder, read, layout.embeddings, [line["ids"] for line in lines])
-    return probabilities(profile, values)
+    sequences = [ids for case in cases for ids in case.sequences]
+    found = probabilities(profile, logits(layout.decoder, read, layout.embeddings, sequences))
+    starts = np.cumsum([0, *(len(case.sequences) for case in cases[:-1])])
+    return np.maximum.reduceat(found, starts)
 
 
 def manifest(profile: Profile, layout: Layout, tasks: dict[str, Task], digests: dict[str, str]) -> str:

@@ -25,7 +25,7 @@ def logits(decoder: Decoder, read: Read, embed: Embed, sequences: list[list[int]
     ends = np.cumsum([len(ids) for ids in sequences])
     for index, layer in enumerate(decoder.layers):
         states = _layer(decoder, layer, _Layer(read, f"layers.{index}."), states, ends)
-    return _norm(decoder, states[ends - 1], read("norm.weight")) @ read("labels").T
+    return _capped(_norm(decoder, states[ends - 1], read("norm.weight")) @ read("labels").T, decoder.logit_cap)
 
 
 class _Layer:
@@ -72,13 +72,17 @@ def _attend(decoder: Decoder, layer: Layer, query: np.ndarray, key: np.ndarray, 
     query, key = _turn(query, angles), _turn(key, angles)
     group = decoder.heads // decoder.kv_heads
     key, value = np.repeat(key, group, axis=1), np.repeat(value, group, axis=1)
-    scores = np.einsum("qhd,khd->hqk", query, key) * decoder.attention_scale
+    scores = _capped(np.einsum("qhd,khd->hqk", query, key) * decoder.attention_scale, decoder.attention_cap)
     behind = np.arange(length)[:, None] - np.arange(length)
     seen = (behind >= 0) & (behind < (layer.window or length))
     scores = np.where(seen, scores, -np.inf)
     shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
     shares /= shares.sum(axis=-1, keepdims=True)
     return np.einsum("hqk,khd->qhd", shares, value).reshape(length, -1)
+
+
+def _capped(values: np.ndarray, cap: float | None) -> np.ndarray:
+    return cap * np.tanh(values / cap) if cap else values
 
 
 def _turn(values: np.ndarray, angles: np.ndarray) -> np.ndarray:

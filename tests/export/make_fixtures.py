@@ -17,6 +17,8 @@ from pathlib import Path
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
     Gemma3Config,
     Gemma3ForConditionalGeneration,
     Gemma3TextConfig,
@@ -94,6 +96,15 @@ def tokenizer() -> Tokenizer:
     return made
 
 
+def gemma2() -> torch.nn.Module:
+    """Caps so low that they matter."""
+    caps = {"attn_logit_softcapping": 4.0, "final_logit_softcapping": 2.0}
+    config = Gemma2Config(
+        **SIZES, **caps, num_hidden_layers=3, sliding_window=WINDOW, query_pre_attn_scalar=24, pad_token_id=0
+    )
+    return Gemma2ForCausalLM(config)
+
+
 def gemma3() -> torch.nn.Module:
     text = {
         "num_hidden_layers": 3,
@@ -140,7 +151,7 @@ def seed(model: torch.nn.Module) -> None:
         noise = torch.randn(weight.shape, generator=generator)
         if weight.ndim < 2:
             # Gemma's norms have 1 + weight.
-            weight.data = noise * 0.2 + (0.0 if isinstance(model, Gemma3ForConditionalGeneration) else 1.0)
+            weight.data = noise * 0.2 + (0.0 if type(model).__name__.startswith("Gemma") else 1.0)
         elif "embed" in name or "lm_head" in name:
             weight.data = noise * 0.15
         else:
@@ -175,6 +186,7 @@ def check_defaults() -> None:
     from export.architecture import DEFAULTS
 
     classes = {
+        "Gemma2ForCausalLM": Gemma2Config,
         "Gemma3ForConditionalGeneration": Gemma3TextConfig,
         "LlamaForCausalLM": LlamaConfig,
         "Qwen3ForCausalLM": Qwen3Config,
@@ -188,6 +200,7 @@ def check_defaults() -> None:
 def main() -> None:
     check_defaults()
     words = tokenizer()
+    write("gemma2", gemma2(), words, GEMMA_CHAT, "<bos>")
     write("gemma3", gemma3(), words, GEMMA_CHAT, "<bos>")
     write("llama", llama(), words, LLAMA_CHAT, "<|begin_of_text|>")
     write("qwen3", qwen3(), words, QWEN_CHAT, None)

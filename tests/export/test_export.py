@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import tomllib
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +17,7 @@ from export.__main__ import main
 from export.checkpoint import Checkpoint
 from export.refused import Refused
 from export.weights import JOURNAL
+from export.words import Words
 from safetensors.numpy import load_file, save_file
 
 from conftest import FIXTURES, TINY, edit, padded, session
@@ -63,6 +65,30 @@ def test_golden_scores_are_the_graphs(tmp_path, dtype):
     logits = session(out / "prefill.onnx").run(None, padded([line["ids"] for line in lines], 0))[0]
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(shares[:, 1], [line["score"] for line in lines], atol=1e-4)
+
+
+def test_worst_pass_is_the_golden_score(tmp_path):
+    guidelines = ["No harm: the user must not ask for harm.", "No tea: the user must not ask for tea.", "No."]
+    tiny = Path(TINY).read_text().replace("Gemma3ForConditionalGeneration", "Gemma2ForCausalLM")
+    tiny = tiny.replace("\nHuman user:{text}", "\n{pass}\nHuman user:{text}")
+    tiny = tiny.replace("[templates.fig23.response]", f"passes = {json.dumps(guidelines)}\n[templates.fig23.response]")
+    (tmp_path / "passes.toml").write_text(tiny)
+    run(FIXTURES / "gemma2", tmp_path / "guard", guard=tmp_path / "passes.toml")
+    task = tomllib.loads((tmp_path / "guard" / "guard.toml").read_text())["tasks"]["prompt"]
+    assert task["passes"] == guidelines
+    words = Words(tmp_path / "guard" / "tokenizer.json")
+    graph = session(tmp_path / "guard" / "prefill.onnx")
+    lines = [json.loads(line) for line in (tmp_path / "guard" / "golden.jsonl").read_text().splitlines()]
+    worst = []
+    for line in lines:
+        if line["task"] == "prompt":
+            filled = [words.fill(task["template"], line | {"pass": guideline}) for guideline in guidelines]
+            logits = graph.run(None, padded(filled, 0))[0]
+            shares = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
+            assert line["ids"] == filled[0]
+            np.testing.assert_allclose(shares.max(), line["score"], atol=1e-4)
+            worst.append(shares.argmax())
+    assert set(worst) != {0}
 
 
 def test_int4_for_cuda(tmp_path):
@@ -179,7 +205,7 @@ def rope(**values):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (architectures("GPT2LMHeadModel"), "GPT2LMHeadModel is not supported, only Gemma3"),
+        (architectures("GPT2LMHeadModel"), "GPT2LMHeadModel is not supported, only Gemma2"),
         (architectures("LlamaForCausalLM"), "holds a LlamaForCausalLM, the guard's profile"),
         (rope(rope_type="yarn"), "rope type yarn is not supported"),
         (rope(partial_rotary_factor=0.5), "partial rope"),

@@ -154,6 +154,21 @@ def test_conversations_are_the_chat_templates_own(words):
     assert made == "<bos>user: {prompt}\nassistant: {text}\n"
 
 
+def test_guidelines_are_passes(words):
+    source = "{{ bos_token }}{{ messages[-1]['content'] | trim }}\n* {{ guideline }}\n===\n{{ '\n' }}"
+    made, _ = sequence("shieldgemma", "prompt", "published", published(source), words)
+    assert made == "<bos>{text}\n* {pass}\n===\n\n"
+    assert [piece for piece in words.pieces(made) if "slot" in piece] == [{"slot": "text"}, {"slot": "pass"}]
+    asked = profile.load("shieldgemma").templates["published"]
+    for task in ("prompt", "response"):
+        assert [text.split(":")[0] for text in asked[task].passes] == [
+            '"No Dangerous Content"', '"No Harassment"', '"No Hate Speech"', '"No Sexually Explicit Information"',
+        ]  # fmt: skip
+        assert not any("  " in text or "\n" in text for text in asked[task].passes)
+    with pytest.raises(Refused, match="does not hand the text through"):
+        sequence("shieldgemma", "prompt", "published", published("{{ messages[0]['content'] }}"), words)
+
+
 @pytest.mark.parametrize("kept", ["jinja", "config", "named", "json"])
 def test_chat_template_is_found_wherever_it_is_kept(tmp_path, kept):
     config = {"bos_token": {"content": "<bos>"}}
