@@ -11,9 +11,10 @@ from .rope import Rope
 
 GEMMA2 = ("Gemma2ForCausalLM",)
 GEMMA3 = ("Gemma3ForConditionalGeneration", "Gemma3ForCausalLM")
+QWEN2 = ("Qwen2ForCausalLM",)
 QWEN3 = ("Qwen3ForCausalLM", "Qwen3VLForConditionalGeneration")
 LLAMA = ("LlamaForCausalLM",)
-KNOWN = (*GEMMA2, *GEMMA3, *LLAMA, *QWEN3)
+KNOWN = (*GEMMA2, *GEMMA3, *LLAMA, *QWEN2, *QWEN3)
 # What transformers' classes assume: the text part of a multimodal configuration holds only what differs. A size that is
 # wrongly assumed does not pass the check of the tensors' shapes. Qwen3's rope differs between versions: never assumed.
 _QWEN3_DEFAULTS = {
@@ -42,7 +43,7 @@ _SOFTCAPS = {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0}
 DEFAULTS = (
     dict.fromkeys(GEMMA2, _GEMMA_DEFAULTS | _SOFTCAPS)
     | dict.fromkeys(GEMMA3, _GEMMA_DEFAULTS)
-    | {name: {} for name in LLAMA}
+    | {name: {} for name in (*LLAMA, *QWEN2)}
     | dict.fromkeys(QWEN3, _QWEN3_DEFAULTS)
 )
 # Kinds of layers, and so of ropes.
@@ -82,6 +83,7 @@ class Decoder:
     norm_offset: int
     sandwich: bool
     qk_norm: bool
+    qkv_bias: bool
     # Bounds of attention scores and of logits: x becomes cap * tanh(x / cap).
     attention_cap: float | None
     logit_cap: float | None
@@ -108,6 +110,8 @@ def tensors(decoder: Decoder) -> dict[str, tuple[int, ...]]:
         layer |= {"pre_feedforward_layernorm.weight": (hidden,), "post_feedforward_layernorm.weight": (hidden,)}
     if decoder.qk_norm:
         layer |= {"self_attn.q_norm.weight": (dim,), "self_attn.k_norm.weight": (dim,)}
+    if decoder.qkv_bias:
+        layer |= {"self_attn.q_proj.bias": (q,), "self_attn.k_proj.bias": (kv,), "self_attn.v_proj.bias": (kv,)}
     named = {EMBEDDING: (decoder.vocabulary, hidden), "norm.weight": (hidden,)}
     for index in range(len(decoder.layers)):
         named |= {f"layers.{index}.{name}": shape for name, shape in layer.items()}
@@ -165,6 +169,7 @@ def _decoder(architecture: str, checkpoint: Checkpoint) -> Decoder:
         norm_offset=int(gemma),
         sandwich=gemma,
         qk_norm=architecture in (*GEMMA3, *QWEN3),
+        qkv_bias=architecture in QWEN2,
         attention_cap=config["attn_logit_softcapping"] if gemma2 else None,
         logit_cap=config["final_logit_softcapping"] if gemma2 else None,
         layers=_layers(config, 2 if gemma2 else 6) if gemma else (Layer(None, FULL),) * config["num_hidden_layers"],

@@ -74,7 +74,7 @@ def sequence(profile: Profile, asked: Asked, chat: Chat | None, words: Words, te
             raise Refused("the repository has no chat template and the profile no frame: neither says how to ask")
         return framed, "the repository has no chat template: the profile's sequence is unchecked"
     if asked.message is None:
-        made = chat.sequence(list(asked.conversation), generation=False, **asked.variables)
+        made = chat.sequence(list(asked.conversation), asked.generation, **asked.variables)
         return made, "the sequence is what the repository's chat template makes of the conversation"
     made = chat.sequence([{"role": "user", "content": asked.message}])
     if template == BARE:

@@ -78,11 +78,16 @@ class _Graph:
     def linear(self, value: str, name: str) -> str:
         output = name.removesuffix(".weight")
         if not self.layout.quantised(name):
-            return self.node("MatMul", [value, self.weight(name)], output)
-        outputs, inputs = self.layout.shapes[name]
-        parts = [self.weight(f"{name}.{part}") for part in ("codes", "scales", "zeros")]
-        attributes = {"K": inputs, "N": outputs, "bits": 4, "block_size": self.layout.block}
-        return self.node("MatMulNBits", [value, *parts], output, domain=MICROSOFT, **attributes)
+            product = self.node("MatMul", [value, self.weight(name)], output)
+        else:
+            outputs, inputs = self.layout.shapes[name]
+            parts = [self.weight(f"{name}.{part}") for part in ("codes", "scales", "zeros")]
+            attributes = {"K": inputs, "N": outputs, "bits": 4, "block_size": self.layout.block}
+            product = self.node("MatMulNBits", [value, *parts], output, domain=MICROSOFT, **attributes)
+        bias = f"{output}.bias"
+        return (
+            self.node("Add", [product, self.weight(bias)], f"{output}.sum") if bias in self.layout.shapes else product
+        )
 
 
 @dataclass(frozen=True)

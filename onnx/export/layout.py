@@ -60,6 +60,8 @@ class Layout:
             pieces = self.checkpoint.pieces
             source = self.decoder.prefix + name
             return dtype, self.shapes[name], lambda: (piece.astype(dtype) for piece in pieces(source))
+        if name.endswith(".bias"):
+            return self.activations, self.shapes[name], lambda: iter([self.source(name).astype(self.activations)])
         if name in self.shapes and len(self.shapes[name]) == 1:
             return FLOAT, self.shapes[name], lambda: iter([self.norm(name)])
         if name in self.shapes:

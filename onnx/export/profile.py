@@ -16,11 +16,12 @@ class Asked:
     """How a task is asked; `{text}`, `{prompt}` and `{pass}` are slots.
 
     Either a user's `message`, which the profile's frame or the repository's chat template makes a sequence, or a
-    `conversation`, which only the chat template does, called with `variables` and without a generation prompt.
+    `conversation`, which only the chat template does, called with `variables` and, if so said, a `generation` prompt.
     """
 
     message: str | None = None
     conversation: tuple[dict, ...] = ()
+    generation: bool = False
     variables: dict[str, str] = field(default_factory=dict)
     speakers: tuple[str, ...] = ()
     passes: tuple[str, ...] = ()

@@ -34,8 +34,8 @@ class _Layer:
     def __init__(self, read: Read, prefix: str):
         self.read, self.prefix = read, prefix
 
-    def __call__(self, name: str) -> np.ndarray:
-        return self.read(f"{self.prefix}{name}.weight")
+    def __call__(self, name: str, kind: str = "weight") -> np.ndarray:
+        return self.read(f"{self.prefix}{name}.{kind}")
 
 
 def _layer(decoder: Decoder, layer: Layer, weights: _Layer, states: np.ndarray, ends: np.ndarray) -> np.ndarray:
@@ -54,9 +54,11 @@ def _norm(decoder: Decoder, values: np.ndarray, weight: np.ndarray) -> np.ndarra
 
 
 def _attention(decoder: Decoder, layer: Layer, weights: _Layer, states: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    query, key, value = (
-        (states @ weights(f"self_attn.{part}_proj").T).reshape(len(states), -1, decoder.head_dim) for part in "qkv"
-    )
+    query, key, value = (states @ weights(f"self_attn.{part}_proj").T for part in "qkv")
+    if decoder.qkv_bias:
+        rows = zip((query, key, value), "qkv", strict=True)
+        query, key, value = (row + weights(f"self_attn.{part}_proj", "bias") for row, part in rows)
+    query, key, value = (rows.reshape(len(states), -1, decoder.head_dim) for rows in (query, key, value))
     if decoder.qk_norm:
         query = _norm(decoder, query, weights("self_attn.q_norm"))
         key = _norm(decoder, key, weights("self_attn.k_norm"))

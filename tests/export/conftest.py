@@ -18,7 +18,7 @@ from export.layout import TYPES, Layout  # noqa: E402
 
 FIXTURES = HERE / "fixtures"
 TINY = str(HERE / "tiny.toml")
-MODELS = ("gemma2", "gemma3", "llama", "qwen3", "qwen3_vl")
+MODELS = ("gemma2", "gemma3", "llama", "qwen2", "qwen3", "qwen3_vl")
 
 
 def vectors(model: str) -> dict:

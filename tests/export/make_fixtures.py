@@ -24,6 +24,8 @@ from transformers import (
     Gemma3TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
     Qwen3VLConfig,
@@ -128,6 +130,11 @@ def llama() -> torch.nn.Module:
     return LlamaForCausalLM(LlamaConfig(**SIZES, num_hidden_layers=3, rope_parameters=rope))
 
 
+def qwen2() -> torch.nn.Module:
+    sizes = {key: value for key, value in SIZES.items() if key != "head_dim"} | {"hidden_size": 128}
+    return Qwen2ForCausalLM(Qwen2Config(**sizes, num_hidden_layers=2, tie_word_embeddings=True))
+
+
 def qwen3() -> torch.nn.Module:
     return Qwen3ForCausalLM(Qwen3Config(**SIZES, num_hidden_layers=3, tie_word_embeddings=True))
 
@@ -149,7 +156,9 @@ def seed(model: torch.nn.Module) -> None:
     generator = torch.Generator().manual_seed(20261125)
     for name, weight in model.named_parameters():
         noise = torch.randn(weight.shape, generator=generator)
-        if weight.ndim < 2:
+        if isinstance(model, Qwen2ForCausalLM) and name.endswith("bias"):
+            weight.data = noise * 0.5
+        elif weight.ndim < 2:
             # Gemma's norms have 1 + weight.
             weight.data = noise * 0.2 + (0.0 if type(model).__name__.startswith("Gemma") else 1.0)
         elif "embed" in name or "lm_head" in name:
@@ -203,6 +212,7 @@ def main() -> None:
     write("gemma2", gemma2(), words, GEMMA_CHAT, "<bos>")
     write("gemma3", gemma3(), words, GEMMA_CHAT, "<bos>")
     write("llama", llama(), words, LLAMA_CHAT, "<|begin_of_text|>")
+    write("qwen2", qwen2(), words, QWEN_CHAT, None)
     write("qwen3", qwen3(), words, QWEN_CHAT, None)
     write("qwen3_vl", qwen3_vl(), words, QWEN_CHAT, None)
 
