@@ -84,10 +84,9 @@ class _Graph:
             parts = [self.weight(f"{name}.{part}") for part in ("codes", "scales", "zeros")]
             attributes = {"K": inputs, "N": outputs, "bits": 4, "block_size": self.layout.block}
             product = self.node("MatMulNBits", [value, *parts], output, domain=MICROSOFT, **attributes)
-        bias = f"{output}.bias"
-        return (
-            self.node("Add", [product, self.weight(bias)], f"{output}.sum") if bias in self.layout.shapes else product
-        )
+        if (bias := f"{output}.bias") not in self.layout.shapes:
+            return product
+        return self.node("Add", [product, self.weight(bias)], f"{output}.sum")
 
 
 @dataclass(frozen=True)
