@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(f"export: {refused}")
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
+            sys.exit(f"export: {error}")
         sys.exit(f"export: the disk is full: make room and run this again, what {_partial(options.out)} holds is kept")
 
 
