@@ -55,7 +55,7 @@ class Chat:
         values = self.tokens | variables
         try:
             made = self.template.render(messages=conversation, add_generation_prompt=generation, **values)
-        except TemplateError as error:
+        except (TemplateError, TypeError, ValueError) as error:
             raise Refused(f"the repository's chat template refuses the profile's conversation: {error}") from error
         given = str(conversation) + str(variables)
         if any(given.count(slot) != made.count(slot) for slot in (f"{{{name}}}" for name in SLOTS)):

@@ -137,6 +137,7 @@ def test_other_frame_is_refused(words):
     ("source", "why"),
     [
         ("{{ messages[0]['content'][0]['text'] }}", "does not hand the text through"),
+        ("{{ 1 + messages[0]['content'] }}", "refuses the profile's conversation: unsupported operand"),
         ("{{ raise_exception('no') }}", "refuses the profile's conversation: no"),
         ("{% if %}", None),
     ],
