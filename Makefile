@@ -1,7 +1,7 @@
 # Everything a fresh clone needs: cargo, Python 3.11 with pip, and Node 20 must be there; the rest is fetched here, pinned.
 
 .DELETE_ON_ERROR:
-.PHONY: all build runtime demo serve test test-rust test-sdk bench fuzz lint clean
+.PHONY: all build runtime demo serve test test-rust test-sdk test-export bench fuzz lint clean
 
 # ONNX Runtime's shared library comes out of its PyPI wheel: version, platform and checksum are pinned.
 ORT_VERSION := 1.32.0
@@ -41,7 +41,7 @@ serve: build
 	@test -n "$(UPSTREAM)" || { echo "say which LLM: make serve UPSTREAM=https://api.openai.com" >&2; exit 2; }
 	$(BINARY) serve --upstream "$(UPSTREAM)"
 
-test: test-rust test-sdk
+test: test-rust test-sdk test-export
 
 test-rust: build
 	cargo test --locked
@@ -58,6 +58,20 @@ $(SDK)/.venv/done: $(SDK)/requirements.txt
 
 $(SDK)/node_modules/done: $(SDK)/package.json $(SDK)/package-lock.json
 	npm ci --silent --no-audit --no-fund --prefix $(SDK)
+	@touch $@
+
+# The exporter of generative guards, on tiny models whose logits transformers computed.
+EXPORT := tests/export
+test-export: $(EXPORT)/.venv/done $(EXPORT)/node_modules/done
+	$(EXPORT)/.venv/bin/python -m pytest -q $(EXPORT)
+
+$(EXPORT)/.venv/done: $(EXPORT)/requirements.txt onnx/export/requirements.txt
+	python3 -m venv $(EXPORT)/.venv
+	$(EXPORT)/.venv/bin/pip install --quiet --disable-pip-version-check -r $(EXPORT)/requirements.txt
+	@touch $@
+
+$(EXPORT)/node_modules/done: $(EXPORT)/package.json $(EXPORT)/package-lock.json
+	npm ci --silent --no-audit --no-fund --prefix $(EXPORT)
 	@touch $@
 
 # Ratios within one run on one machine: tests/bench/README.md says how to read them.
@@ -84,4 +98,4 @@ lint:
 
 clean:
 	cargo clean
-	rm -rf onnx/runtime $(SDK)/.venv $(SDK)/node_modules $(BENCH)/.venv
+	rm -rf onnx/runtime $(SDK)/.venv $(SDK)/node_modules $(EXPORT)/.venv $(EXPORT)/node_modules $(BENCH)/.venv
