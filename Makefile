@@ -65,6 +65,7 @@ BENCH := tests/bench
 bench: build $(BENCH)/.venv/done
 	$(BENCH)/.venv/bin/python $(BENCH)/guard.py
 	$(BENCH)/.venv/bin/python $(BENCH)/stream.py
+	cargo bench --locked --quiet --bench incremental
 
 $(BENCH)/.venv/done: $(BENCH)/requirements.txt
 	python3 -m venv $(BENCH)/.venv
