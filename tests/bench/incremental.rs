@@ -1,7 +1,7 @@
 //! What the checks of a growing answer cost a decoder guard in all, as multiples of scoring the whole answer once: from what
 //! was kept, and whole each time.
 //!
-//! usage: incremental [GUARD]
+//! usage: incremental GUARD
 
 use std::{env, path::PathBuf, time::Instant};
 
@@ -22,8 +22,14 @@ const WORDS: &str = "The ferry leaves at nine, the market opens at ten, and lunc
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // `cargo bench` adds flags of its own.
     let mut arguments = env::args().skip(1).filter(|argument| !argument.starts_with("--"));
-    let dir = arguments.next().unwrap_or_else(|| "tests/fixtures/decoder".to_owned());
-    let settings = config::Guard { dir: Some(PathBuf::from(dir)), deadline_ms: 600_000, ..config::Guard::default() };
+    let dir = arguments.next().ok_or("usage: incremental GUARD")?;
+    // One thread: it is the work that is compared, not how well a short sequence spreads over cores.
+    let settings = config::Guard {
+        dir: Some(PathBuf::from(dir)),
+        threads: Some(1),
+        deadline_ms: 600_000,
+        ..config::Guard::default()
+    };
     let guard = Guard::load(&Runtime::load(None)?, &settings)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut rounds = Vec::new();
