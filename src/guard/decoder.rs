@@ -207,6 +207,7 @@ impl Growing {
         for past in &self.pasts {
             binding.bind_output_to_device(&past.output, &self.device)?;
         }
+        binding.synchronize_inputs()?;
         let mut outputs = self.session.run_binding(&binding)?;
         let score = scores(manifest, &[window], &outputs)?.first().copied().unwrap_or(f32::NAN);
         let values: Vec<DynValue> = self.pasts.iter().filter_map(|past| outputs.remove(&past.output)).collect();

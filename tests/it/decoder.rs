@@ -132,9 +132,9 @@ async fn a_check_computes_only_what_is_new() {
 #[tokio::test]
 async fn only_the_last_window_changes_when_a_long_text_grows() {
     let guard = load(|_| {});
-    let long = languages()["id"].repeat(60);
+    let long = languages()["id"].repeat(120);
     let mut before: Vec<Window> = Vec::new();
-    for end in (400..long.len()).step_by(97) {
+    for end in (400..long.len()).step_by(211) {
         let windows = guard.windows(Task::Response, &long[..long.floor_char_boundary(end)], Some("teh")).await.unwrap();
         if before.len() > 1 {
             let settled = before.len() - 1;
@@ -244,6 +244,9 @@ async fn a_stream_through_the_proxy_is_judged_from_what_was_kept() {
     let kept = proxy.metric("seawall_guard_incremental_tokens_total{source=\"kept\"}").await;
     assert!(kept > proxy.metric("seawall_guard_incremental_tokens_total{source=\"computed\"}").await);
     assert!(proxy.metric("seawall_guard_kv_tokens").await > 0);
+    let identity = load(|_| {}).identity().to_owned();
+    let info = format!("seawall_guard_info{{guard=\"{identity}\",provider=\"CPUExecutionProvider\"}}");
+    assert_eq!(proxy.metric(&info).await, 1);
 }
 
 #[tokio::test]
