@@ -1,4 +1,5 @@
-//! A generative guard: a tiny Gemma 3 with random weights, which judges nothing but computes as the real one does.
+//! A generative guard: a tiny Gemma 3 with random weights, which judges nothing but computes as the real one does. It is
+//! `tests/export/fixtures/gemma3` as the exporter writes it.
 
 use std::{collections::BTreeMap, fs, time::Duration};
 
