@@ -14,7 +14,7 @@ use seawall::{
 /// Tokens of the answer, if a window of the guard holds so many, and tokens between checks.
 const ANSWER: usize = 1_000;
 const STEP: usize = 32;
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 5;
 const PROMPT: &str = "How do I plan a day in town?";
 const WORDS: &str = "The ferry leaves at nine, the market opens at ten, and lunch is by the river at noon. ";
 
