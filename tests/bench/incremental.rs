@@ -24,12 +24,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = env::args().skip(1).filter(|argument| !argument.starts_with("--"));
     let dir = arguments.next().ok_or("usage: incremental GUARD")?;
     // One thread: it is the work that is compared, not how well a short sequence spreads over cores.
-    let settings = config::Guard {
-        dir: Some(PathBuf::from(dir)),
-        threads: Some(1),
-        deadline_ms: 600_000,
-        ..config::Guard::default()
-    };
+    let settings =
+        config::Guard { dir: Some(PathBuf::from(dir)), threads: Some(1), deadline_ms: 600_000, ..config::Guard::default() };
     let guard = Guard::load(&Runtime::load(None)?, &settings)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut rounds = Vec::new();
