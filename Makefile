@@ -79,10 +79,11 @@ BENCH := tests/bench
 bench: build $(BENCH)/.venv/done
 	$(BENCH)/.venv/bin/python $(BENCH)/guard.py
 	$(BENCH)/.venv/bin/python $(BENCH)/stream.py
+	$(BENCH)/.venv/bin/python $(BENCH)/incremental.py
 
-$(BENCH)/.venv/done: $(BENCH)/requirements.txt
+$(BENCH)/.venv/done: $(BENCH)/requirements.txt onnx/export/requirements.txt
 	python3 -m venv $(BENCH)/.venv
-	$(BENCH)/.venv/bin/pip install --quiet --disable-pip-version-check -r $(BENCH)/requirements.txt
+	$(BENCH)/.venv/bin/pip install --quiet --disable-pip-version-check $(addprefix -r ,$(filter %.txt,$^))
 	@touch $@
 
 # Every decoder for a minute each, by libFuzzer. Without a sanitizer, which only nightly compilers have; there is no unsafe code.

@@ -161,12 +161,12 @@ pub struct Delta {
 pub struct Check {
     /// The channel.
     pub channel: Channel,
-    /// The text: the unjudged part, and enough before it for detectors to tell where their findings begin.
+    /// The text for detectors: the unjudged part, and enough before it to tell where their findings begin.
     pub text: String,
     /// Where the text begins in the channel, in bytes.
     pub from: usize,
-    /// Where in the text the part begins that the guard is to judge, in bytes: the unjudged part and a little before it.
-    pub judged: usize,
+    /// The text for the guard: the unjudged part and a little before it, or all of the channel so far.
+    pub judged: String,
     /// No more text follows in this channel.
     pub last: bool,
 }

@@ -18,7 +18,7 @@ use crate::{
         calibrate::{Tuned, Wanted, tune},
         judge, percent,
     },
-    guard::{self, Manifest, Tuning},
+    guard::{self, Manifest, Tuning, manifest::Label},
     segment::Task,
     server,
     telemetry::{self, Metrics},
@@ -89,6 +89,7 @@ impl Info {
 fn describe(dir: &Path, manifest: &Manifest) -> Result<(), Failed> {
     say(format!("guard        {}", manifest.identity()))?;
     say(format!("directory    {}", dir.display()))?;
+    say(format!("kind         {}{}", manifest.kind.name(), labels(manifest)))?;
     say(format!("licence      {}", manifest.licence))?;
     say(format!("languages    {}", manifest.languages.join(" ")))?;
     let tokens = &manifest.tokens;
@@ -105,8 +106,21 @@ fn describe(dir: &Path, manifest: &Manifest) -> Result<(), Failed> {
             |map| format!("slope {}, offset {}", map.slope, map.offset),
         );
         say(format!("  calibrated {calibration}"))?;
+        if !task.passes.is_empty() {
+            say(format!("  passes     {}, of which the worst counts", task.passes.len()))?;
+        }
     }
     Ok(())
+}
+
+/// The words that a generative guard answers with, and what becomes of growing texts.
+fn labels(manifest: &Manifest) -> String {
+    let labels: Vec<String> = manifest.output.labels.iter().map(|Label { text, id }| format!("{text:?} {id}")).collect();
+    if labels.is_empty() {
+        return String::new();
+    }
+    let growing = if manifest.files.incremental.is_some() { "from what was kept of them" } else { "whole each time" };
+    format!(": answers {}; growing texts are scored {growing}", labels.join(" or "))
 }
 
 impl Verify {
@@ -120,11 +134,17 @@ impl Verify {
         describe(&dir, manifest)?;
         say(format!("checksums    fine: {}", files(manifest).join(", ")))?;
         let proof = guard.proof();
-        say("tensors      fine: the graph has the inputs and outputs that the manifest names")?;
+        say("tensors      fine: the graphs have the inputs and outputs that the manifest names")?;
         say(format!(
             "golden       fine: {} texts, ids the same, scores within {:.5} (allowed {})",
             proof.texts, proof.gap, manifest.golden.tolerance
         ))?;
+        if let (Some(gap), Some(growth)) = (proof.grown_gap, guard.growth()) {
+            say(format!(
+                "incremental  fine: the same texts from kept beginnings within {gap:.5}; {} of {} tokens are kept",
+                growth.kept, config.guard.kv_tokens
+            ))?;
+        }
         say(format!("provider     {}", guard.provider().name()))?;
         for tokens in PROBES {
             let Some(times) = probe(guard, tokens).await? else { continue };
@@ -136,9 +156,7 @@ impl Verify {
 }
 
 fn files(manifest: &Manifest) -> Vec<String> {
-    [&manifest.files.graph, &manifest.files.tokenizer, &manifest.files.golden]
-        .map(|file| file.path.display().to_string())
-        .to_vec()
+    manifest.files.all().map(|file| file.path.display().to_string()).collect()
 }
 
 /// Milliseconds that a text of so many tokens takes alone, sorted; `None` if the guard's windows are shorter.

@@ -118,7 +118,7 @@ impl Proxy {
         });
         let status = head.status.as_u16();
         let dialect = call.dialect.stream(&call.request);
-        let gate = Gate::new(self.limits.stream);
+        let gate = Gate::new(self.limits.stream, self.scanner.guard().reads_whole_answers());
         let proxy = Arc::clone(&self);
         let run = Run {
             proxy,

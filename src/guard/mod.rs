@@ -1,11 +1,17 @@
 //! The guard: a model, described by its manifest, that says how likely a text is unsafe.
 //!
-//! Knows no HTTP and no policy. A text is cut into windows and encoded off the reactor, waits in one queue, and runs in a
-//! batch on the thread that owns the ONNX Runtime session.
+//! Knows no HTTP and no policy. A text is cut into windows and encoded off the reactor, waits in one queue, and runs on the
+//! thread that owns the ONNX Runtime sessions: in a batch, or, if it grows, by itself and from what was kept of it.
 
 mod batch;
+mod classifier;
+mod decoder;
+mod engine;
+mod kv;
 pub mod manifest;
-mod session;
+mod proof;
+mod runtime;
+mod speakers;
 mod tokenize;
 mod tune;
 mod worker;
@@ -13,21 +19,26 @@ mod worker;
 use std::{
     env,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
 use tokio::{sync::oneshot, task::spawn_blocking};
 
 use self::{
+    classifier::Classifier,
+    decoder::{Counts, Decoder},
+    engine::Engine,
     manifest::Kind,
-    session::{Classifier, Engine},
+    proof::{prove, warm},
+    runtime::Opener,
     tokenize::Encoder,
     worker::Worker,
 };
 pub use self::{
     manifest::{Manifest, Unusable},
-    session::{NoRuntime, Runtime},
+    proof::Proof,
+    runtime::{NoRuntime, Runtime},
     tokenize::Window,
     tune::{Calibration, Tuning, logit, tune},
 };
@@ -60,16 +71,21 @@ pub struct Guard {
     proof: Proof,
     encoder: Arc<Encoder>,
     worker: Worker,
+    counts: Option<Arc<Counts>>,
     deadline: Duration,
 }
 
-/// What was seen when the guard's golden texts were scored at load.
-#[derive(Debug, Clone, Copy)]
-pub struct Proof {
-    /// Golden texts.
-    pub texts: usize,
-    /// The largest difference of a score from what the manifest's makers saw.
-    pub gap: f32,
+/// What a guard has done for texts that grow, since it was loaded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Growth {
+    /// Windows scored on from what was kept of them.
+    pub checks: u64,
+    /// Tokens computed for them.
+    pub fed: u64,
+    /// Tokens not computed again.
+    pub reused: u64,
+    /// Tokens whose keys and values are kept now.
+    pub kept: u64,
 }
 
 impl Guard {
@@ -82,16 +98,29 @@ impl Guard {
         let dir = directory(settings.dir.as_deref())?;
         let manifest = Manifest::load(&dir)?;
         let encoder = Encoder::load(&dir, &manifest)?;
-        let mut engine = match manifest.kind {
-            Kind::SequenceClassification => Classifier::load(runtime, &dir, &manifest, settings)?,
+        let opener = Opener { runtime, dir: &dir, settings, sessions: 1 };
+        let (mut engine, counts): (Box<dyn Engine>, _) = match manifest.kind {
+            Kind::SequenceClassification => (Box::new(Classifier::load(opener, &manifest)?), None),
+            Kind::DecoderLabel => {
+                let decoder = Decoder::load(opener, &manifest, &encoder)?;
+                let counts = decoder.counts();
+                (Box::new(decoder), counts)
+            }
         };
-        let proof = prove(&dir, &manifest, &encoder, &mut engine)?;
-        let worker = Worker::start(Box::new(engine), settings.queue_tokens, settings.batch_tokens)
+        let proof = prove(&dir, &manifest, &encoder, engine.as_mut(), counts.is_some())?;
+        if let Some(counts) = &counts {
+            counts.restart();
+        }
+        if settings.provider != config::Provider::Cpu {
+            warm(engine.as_mut(), &manifest)
+                .map_err(|e| Unusable::new(&dir, format!("the longest text cannot be run: {e}")))?;
+        }
+        let worker = Worker::start(engine, settings.queue_tokens, settings.batch_tokens)
             .map_err(|e| Unusable::new(&dir, format!("cannot start its thread: {e}")))?;
         let identity = manifest.identity();
         let provider = settings.provider;
         let deadline = Duration::from_millis(settings.deadline_ms);
-        Ok(Self { manifest, identity, dir, provider, proof, encoder: Arc::new(encoder), worker, deadline })
+        Ok(Self { manifest, identity, dir, provider, proof, encoder: Arc::new(encoder), worker, counts, deadline })
     }
 
     /// Where it was loaded from.
@@ -130,6 +159,20 @@ impl Guard {
         self.worker.waiting()
     }
 
+    /// Whether it is to read an answer from its beginning each time that it has grown, rather than what is new of it.
+    #[must_use]
+    pub fn reads_whole_answers(&self) -> bool {
+        self.manifest.kind == Kind::DecoderLabel
+    }
+
+    /// What it has done for texts that grow; `None` if it keeps nothing of them.
+    #[must_use]
+    pub fn growth(&self) -> Option<Growth> {
+        let Counts { checks, fed, reused, kept } = self.counts.as_deref()?;
+        let [checks, fed, reused, kept] = [checks, fed, reused, kept].map(|count| count.load(Relaxed));
+        Some(Growth { checks, fed, reused, kept })
+    }
+
     /// The windows that together cover a text.
     ///
     /// # Errors
@@ -146,10 +189,23 @@ impl Guard {
     /// # Errors
     /// No room, no time, or a failing graph.
     pub async fn score(&self, window: Window) -> Result<f32, Unavailable> {
+        self.ask(window, false).await
+    }
+
+    /// The same for a window of a text that grows: where the guard can, what is kept of its beginning is not computed again,
+    /// and it is kept for the next time.
+    ///
+    /// # Errors
+    /// No room, no time, or a failing graph.
+    pub async fn score_growing(&self, window: Window) -> Result<f32, Unavailable> {
+        self.ask(window, self.counts.is_some()).await
+    }
+
+    async fn ask(&self, window: Window, grows: bool) -> Result<f32, Unavailable> {
         let (reply, answer) = oneshot::channel();
         let deadline = Instant::now() + self.deadline;
         let calibration = self.manifest.task(window.task).calibration;
-        self.worker.push(batch::Job { window, deadline, reply });
+        self.worker.push(batch::Job { window, grows, deadline, reply });
         match tokio::time::timeout_at(deadline.into(), answer).await {
             Ok(Ok(score)) => score.map(|score| calibration.map_or(score, |calibration| calibration.apply(score))),
             Ok(Err(_)) => Err(Unavailable::Engine("the guard's thread has ended".to_owned())),
@@ -179,33 +235,4 @@ fn near_executable(path: &str) -> impl Iterator<Item = PathBuf> {
     let executable = env::current_exe().and_then(std::fs::canonicalize).unwrap_or_default();
     let above: Vec<PathBuf> = executable.ancestors().skip(1).take(4).map(|dir| dir.join(path)).collect();
     above.into_iter().chain([PathBuf::from(".").join(path)])
-}
-
-/// Scores the golden texts and compares; golden scores are the graph's own, before calibration.
-fn prove(dir: &Path, manifest: &Manifest, encoder: &Encoder, engine: &mut dyn Engine) -> Result<Proof, Unusable> {
-    let mut proof = Proof { texts: 0, gap: 0.0 };
-    let cases = manifest.golden_cases(dir)?;
-    let tasks = [Some(Task::Prompt), manifest.tasks.response.as_ref().map(|_| Task::Response)];
-    if let Some(task) = tasks.into_iter().flatten().find(|task| cases.iter().all(|case| case.task != *task)) {
-        return Err(Unusable::new(
-            dir,
-            format!("no golden text proves the task {task:?}: the guard cannot be trusted unproven"),
-        ));
-    }
-    for (line, case) in cases.iter().enumerate() {
-        let fail = |why: String| Unusable::new(dir, format!("golden text {}: {why}", line + 1));
-        let windows = encoder.windows(case.task, &case.text, case.prompt.as_deref()).map_err(|e| fail(e.to_string()))?;
-        let [window] = windows.as_slice() else {
-            return Err(fail(format!("is cut into {} windows, it must fit in one", windows.len())));
-        };
-        if window.ids != case.ids {
-            return Err(fail("comes out as other token ids: the tokenizer or template does not fit the graph".to_owned()));
-        }
-        let score = engine.run(&[window]).map_err(|e| fail(e.to_string()))?.first().copied().unwrap_or(f32::NAN);
-        if (score - case.score).is_nan() || (score - case.score).abs() > manifest.golden.tolerance {
-            return Err(fail(format!("scores {score:.4} instead of {:.4}: the graph or ONNX Runtime differs", case.score)));
-        }
-        proof = Proof { texts: proof.texts + 1, gap: proof.gap.max((score - case.score).abs()) };
-    }
-    Ok(proof)
 }

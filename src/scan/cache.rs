@@ -14,7 +14,11 @@ use std::{
 use futures_util::future::{BoxFuture, FutureExt as _, Shared, WeakShared};
 use moka::future::Cache as Moka;
 
-use crate::{config, guard::Unavailable, segment::Task};
+use crate::{
+    config,
+    guard::{Unavailable, Window},
+    segment::Task,
+};
 
 /// A key: BLAKE3 of what the score depends on.
 pub(super) type Key = [u8; 32];
@@ -131,13 +135,26 @@ impl Cache {
 
 /// The key of a text of some kind: every part is preceded by its length, so that no two questions run together to one key.
 pub(super) fn key([guard, kind]: [&str; 2], task: Task, prompt: Option<&str>, text: &str) -> Key {
-    let mut hasher = blake3::Hasher::new();
-    let task: &[u8] = match task {
+    let prompt = prompt.filter(|_| task == Task::Response).unwrap_or_default();
+    digest([guard.as_bytes(), kind.as_bytes(), name(task), prompt.as_bytes(), text.as_bytes()])
+}
+
+/// The key of a window: its ids hold the text, its context and the pass.
+pub(super) fn window_key(guard: &str, window: &Window) -> Key {
+    let ids: Vec<u8> = window.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+    digest([guard.as_bytes(), b"window", name(window.task), b"", &ids])
+}
+
+fn name(task: Task) -> &'static [u8] {
+    match task {
         Task::Prompt => b"prompt",
         Task::Response => b"response",
-    };
-    let prompt = prompt.filter(|_| task == b"response").unwrap_or_default();
-    for part in [guard.as_bytes(), kind.as_bytes(), task, prompt.as_bytes(), text.as_bytes()] {
+    }
+}
+
+fn digest(parts: [&[u8]; 5]) -> Key {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part);
     }
@@ -161,6 +178,9 @@ mod tests {
             key(["g", "text"], Task::Prompt, None, "a\u{200b}b"),
             key(["g", "json"], Task::Prompt, None, "ab"),
             key(["gt", "ext"], Task::Prompt, None, "ab"),
+            window_key("g", &Window { range: 0..2, ids: vec![1, 2], task: Task::Prompt }),
+            window_key("g", &Window { range: 0..2, ids: vec![1, 3], task: Task::Prompt }),
+            window_key("g", &Window { range: 0..2, ids: vec![1, 2], task: Task::Response }),
         ];
         let apart: std::collections::HashSet<_> = keys.iter().collect();
         assert_eq!(apart.len(), keys.len());

@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, panic::resume_unwind, sync::Arc};
 use futures_util::future::join_all;
 use tokio::task::spawn_blocking;
 
-use self::cache::{Cache, key};
+use self::cache::{Cache, key, window_key};
 use crate::{
     config,
     guard::{Guard, Unavailable, Window},
@@ -95,6 +95,8 @@ struct Question {
     text: String,
     /// What an answer answers: its last part, which is all that a guard's template has room for.
     prompt: Option<Arc<str>>,
+    /// It is likely to be asked again, grown: what the guard computes of it is worth keeping.
+    grows: bool,
 }
 
 /// The end of a prompt, as context for an answer to it.
@@ -184,8 +186,9 @@ impl Scanner {
         let question = Question {
             target,
             segments: vec![0],
-            text: text.get(check.judged..).unwrap_or(text).to_owned(),
+            text: check.judged.clone(),
             prompt: prompt.map(ending).filter(|_| target.task() == Task::Response),
+            grows: true,
         };
         let segments = vec![Segment { target, passage: 0, text: text.clone(), place: None }];
         let content = Content { segments, ..Content::default() };
@@ -199,9 +202,10 @@ impl Scanner {
         // What is read as JSON has other unhidden forms than plain text has.
         let kind = if question.target == Target::ToolCall { "json" } else { "text" };
         let key = key([guard.identity(), kind], task, question.prompt.as_deref(), &question.text);
-        let (inner, target) = (Arc::clone(&self.inner), question.target);
+        let inner = Arc::clone(&self.inner);
+        let Question { target, grows, .. } = *question;
         let (text, prompt) = (question.text.clone(), question.prompt.clone());
-        let work = async move { inner.score(target, text, prompt.as_deref()).await };
+        let work = async move { inner.score(target, text, prompt.as_deref(), grows).await };
         let (score, hit) = self.inner.cache.get_or(key, work).await;
         self.inner.metrics.verdict(hit, score.is_ok());
         let threshold = guard.manifest().task(task).threshold(language);
@@ -211,7 +215,13 @@ impl Scanner {
 
 impl Inner {
     /// P(unsafe) of a text: the worst of its forms.
-    async fn score(self: Arc<Self>, target: Target, text: String, prompt: Option<&str>) -> Result<f32, Unavailable> {
+    async fn score(
+        self: Arc<Self>,
+        target: Target,
+        text: String,
+        prompt: Option<&str>,
+        grows: bool,
+    ) -> Result<f32, Unavailable> {
         let forms = off_reactor(text.len(), move || {
             let view = view(target, &text);
             let folded = view.is_changed().then(|| view.text().to_owned());
@@ -221,32 +231,31 @@ impl Inner {
             [Some(text), folded, unspaced, carried, untagged]
         });
         let forms = forms.await;
-        let scores = forms.iter().flatten().map(|form| self.form(target.task(), form, prompt));
+        let scores = forms.iter().flatten().map(|form| self.form(target.task(), form, prompt, grows));
         worst(join_all(scores).await)
     }
 
     /// P(unsafe) of one form of a text: the worst of its windows. The windows of a text that does not fit in one are cached
     /// by themselves, so that a text that grows is not scored again from its beginning.
-    async fn form(self: &Arc<Self>, task: Task, text: &str, prompt: Option<&str>) -> Result<f32, Unavailable> {
+    async fn form(self: &Arc<Self>, task: Task, text: &str, prompt: Option<&str>, grows: bool) -> Result<f32, Unavailable> {
         let mut windows = self.guard.windows(task, text, prompt).await?;
         if windows.len() == 1
             && let Some(window) = windows.pop()
         {
-            return self.window(window).await;
+            return self.window(window, grows).await;
         }
         let scores = windows.into_iter().map(|window| {
-            let part = text.get(window.range.clone()).unwrap_or_default();
-            let key = key([self.guard.identity(), "window"], task, prompt, part);
+            let key = window_key(self.guard.identity(), &window);
             let inner = Arc::clone(self);
-            let work = async move { inner.window(window).await };
+            let work = async move { inner.window(window, grows).await };
             async move { self.cache.get_or(key, work).await.0 }
         });
         worst(join_all(scores).await)
     }
 
-    async fn window(&self, window: Window) -> Result<f32, Unavailable> {
+    async fn window(&self, window: Window, grows: bool) -> Result<f32, Unavailable> {
         self.metrics.window();
-        self.guard.score(window).await
+        if grows { self.guard.score_growing(window).await } else { self.guard.score(window).await }
     }
 }
 
@@ -309,6 +318,7 @@ fn questions(segments: &[Segment], prompt: Option<&str>) -> Vec<Question> {
                 segments: vec![index],
                 text: part.text.clone(),
                 prompt: context.clone(),
+                grows: false,
             }));
         }
         if target == Target::Prompt {
@@ -316,8 +326,9 @@ fn questions(segments: &[Segment], prompt: Option<&str>) -> Vec<Question> {
             asked = Some(ending(&whole));
         }
         let seamless = (target != Target::ToolDefinition).then(|| seamless(&texts)).flatten();
-        let again = seamless.map(|text| Question { target, segments: indices.clone(), text, prompt: context.clone() });
-        questions.push(Question { target, segments: indices, text: whole, prompt: context });
+        let again =
+            seamless.map(|text| Question { target, segments: indices.clone(), text, prompt: context.clone(), grows: false });
+        questions.push(Question { target, segments: indices, text: whole, prompt: context, grows: false });
         questions.extend(again);
     }
     questions.extend(conversation(&turns));
@@ -342,7 +353,8 @@ fn conversation(turns: &[(usize, String)]) -> Vec<Question> {
     let newest = last.len() - 1;
     let texts: Vec<&str> = last.iter().enumerate().map(|(at, turn)| part(&turn.1, at == newest)).collect();
     let segments: Vec<usize> = last.iter().map(|(index, _)| *index).collect();
-    let question = |text| Question { target: Target::Prompt, segments: segments.clone(), text, prompt: None };
+    // The next turn will be asked with these before it.
+    let question = |text| Question { target: Target::Prompt, segments: segments.clone(), text, prompt: None, grows: true };
     std::iter::once(texts.join("\n")).chain(seamless(&texts)).map(question).collect()
 }
 

@@ -6,7 +6,7 @@ use axum::{Router, extract::State, http::header, response::IntoResponse, routing
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::exchange::Proxy;
+use crate::{exchange::Proxy, telemetry::Now};
 
 /// Serves until `stop`.
 pub(super) async fn serve(listener: TcpListener, proxy: Arc<Proxy>, stop: CancellationToken) {
@@ -34,7 +34,16 @@ async fn ready(State(proxy): State<Arc<Proxy>>) -> impl IntoResponse {
 }
 
 async fn metrics(State(proxy): State<Arc<Proxy>>) -> impl IntoResponse {
-    let scanner = proxy.scanner();
-    let text = proxy.metrics().render(scanner.guard().waiting(), scanner.cached_verdicts());
+    let (scanner, guard) = (proxy.scanner(), proxy.scanner().guard());
+    let growth = guard.growth().unwrap_or_default();
+    let text = proxy.metrics().render(&Now {
+        waiting: guard.waiting(),
+        cached: scanner.cached_verdicts(),
+        guard: guard.identity(),
+        provider: guard.provider().name(),
+        checks: growth.checks,
+        tokens: [growth.fed, growth.reused],
+        kept: growth.kept,
+    });
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
 }

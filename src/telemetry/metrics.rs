@@ -1,6 +1,9 @@
 //! Counters in Prometheus' text format.
 
-use std::{sync::atomic::AtomicU64, time::Duration};
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -23,6 +26,10 @@ pub struct Metrics {
     windows: Counter,
     waiting: Gauge,
     cached: Gauge,
+    guards: Family<Guard, Gauge>,
+    checks: Counter,
+    tokens: Family<Tokens, Counter>,
+    kept: Gauge,
     cuts: Counter,
     records: Counter,
     unrecorded: Counter,
@@ -45,6 +52,36 @@ struct Failure {
     code: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Guard {
+    guard: String,
+    provider: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Tokens {
+    source: &'static str,
+}
+
+/// What is read where it is counted, at the moment when somebody asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Now<'n> {
+    /// Texts that wait for the guard.
+    pub waiting: usize,
+    /// Verdicts in the cache.
+    pub cached: u64,
+    /// The guard's identity.
+    pub guard: &'n str,
+    /// What runs its graph.
+    pub provider: &'static str,
+    /// Windows of growing texts scored on from what was kept of them.
+    pub checks: u64,
+    /// Tokens computed for these, and tokens not computed again.
+    pub tokens: [u64; 2],
+    /// Tokens whose keys and values are kept.
+    pub kept: u64,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let mut metrics = Self {
@@ -55,6 +92,10 @@ impl Default for Metrics {
             windows: Counter::<u64, AtomicU64>::default(),
             waiting: Gauge::default(),
             cached: Gauge::default(),
+            guards: Family::default(),
+            checks: Counter::default(),
+            tokens: Family::default(),
+            kept: Gauge::default(),
             cuts: Counter::default(),
             records: Counter::default(),
             unrecorded: Counter::default(),
@@ -75,6 +116,18 @@ impl Default for Metrics {
         );
         registry.register("guard_windows", "Texts and windows of texts that the guard scored", metrics.windows.clone());
         registry.register("guard_waiting", "Texts that wait for the guard", metrics.waiting.clone());
+        registry.register("guard_info", "The guard, and the execution provider that runs it", metrics.guards.clone());
+        registry.register(
+            "guard_incremental_checks",
+            "Windows of growing texts that were scored on from what was kept of them",
+            metrics.checks.clone(),
+        );
+        registry.register(
+            "guard_incremental_tokens",
+            "Tokens of these windows: computed, or kept and not computed again",
+            metrics.tokens.clone(),
+        );
+        registry.register("guard_kv_tokens", "Tokens whose keys and values are kept", metrics.kept.clone());
         registry.register("cache_verdicts", "Verdicts in the cache", metrics.cached.clone());
         registry.register("stream_cuts", "Streams that were cut", metrics.cuts.clone());
         registry.register("review_records", "Flagged exchanges recorded", metrics.records.clone());
@@ -125,11 +178,18 @@ impl Metrics {
         self.failures.get_or_create(&Failure { code }).inc();
     }
 
-    /// Everything, as Prometheus reads it; the two gauges are as now.
+    /// Everything, as Prometheus reads it.
     #[must_use]
-    pub fn render(&self, waiting: usize, cached: u64) -> String {
-        self.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
-        self.cached.set(i64::try_from(cached).unwrap_or(i64::MAX));
+    pub fn render(&self, now: &Now<'_>) -> String {
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.waiting.set(gauge(now.waiting as u64));
+        self.cached.set(gauge(now.cached));
+        self.kept.set(gauge(now.kept));
+        self.guards.get_or_create(&Guard { guard: now.guard.to_owned(), provider: now.provider }).set(1);
+        self.checks.inner().store(now.checks, Relaxed);
+        for (source, tokens) in ["computed", "kept"].into_iter().zip(now.tokens) {
+            self.tokens.get_or_create(&Tokens { source }).inner().store(tokens, Relaxed);
+        }
         let mut out = String::new();
         match encode(&mut out, &self.registry) {
             Ok(()) => out,

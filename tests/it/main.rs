@@ -7,6 +7,7 @@ mod architecture;
 mod bypass;
 mod cache;
 mod chat;
+mod decoder;
 mod dialects;
 mod eval;
 mod gate;
