@@ -1,7 +1,7 @@
 # Everything a fresh clone needs: cargo, Python 3.11 with pip, and Node 20 must be there; the rest is fetched here, pinned.
 
 .DELETE_ON_ERROR:
-.PHONY: all build runtime demo serve test test-rust test-sdk test-remote bench fuzz lint clean
+.PHONY: all build runtime demo serve test test-rust test-sdk test-export test-remote bench fuzz lint clean
 
 # ONNX Runtime's shared library comes out of its PyPI wheel: version, platform and checksum are pinned.
 ORT_VERSION := 1.32.0
@@ -41,7 +41,7 @@ serve: build
 	@test -n "$(UPSTREAM)" || { echo "say which LLM: make serve UPSTREAM=https://api.openai.com" >&2; exit 2; }
 	$(BINARY) serve --upstream "$(UPSTREAM)"
 
-test: test-rust test-sdk test-remote
+test: test-rust test-sdk test-export test-remote
 
 test-rust: build
 	cargo test --locked
@@ -60,6 +60,20 @@ $(SDK)/node_modules/done: $(SDK)/package.json $(SDK)/package-lock.json
 	npm ci --silent --no-audit --no-fund --prefix $(SDK)
 	@touch $@
 
+# The exporter of generative guards, on tiny models whose logits transformers computed.
+EXPORT := tests/export
+test-export: $(EXPORT)/.venv/done $(EXPORT)/node_modules/done
+	$(EXPORT)/.venv/bin/python -m pytest -q $(EXPORT)
+
+$(EXPORT)/.venv/done: $(EXPORT)/requirements.txt onnx/export/requirements.txt
+	python3 -m venv $(EXPORT)/.venv
+	$(EXPORT)/.venv/bin/pip install --quiet --disable-pip-version-check -r $(EXPORT)/requirements.txt
+	@touch $@
+
+$(EXPORT)/node_modules/done: $(EXPORT)/package.json $(EXPORT)/package-lock.json
+	npm ci --silent --no-audit --no-fund --prefix $(EXPORT)
+	@touch $@
+
 # Guards that run elsewhere, against a KServe server of other people's making.
 REMOTE := tests/remote
 test-remote: build $(REMOTE)/.venv/done
@@ -75,10 +89,11 @@ BENCH := tests/bench
 bench: build $(BENCH)/.venv/done
 	$(BENCH)/.venv/bin/python $(BENCH)/guard.py
 	$(BENCH)/.venv/bin/python $(BENCH)/stream.py
+	$(BENCH)/.venv/bin/python $(BENCH)/incremental.py
 
-$(BENCH)/.venv/done: $(BENCH)/requirements.txt
+$(BENCH)/.venv/done: $(BENCH)/requirements.txt onnx/export/requirements.txt
 	python3 -m venv $(BENCH)/.venv
-	$(BENCH)/.venv/bin/pip install --quiet --disable-pip-version-check -r $(BENCH)/requirements.txt
+	$(BENCH)/.venv/bin/pip install --quiet --disable-pip-version-check $(addprefix -r ,$(filter %.txt,$^))
 	@touch $@
 
 # Every decoder for a minute each, by libFuzzer. Without a sanitizer, which only nightly compilers have; there is no unsafe code.
@@ -94,4 +109,4 @@ lint:
 
 clean:
 	cargo clean
-	rm -rf onnx/runtime $(SDK)/.venv $(SDK)/node_modules $(REMOTE)/.venv $(BENCH)/.venv
+	rm -rf onnx/runtime $(SDK)/.venv $(SDK)/node_modules $(EXPORT)/.venv $(EXPORT)/node_modules $(REMOTE)/.venv $(BENCH)/.venv

@@ -20,10 +20,16 @@ const SENTENCE_ENDS: [char; 9] = ['.', '!', '?', '\n', '။', '၊', '।', '…
 /// Bytes before the unjudged text that detectors read: more than the longest token that they know, with its context.
 const LEAD: usize = 8 << 10;
 
+/// Most bytes of a text that a guard of whole answers reads again with each check. A longer text is read from a place that
+/// moves on by half of it at a time, so that what the guard has computed of it serves many checks.
+const WHOLE: usize = 32 << 10;
+
 /// Events of type `E`, held back until their text is covered.
 #[derive(Debug)]
 pub struct Gate<E> {
     settings: Stream,
+    /// The guard reads all of a text with each check.
+    whole: bool,
     texts: BTreeMap<Channel, Text>,
     held: VecDeque<Held<E>>,
     ended: bool,
@@ -70,10 +76,11 @@ pub struct Released<E> {
 }
 
 impl<E> Gate<E> {
-    /// A gate that checks at the given distances.
+    /// A gate that checks at the given distances. `whole` says that the guard reads all of a text with each check, not only
+    /// what is new and a little before it.
     #[must_use]
-    pub fn new(settings: Stream) -> Self {
-        Self { settings, texts: BTreeMap::new(), held: VecDeque::new(), ended: false, idle: false }
+    pub fn new(settings: Stream, whole: bool) -> Self {
+        Self { settings, whole, texts: BTreeMap::new(), held: VecDeque::new(), ended: false, idle: false }
     }
 
     /// Takes an event and the text that it brings; `over` are choices whose text ends with it.
@@ -83,9 +90,9 @@ impl<E> Gate<E> {
     pub fn push(&mut self, event: E, deltas: Vec<Delta>, over: &[u64]) {
         let mut pieces = Vec::with_capacity(deltas.len());
         for delta in &deltas {
-            if delta.channel.part != Part::Other {
+            if !is_unknown(&delta.channel) {
                 let before = |other: &Channel| other.choice == delta.channel.choice && other.part != delta.channel.part;
-                let texts = self.texts.iter_mut().filter(|(other, _)| before(other) && other.part != Part::Other);
+                let texts = self.texts.iter_mut().filter(|(other, _)| before(other) && !is_unknown(other));
                 texts.for_each(|(_, text)| text.over = true);
             }
             let text = self.texts.entry(delta.channel).or_default();
@@ -94,9 +101,9 @@ impl<E> Gate<E> {
             (text.over, text.closed) = (false, false);
             pieces.push((delta.channel, start..text.text.len()));
         }
-        // Fields that the dialect does not know come whole, with one event: the next text ends them.
+        // Fields that the dialect does not know often come whole, with one event: the next text without them ends them.
         let brings = |channel: &Channel| deltas.iter().any(|delta| delta.channel == *channel);
-        let unknown = |channel: &Channel| channel.part == Part::Other && !deltas.is_empty() && !brings(channel);
+        let unknown = |channel: &Channel| is_unknown(channel) && !deltas.is_empty() && !brings(channel);
         let ended = self.texts.iter_mut().filter(|(channel, _)| over.contains(&channel.choice) || unknown(channel));
         ended.for_each(|(_, text)| text.over = true);
         self.held.push_back(Held { event, pieces, deltas, ends: !over.is_empty() });
@@ -115,9 +122,9 @@ impl<E> Gate<E> {
     /// The checks that are due now; each channel has at most one under way.
     pub fn due(&mut self) -> Vec<Check> {
         let idle = std::mem::take(&mut self.idle);
-        let (settings, ended) = (self.settings, self.ended);
+        let (settings, whole, ended) = (self.settings, self.whole, self.ended);
         let due = self.texts.iter_mut().filter(|(_, text)| !text.pending && text.due(&settings, ended, idle));
-        due.map(|(channel, text)| text.check(*channel, settings.lookback_chars, ended || text.over)).collect()
+        due.map(|(channel, text)| text.check(*channel, settings.lookback_chars, whole, ended || text.over)).collect()
     }
 
     /// A check's verdict lets its text pass up to byte `settled` of the channel, with these edits (in bytes of the channel).
@@ -203,7 +210,9 @@ impl<E> Gate<E> {
         let Some(text) = self.texts.get(&channel) else { return String::new() };
         let mut out = String::new();
         let mut at = piece.start;
-        for edit in text.edits.iter().filter(|edit| edit.range.start < piece.end && edit.range.end > piece.start) {
+        // Edits are in order and apart: a stream of many pieces and many edits is still read once.
+        let first = text.edits.partition_point(|edit| edit.range.end <= piece.start);
+        for edit in text.edits.iter().skip(first).take_while(|edit| edit.range.start < piece.end) {
             out.push_str(text.text.get(at..edit.range.start.max(at)).unwrap_or_default());
             if edit.range.start >= piece.start {
                 out.push_str(&edit.with);
@@ -213,6 +222,10 @@ impl<E> Gate<E> {
         out.push_str(text.text.get(at..piece.end).unwrap_or_default());
         out
     }
+}
+
+fn is_unknown(channel: &Channel) -> bool {
+    matches!(channel.part, Part::Other(_))
 }
 
 impl Text {
@@ -229,15 +242,22 @@ impl Text {
         idle || length >= wanted || (length >= settings.sentence_chars && fresh.trim_end_matches(' ').ends_with(SENTENCE_ENDS))
     }
 
-    fn check(&mut self, channel: Channel, lookback: usize, last: bool) -> Check {
+    fn check(&mut self, channel: Channel, lookback: usize, whole: bool, last: bool) -> Check {
         self.pending = true;
         self.closed = last;
         self.asked = self.text.len();
         let before = self.text.get(..self.covered).unwrap_or_default();
-        let judged = before.char_indices().rev().nth(lookback.saturating_sub(1)).map_or(0, |(at, _)| at);
-        let from = before.floor_char_boundary(self.covered.saturating_sub(LEAD)).min(judged);
-        Check { channel, text: self.text.get(from..).unwrap_or_default().to_owned(), from, judged: judged - from, last }
+        let lately = before.char_indices().rev().nth(lookback.saturating_sub(1)).map_or(0, |(at, _)| at);
+        let judged = if whole { self.text.floor_char_boundary(anchor(self.text.len())).min(lately) } else { lately };
+        let from = before.floor_char_boundary(self.covered.saturating_sub(LEAD)).min(lately);
+        let rest = |from| self.text.get(from..).unwrap_or_default().to_owned();
+        Check { channel, text: rest(from), from, judged: rest(judged), last }
     }
+}
+
+/// Where a text of so many bytes is read from.
+fn anchor(length: usize) -> usize {
+    length.saturating_sub(WHOLE).div_ceil(WHOLE / 2) * (WHOLE / 2)
 }
 
 #[cfg(test)]
@@ -259,7 +279,7 @@ mod tests {
 
     #[test]
     fn nothing_leaves_uncovered() {
-        let mut gate = Gate::new(settings());
+        let mut gate = Gate::new(settings(), false);
         gate.push(0, vec![], &[]);
         gate.push(1, vec![delta(ANSWER, "ab")], &[]);
         assert_eq!(gate.release().len(), 1, "an event without text needs no verdict");
@@ -279,7 +299,7 @@ mod tests {
         assert!(gate.due().is_empty());
         gate.idle();
         let check = gate.due().remove(0);
-        assert_eq!(&check.text[check.judged..], "tence.x", "the guard reads only a little of what was judged again");
+        assert_eq!(check.judged, "tence.x", "the guard reads only a little of what was judged again");
         assert!(gate.cover(ANSWER, 17, vec![]));
         gate.end();
         assert!(gate.due().remove(0).last && !gate.is_done());
@@ -289,8 +309,26 @@ mod tests {
     }
 
     #[test]
+    fn a_guard_of_whole_answers_reads_on_from_a_place_that_stays() {
+        let mut gate = Gate::new(settings(), true);
+        let mut begins = Vec::new();
+        for event in 0..80 {
+            gate.push(event, vec![delta(ANSWER, &"สวัส. ".repeat(64))], &[]);
+            let check = gate.due().remove(0);
+            let size = gate.size();
+            assert!(check.judged.len() <= WHOLE && check.judged.ends_with("สวัส. "));
+            begins.push(size - check.judged.len());
+            assert!(check.text.len() < 2 * LEAD, "detectors read no more than before");
+            assert!(gate.cover(ANSWER, size, vec![]));
+        }
+        begins.dedup();
+        assert!(begins[0] == 0 && begins.windows(2).all(|pair| pair[1] - pair[0] >= WHOLE / 2 - 4), "{begins:?}");
+        assert!((3..=5).contains(&begins.len()), "{begins:?}");
+    }
+
+    #[test]
     fn an_edit_spans_deltas() {
-        let mut gate = Gate::new(settings());
+        let mut gate = Gate::new(settings(), false);
         for (event, text) in ["no 41", "11 2", "2 ok"].into_iter().enumerate() {
             gate.push(event, vec![delta(ANSWER, text)], &[]);
         }
@@ -304,7 +342,7 @@ mod tests {
     #[test]
     fn a_part_that_is_over_is_not_held_for_what_may_follow() {
         let thought = Channel { choice: 0, part: Part::Reasoning };
-        let mut gate = Gate::new(settings());
+        let mut gate = Gate::new(settings(), false);
         gate.push(0, vec![delta(thought, "hm")], &[]);
         assert!(gate.due().is_empty());
         gate.push(1, vec![delta(ANSWER, "a")], &[]);
@@ -325,7 +363,7 @@ mod tests {
 
     #[test]
     fn lag_lets_text_go_and_holds_the_end() {
-        let mut gate = Gate::new(Stream { mode: StreamMode::Lag, ..settings() });
+        let mut gate = Gate::new(Stream { mode: StreamMode::Lag, ..settings() }, false);
         gate.push(0, vec![delta(ANSWER, "abcdefgh")], &[]);
         assert_eq!(gate.release().len(), 1);
         let check = gate.due().remove(0);
@@ -342,7 +380,7 @@ mod tests {
 
     #[test]
     fn buffer_holds_all_until_all_is_judged() {
-        let mut gate = Gate::new(Stream { mode: StreamMode::Buffer, ..settings() });
+        let mut gate = Gate::new(Stream { mode: StreamMode::Buffer, ..settings() }, false);
         gate.push(0, vec![], &[]);
         gate.push(1, vec![delta(ANSWER, "a sentence. And more of it.")], &[]);
         assert!(gate.due().is_empty() && gate.release().is_empty());
@@ -360,7 +398,7 @@ mod tests {
         fn all_leaves_in_order_and_never_early(
             pieces in prop::collection::vec(("[a-c. ก]{0,6}", 0u64..2, any::<bool>(), 0usize..12), 1..40),
         ) {
-            let mut gate = Gate::new(settings());
+            let mut gate = Gate::new(settings(), false);
             let mut covered = BTreeMap::new();
             let mut sent = BTreeMap::<Channel, usize>::new();
             let mut left = Vec::new();

@@ -68,7 +68,7 @@ pub struct Segment {
     pub passage: usize,
     /// The text, with the body's escapes undone.
     pub text: String,
-    /// Where it stands; `None` for what can be scored but not edited (an object's key).
+    /// Where it stands; `None` for what can be scored but not edited (an object's key, a text in base64).
     pub place: Option<Place>,
 }
 
@@ -130,8 +130,8 @@ pub enum Part {
     Refusal,
     /// A tool call, by its index: name, then arguments.
     ToolCall(u64),
-    /// Text in fields that the dialect does not know.
-    Other,
+    /// Text in a field that the dialect does not know, by a number for the field.
+    Other(u64),
 }
 
 impl Part {
@@ -140,7 +140,7 @@ impl Part {
     pub fn target(self) -> Target {
         match self {
             Self::ToolCall(_) => Target::ToolCall,
-            Self::Content | Self::Reasoning | Self::Refusal | Self::Other => Target::Completion,
+            Self::Content | Self::Reasoning | Self::Refusal | Self::Other(_) => Target::Completion,
         }
     }
 }
@@ -161,12 +161,12 @@ pub struct Delta {
 pub struct Check {
     /// The channel.
     pub channel: Channel,
-    /// The text: the unjudged part, and enough before it for detectors to tell where their findings begin.
+    /// The text for detectors: the unjudged part, and enough before it to tell where their findings begin.
     pub text: String,
     /// Where the text begins in the channel, in bytes.
     pub from: usize,
-    /// Where in the text the part begins that the guard is to judge, in bytes: the unjudged part and a little before it.
-    pub judged: usize,
+    /// The text for the guard: the unjudged part and a little before it, or all of the channel so far.
+    pub judged: String,
     /// No more text follows in this channel.
     pub last: bool,
 }

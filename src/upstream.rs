@@ -107,6 +107,13 @@ impl Upstream {
         &self.base
     }
 
+    /// Whether the operator removes the client's header of this name, or puts another in its place.
+    #[must_use]
+    pub fn replaces(&self, header: &str) -> bool {
+        let set = self.headers.set.iter().map(|(name, _)| name);
+        self.headers.remove.iter().chain(set).any(|name| name == header)
+    }
+
     /// Whether calls start while their prompt is still being judged.
     #[must_use]
     pub fn races(&self) -> bool {

@@ -2,9 +2,9 @@
 
     python onnx/export/triton.py GUARD OUT [--name NAME] [--gpus N]
 
-Triton runs the guard's graph (of a `decoder-label` guard the prefill graph) and nothing else; Seawall encodes the texts and
-sends batches. So Triton is told no batch dimension of its own (`max_batch_size: 0`): its batcher cannot join rows of different
-lengths, and Seawall has already joined those of like length. deploy/triton/README.md says how to start it.
+Triton runs the guard's graph (of a `decoder-label` guard the prefill graph) and nothing else; Seawall encodes the texts
+and sends batches. So Triton is told no batch dimension of its own (`max_batch_size: 0`): its batcher cannot join rows
+of different lengths, and Seawall has already joined those of like length. deploy/triton/README.md says how to start it.
 """
 
 import argparse
@@ -45,7 +45,8 @@ def checked(guard: Path, file: dict) -> Path:
     with path.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != file["sha256"]:
-        raise ValueError(f"{path} has sha256 {found}, the manifest says {file['sha256']}: export or fetch the guard again")
+        wanted = file["sha256"]
+        raise ValueError(f"{path} has sha256 {found}, the manifest says {wanted}: export or fetch the guard again")
     return path
 
 

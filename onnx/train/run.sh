@@ -47,7 +47,7 @@ python3 "$here/labelled.py" --out "$work" "$@"
 for part in own daily public everyday; do
     "$seawall" eval "$work/$part.jsonl" --guard "$work/guard"
 done
-"$seawall" eval "$work/own.jsonl" "$work/everyday.jsonl" --guard "$work/guard" --hide 25
+"$seawall" eval "$work/own.jsonl" "$work/everyday.jsonl" --guard "$work/guard" --hide 10
 "$seawall" eval "$here/smoke.jsonl" --guard "$work/guard"
 mkdir -p "$out"
 cp "$work"/guard/* "$out/"

@@ -225,7 +225,8 @@ def main() -> None:
         del runs[0]
     for examples, run in runs:
         train(guard, examples, config | run)
-    np.savez(arguments.weights, **{name: value.cpu().numpy() for name, value in guard.state_dict().items()})
+        # After each run: what breaks the next does not cost this one.
+        np.savez(arguments.weights, **{name: value.cpu().numpy() for name, value in guard.state_dict().items()})
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ use crate::{
         calibrate::{Tuned, Wanted, tune},
         judge, percent,
     },
-    guard::{self, Manifest, Server, Tuning},
+    guard::{self, Manifest, Server, Tuning, manifest::Label},
     segment::Task,
     server,
     telemetry::{self, Metrics},
@@ -83,13 +83,15 @@ impl Info {
     fn run(self) -> Result<(), Failed> {
         let config = self.settings.load(&[])?;
         let dir = guard::directory(config.guard.dir.as_deref()).map_err(usage)?;
-        describe(&dir, &Manifest::load(&dir, config.guard.engine.into()).map_err(usage)?)
+        let engine = config.guard.engine;
+        describe(&dir, &Manifest::load(&dir, engine.into()).map_err(usage)?, engine)
     }
 }
 
-fn describe(dir: &Path, manifest: &Manifest) -> Result<(), Failed> {
+fn describe(dir: &Path, manifest: &Manifest, engine: Engine) -> Result<(), Failed> {
     say(format!("guard        {}", manifest.identity()))?;
     say(format!("directory    {}", dir.display()))?;
+    say(format!("kind         {}{}", manifest.kind.name(), labels(manifest, engine)))?;
     say(format!("licence      {}", manifest.licence))?;
     say(format!("languages    {}", manifest.languages.join(" ")))?;
     let tokens = &manifest.tokens;
@@ -106,8 +108,22 @@ fn describe(dir: &Path, manifest: &Manifest) -> Result<(), Failed> {
             |map| format!("slope {}, offset {}", map.slope, map.offset),
         );
         say(format!("  calibrated {calibration}"))?;
+        if !task.passes.is_empty() {
+            say(format!("  passes     {}, of which the worst counts", task.passes.len()))?;
+        }
     }
     Ok(())
+}
+
+/// The words that a generative guard answers with, and what becomes of growing texts.
+fn labels(manifest: &Manifest, engine: Engine) -> String {
+    let labels: Vec<String> = manifest.output.labels.iter().map(|Label { text, id }| format!("{text:?} {id}")).collect();
+    if labels.is_empty() {
+        return String::new();
+    }
+    let keeps = engine == Engine::Onnx && manifest.files.incremental.is_some();
+    let growing = if keeps { "from what was kept of them" } else { "whole each time" };
+    format!(": answers {}; growing texts are scored {growing}", labels.join(" or "))
 }
 
 impl Verify {
@@ -118,22 +134,29 @@ impl Verify {
         say(format!("proving      {}", dir.display()))?;
         let scanner = server::scanner(&config, Arc::new(Metrics::default())).await.map_err(failed)?;
         let (guard, manifest) = (scanner.guard(), scanner.guard().manifest());
-        describe(&dir, manifest)?;
-        say(format!("checksums    fine: {}", files(manifest, config.guard.engine).join(", ")))?;
+        let engine = config.guard.engine;
+        describe(&dir, manifest, engine)?;
+        say(format!("checksums    fine: {}", files(manifest, engine).join(", ")))?;
         for Server { url, is_ready, why } in guard.servers() {
             say(format!("server       {url} {}", if is_ready { "takes calls" } else { &why }))?;
         }
         let proof = guard.proof().ok_or_else(|| failed("no server can be asked, so nothing is proven"))?;
-        if config.guard.engine == Engine::Onnx {
-            say("tensors      fine: the graph has the inputs and outputs that the manifest names")?;
+        if engine == Engine::Onnx {
+            say("tensors      fine: the graphs have the inputs and outputs that the manifest names")?;
         }
         say(format!(
             "golden       fine: {} texts, ids the same, scores within {:.5} (allowed {})",
             proof.texts, proof.gap, manifest.golden.tolerance
         ))?;
+        if let (Some(gap), Some(growth)) = (proof.grown_gap, guard.growth()) {
+            say(format!(
+                "incremental  fine: the same texts from kept beginnings within {gap:.5}; {} of {} tokens are kept",
+                growth.kept, config.guard.kv_tokens
+            ))?;
+        }
         say(format!("provider     {}", guard.runs_on()))?;
         // A hosted guard counts its calls.
-        let probes = if config.guard.engine == Engine::Openai { &[][..] } else { &PROBES };
+        let probes = if engine == Engine::Openai { &[][..] } else { &PROBES };
         for &tokens in probes {
             let Some(times) = probe(guard, tokens).await? else { continue };
             let at = |part: usize| times.get(times.len() * part / 100).copied().unwrap_or(f64::NAN);

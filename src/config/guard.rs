@@ -125,6 +125,7 @@ impl Guard {
             ("threads", self.threads.unwrap_or(1)),
             ("batch_tokens", self.batch_tokens),
             ("queue_tokens", self.queue_tokens),
+            ("memory_mb", self.memory_mb.unwrap_or(1)),
             ("remote.timeout_ms", some(remote.timeout_ms)),
             ("remote.concurrency", remote.concurrency),
             ("remote.per_minute", remote.per_minute.unwrap_or(1)),

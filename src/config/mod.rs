@@ -198,6 +198,11 @@ pub struct Guard {
     pub queue_tokens: usize,
     /// Longest wait for a score.
     pub deadline_ms: u64,
+    /// Most tokens of growing answers whose keys and values a decoder guard keeps, so that a check computes only what is new;
+    /// 0 scores them whole each time, with one graph fewer in memory.
+    pub kv_tokens: usize,
+    /// Most memory that the guard takes on a GPU with CUDA, in MiB, weights included; all there is if none is named.
+    pub memory_mb: Option<usize>,
 }
 
 /// ONNX Runtime's execution providers; the ones for GPUs need its GPU build.
@@ -258,7 +263,7 @@ pub struct Stream {
     pub sentence_chars: usize,
     /// Silence of the upstream after which the text held is checked as it is.
     pub idle_ms: u64,
-    /// Characters before the unchecked ones that a check also reads.
+    /// Characters before the unchecked ones that a check also reads; a decoder guard reads all of the answer so far.
     pub lookback_chars: usize,
 }
 
@@ -366,6 +371,8 @@ impl Default for Guard {
             batch_tokens: 2_048,
             queue_tokens: 65_536,
             deadline_ms: 10_000,
+            kv_tokens: 32_768,
+            memory_mb: None,
         }
     }
 }

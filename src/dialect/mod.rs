@@ -6,17 +6,20 @@
 mod anthropic;
 mod bedrock;
 mod cohere;
+mod delta;
 mod gemini;
 mod ollama;
 mod openai_chat;
 mod openai_completions;
 mod openai_responses;
 mod schema;
+mod strict;
 mod text;
+mod unread;
 
 use http::{Method, StatusCode, Uri};
 
-pub use self::text::in_json;
+pub use self::text::Arguments;
 use crate::{
     segment::{Content, Delta, Direction, Edit, Place, Segment},
     wire::{
@@ -72,11 +75,26 @@ pub trait Dialect: Send + Sync {
     /// Whether this method and path is a chat call of this API, wherever a prefix puts it.
     fn matches(&self, method: &Method, path: &str) -> bool;
 
-    /// Reads a request's text; some APIs name model and stream in the address.
+    /// Reads a request where it is known to hold text; some APIs name model and stream in the address.
     ///
     /// # Errors
     /// A body that is not this API's, or that holds what cannot be read unambiguously.
-    fn request(&self, uri: &Uri, document: &Document) -> Result<Request, Malformed>;
+    fn read(&self, uri: &Uri, document: &Document) -> Result<Request, Malformed>;
+
+    /// The places of a request whose strings are told to no model: names of models and accounts, addresses, credentials, bytes
+    /// in base64. Each is the end of a path of names, or the whole of it after a `/`; `*` is any name. Indices are left out.
+    fn silent(&self) -> &'static [&'static str];
+
+    /// Reads all the text of a request: what [`Dialect::read`] finds, and every other string that does not stand in a silent
+    /// place and says more than an id does.
+    ///
+    /// # Errors
+    /// As [`Dialect::read`].
+    fn request(&self, uri: &Uri, document: &Document) -> Result<Request, Malformed> {
+        let mut request = self.read(uri, document)?;
+        unread::add(&mut request, document, self.silent());
+        Ok(request)
+    }
 
     /// Reads the text of a whole answer, or of an error.
     ///
@@ -151,14 +169,26 @@ pub trait StreamDialect: Send {
 /// An edit of a text that has no place to edit.
 pub fn patches(segments: &[Segment], echoes: &[Place], edits: &[(usize, Vec<Edit>)]) -> Result<Vec<Patch>, Malformed> {
     let blanks = echoes.iter().map(|place| Ok(Patch { range: place.0.clone(), with: "null".to_owned() }));
+    let blanked = |segment: &Segment| {
+        let start = segment.place.as_ref().map(|place| place.0.start);
+        start.is_some_and(|start| echoes.iter().any(|echo| echo.0.contains(&start)))
+    };
     let edited = edits.iter().filter_map(|(index, edits)| segments.get(*index).map(|segment| (segment, edits)));
+    let edited = edited.filter(|(segment, _)| !blanked(segment));
     let patches = edited.map(|(segment, edits)| {
         let place = segment.place.as_ref().ok_or_else(|| {
-            Malformed::new("a rule would rewrite the name of a field, which cannot be done: the exchange is refused")
+            Malformed::new(
+                "a rule would rewrite the name of a field or a file's text, which cannot be done: the exchange is refused",
+            )
         })?;
         Ok(text::patch(place, segment.target, &segment.text, edits))
     });
     patches.chain(blanks).collect()
+}
+
+/// An id for an answer of our own; it tells when it was made.
+fn new_id(prefix: &str) -> String {
+    format!("{prefix}{}", uuid::Uuid::now_v7().simple())
 }
 
 #[cfg(test)]

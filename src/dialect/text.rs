@@ -1,9 +1,8 @@
 //! Taking text out of JSON values, and putting edited text back: what all JSON dialects share.
 
-use super::Brought;
 use crate::{
-    segment::{Channel, Content, Delta, Edit, Part, Place, Segment, Target, apply},
-    wire::json::{Document, Malformed, Node, Patch, quote},
+    segment::{Content, Edit, Place, Segment, Target, apply},
+    wire::json::{Malformed, Node, Patch, quote},
 };
 
 /// Types of content parts that no text guard can judge, wherever they stand.
@@ -22,20 +21,6 @@ pub(super) const UNSCORABLE: &[&str] = &[
 
 /// Digits of the shortest numbers that detectors look for.
 const LONG_NUMBER: usize = 9;
-
-/// Adds every string under `node` to what an event brought, but for those that `skip` knows to be no text.
-pub(super) fn bring(choice: u64, part: Part, node: &Node<'_>, skip: &dyn Fn(&str, &str) -> bool, brought: &mut Brought) {
-    let mut text = Collector::default();
-    text.strings(Target::Completion, node, skip);
-    let channel = Channel { choice, part };
-    brought.unscorable.extend(text.unscorable);
-    brought.deltas.extend(text.segments.into_iter().map(|segment| Delta { channel, text: segment.text, place: segment.place }));
-}
-
-/// Data that is no JSON event: OpenAI's end marker, which servers of other APIs send too.
-pub(super) fn is_marker(data: &str) -> bool {
-    matches!(data.trim(), "[DONE]" | "")
-}
 
 /// The words of an error object, in any of the APIs, that are names and codes; only its message is text.
 pub(super) fn error_word(key: &str, value: &str) -> bool {
@@ -72,12 +57,17 @@ pub(super) fn is_sealed(value: &str) -> bool {
 
 /// Whether base64 decodes to something that a person can read.
 fn carries_text(value: &str) -> bool {
-    let digits = value.trim_end_matches('=').replace('-', "+").replace('_', "/");
-    let whole = digits.get(..digits.len() / 4 * 4).unwrap_or_default();
-    let decoded = data_encoding::BASE64_NOPAD.decode(whole.as_bytes()).unwrap_or_default();
+    let digits = value.trim_end_matches('=');
+    let decoded = digits.get(..digits.len() / 4 * 4).and_then(base64).unwrap_or_default();
     let text = String::from_utf8_lossy(&decoded);
     let readable = text.chars().filter(|c| c.is_alphanumeric() || *c == ' ').count();
     !text.is_empty() && readable * 10 >= text.chars().count() * 7
+}
+
+/// The bytes of base64, in either of its alphabets.
+pub(super) fn base64(value: &str) -> Option<Vec<u8>> {
+    let digits = value.trim_end_matches('=').replace('-', "+").replace('_', "/");
+    data_encoding::BASE64_NOPAD.decode(digits.as_bytes()).ok()
 }
 
 /// Collects the text of one body, passage by passage.
@@ -125,55 +115,84 @@ impl Collector {
 
     /// Every string under `node`, keys included, but for those that `skip` knows to be no text.
     pub(super) fn strings(&mut self, target: Target, node: &Node<'_>, skip: &dyn Fn(&str, &str) -> bool) {
-        self.member(target, "", node, skip);
+        let Walk { said, unscorable, .. } = Walk::through(node, path(&[]), skip);
+        self.unscorable.extend(unscorable);
+        said.into_iter().for_each(|said| self.push(target, said.text, said.place));
     }
 
-    fn member(&mut self, target: Target, key: &str, node: &Node<'_>, skip: &dyn Fn(&str, &str) -> bool) {
-        if let Some(text) = node.string() {
-            if !skip(key, &text) {
-                self.push(target, text.into_owned(), Some(Place(node.range())));
-            }
-        } else if is_long_number(node.raw()) {
-            // A card or an account may stand as a number; what is edited becomes a string.
-            self.push(target, node.raw().to_owned(), Some(Place(node.range())));
-        } else if let Some(members) = node.object() {
-            let kind = members.iter().find(|(name, _)| name == "type").and_then(|(_, value)| value.string());
-            self.unscorable.extend(kind.filter(|kind| UNSCORABLE.contains(&kind.as_ref())).map(String::from));
-            for (name, value) in members {
-                if !skip(&name, "") {
-                    self.push(target, name.clone().into_owned(), None);
-                }
-                self.member(target, &name, &value, skip);
-            }
-        } else if let Some(items) = node.array() {
-            for item in items {
-                self.member(target, key, &item, skip);
-            }
-        }
-    }
-
-    fn push(&mut self, target: Target, text: String, place: Option<Place>) {
+    /// A text, and where it can be edited.
+    pub(super) fn push(&mut self, target: Target, text: String, place: Option<Place>) {
         if !text.is_empty() {
             self.segments.push(Segment { target, passage: self.passage, text, place });
         }
     }
 }
 
-/// What a stream's event becomes when some of its deltas say something else, and its `echoes` are patched.
-///
-/// # Errors
-/// A text that was changed in a place that cannot be edited.
-pub(super) fn edited(
-    document: Document,
-    mut echoes: Vec<Patch>,
-    deltas: &[Delta],
-    texts: &[String],
-) -> Result<String, Malformed> {
-    for (delta, text) in deltas.iter().zip(texts).filter(|(delta, text)| delta.text != **text) {
-        let place = delta.place.as_ref().ok_or_else(|| Malformed::new("a field's name cannot be rewritten"))?;
-        echoes.push(Patch { range: place.0.clone(), with: quote(text) });
+/// A string within a value.
+pub(super) struct Said {
+    pub(super) text: String,
+    /// Where it stands; `None` for a name.
+    pub(super) place: Option<Place>,
+    /// Number of the path of names that leads to it.
+    pub(super) path: u64,
+    /// All these names are known to be no text.
+    pub(super) known: bool,
+    /// No event of a stream brings it in pieces.
+    pub(super) whole: bool,
+}
+
+/// A walk through all strings of a value, names included, but for those that `skip` knows to be no text.
+pub(super) struct Walk<'s> {
+    skip: &'s dyn Fn(&str, &str) -> bool,
+    pub(super) said: Vec<Said>,
+    pub(super) unscorable: Vec<String>,
+}
+
+impl<'s> Walk<'s> {
+    /// The walk through `node`, to which the path of this number leads.
+    pub(super) fn through(node: &Node<'_>, path: u64, skip: &'s dyn Fn(&str, &str) -> bool) -> Self {
+        let mut walk = Self { skip, said: Vec::new(), unscorable: Vec::new() };
+        walk.member("", node, path, true);
+        walk
     }
-    document.splice(echoes)
+
+    fn member(&mut self, key: &str, node: &Node<'_>, path: u64, known: bool) {
+        let place = Some(Place(node.range()));
+        if let Some(text) = node.string() {
+            if !(self.skip)(key, &text) {
+                self.said.push(Said { text: text.into_owned(), place, path, known, whole: key == "name" });
+            }
+        } else if is_long_number(node.raw()) {
+            // A card or an account may stand as a number; what is edited becomes a string.
+            self.said.push(Said { text: node.raw().to_owned(), place, path, known, whole: true });
+        } else if let Some(members) = node.object() {
+            let kind = members.iter().find(|(name, _)| name == "type").and_then(|(_, value)| value.string());
+            self.unscorable.extend(kind.filter(|kind| UNSCORABLE.contains(&kind.as_ref())).map(String::from));
+            for (name, value) in members {
+                let known = known && (self.skip)(&name, "");
+                if !(self.skip)(&name, "") {
+                    self.said.push(Said { text: name.clone().into_owned(), place: None, path: NAMES, known, whole: true });
+                }
+                self.member(&name, &value, step(path, &name), known);
+            }
+        } else if let Some(items) = node.array() {
+            for item in items {
+                self.member(key, &item, path, known);
+            }
+        }
+    }
+}
+
+/// The number of all names, which lead nowhere.
+pub(super) const NAMES: u64 = 0;
+
+/// The number of a path of names (FNV-1a): that of two paths is the same only by a rare chance, which runs their texts together.
+pub(super) fn path(names: &[&str]) -> u64 {
+    names.iter().fold(0xcbf2_9ce4_8422_2325, |path, name| step(path, name))
+}
+
+fn step(path: u64, name: &str) -> u64 {
+    name.bytes().chain([0xff]).fold(path, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Whether a JSON value is a number of so many digits that it may be more than a quantity.
@@ -183,50 +202,47 @@ fn is_long_number(raw: &str) -> bool {
 
 /// The patch that makes `edits` in a text that stands at `place`.
 pub(super) fn patch(place: &Place, target: Target, text: &str, edits: &[Edit]) -> Patch {
-    let edited = if target == Target::ToolCall { apply(text, &in_json(text, edits)) } else { apply(text, edits) };
+    let edited =
+        if target == Target::ToolCall { apply(text, &Arguments::default().edits(text, 0, edits)) } else { apply(text, edits) };
     Patch { range: place.0.clone(), with: quote(&edited) }
 }
 
-/// Edits for a text that holds JSON (a tool call's arguments, perhaps only begun): one that falls on a bare number takes the
-/// whole number and puts a string there, so that the arguments stay JSON. Other text is edited as it is.
-#[must_use]
-pub fn in_json(text: &str, edits: &[Edit]) -> Vec<Edit> {
-    if !text.contains('{') {
-        return edits.to_vec();
-    }
-    let number = |c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | '+' | 'e' | 'E');
-    // Edits come in order, so the text is read once.
-    let (mut at, mut state) = (0, Quotes::default());
-    edits
-        .iter()
-        .map(|edit| {
-            if edit.range.start < at {
-                (at, state) = (0, Quotes::default());
-            }
-            state.read(text.get(at..edit.range.start).unwrap_or_default());
-            at = edit.range.start;
-            let before = text.get(..edit.range.start).unwrap_or_default();
-            if state.inside {
-                return Edit { range: edit.range.clone(), with: quote(&edit.with).trim_matches('"').to_owned() };
-            }
-            let after = text.get(edit.range.end..).unwrap_or_default();
-            let start = before.trim_end_matches(number).len();
-            let end = text.len() - after.trim_start_matches(number).len();
-            Edit { range: start..end, with: quote(&edit.with) }
-        })
-        .collect()
-}
-
-/// Whether a JSON text, read so far, is within a string.
-#[derive(Default)]
-struct Quotes {
+/// A text that holds JSON (a tool call's arguments, perhaps only begun), read so far: whether what comes next is within a
+/// string. Where there is no JSON, nothing is.
+#[derive(Debug, Clone, Default)]
+pub struct Arguments {
+    at: usize,
     inside: bool,
     escaped: bool,
 }
 
-impl Quotes {
-    fn read(&mut self, text: &str) {
-        for c in text.chars() {
+impl Arguments {
+    /// The edits as they must be made in `text` so that it stays JSON: one that falls on a bare number takes the whole number
+    /// and puts a string there. `edits` come in order and none of them, nor any of a later call, begins before `from`: so a
+    /// text that grows is read once.
+    pub fn edits(&mut self, text: &str, from: usize, edits: &[Edit]) -> Vec<Edit> {
+        self.read(text, from);
+        if !text.contains('{') {
+            return edits.to_vec();
+        }
+        let number = |c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | '+' | 'e' | 'E');
+        let mut state = self.clone();
+        let edit = |edit: &Edit| {
+            state.read(text, edit.range.start);
+            if state.inside {
+                return Edit { range: edit.range.clone(), with: quote(&edit.with).trim_matches('"').to_owned() };
+            }
+            let before = text.get(..edit.range.start).unwrap_or_default();
+            let after = text.get(edit.range.end..).unwrap_or_default();
+            let start = before.trim_end_matches(number).len();
+            let end = text.len() - after.trim_start_matches(number).len();
+            Edit { range: start..end, with: quote(&edit.with) }
+        };
+        edits.iter().map(edit).collect()
+    }
+
+    fn read(&mut self, text: &str, to: usize) {
+        for c in text.get(self.at..to).unwrap_or_default().chars() {
             match c {
                 _ if self.escaped => self.escaped = false,
                 '\\' if self.inside => self.escaped = true,
@@ -234,6 +250,7 @@ impl Quotes {
                 _ => {}
             }
         }
+        self.at = self.at.max(to);
     }
 }
 
@@ -279,7 +296,11 @@ mod tests {
             Edit { range: start..start + needle.len(), with: "[\"x\"]".into() }
         };
         let edits = [at("4111", 0), at("4111", 25), at("1.5", 0)];
-        let edited = apply(text, &in_json(text, &edits));
+        let mut growing = Arguments::default();
+        let pieces: Vec<Edit> =
+            edits.iter().flat_map(|edit| growing.edits(text, edit.range.start, std::slice::from_ref(edit))).collect();
+        assert_eq!(pieces, Arguments::default().edits(text, 0, &edits), "it may be read in stretches");
+        let edited = apply(text, &pieces);
         assert_eq!(edited, r#"{"note":"card \"[\"x\"]\" ok","card":"[\"x\"]","n":["[\"x\"]"]}"#);
         assert!(serde_json::from_str::<serde_json::Value>(&edited).is_ok());
     }

@@ -38,6 +38,12 @@ pub enum Failure {
     /// The path is written so that servers could read it differently.
     #[error("the path is ambiguous: write it without `.` or `..` segments, `//`, `\\` and encoded dots and slashes")]
     AmbiguousPath,
+    /// A header would have the upstream do something else than what was judged.
+    #[error(
+        "the header `{0}` is not passed on, as it would have the upstream do something else than what was judged: leave it \
+         out, or let the operator set or remove it in `upstream.set_headers` or `upstream.remove_headers`"
+    )]
+    Steering(String),
     /// The request's body did not come.
     #[error("request: {0}")]
     RequestBody(Unread),
@@ -85,6 +91,7 @@ impl Failure {
         match self {
             Self::UnknownPath { .. } => (StatusCode::NOT_FOUND, "unknown_path"),
             Self::AmbiguousPath => (StatusCode::BAD_REQUEST, "ambiguous_path"),
+            Self::Steering(_) => (StatusCode::BAD_REQUEST, "steering_header"),
             Self::RequestBody(unread) => match unread {
                 Unread::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
                 Unread::TooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "body_too_slow"),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, Uri, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, Method, Uri, header, uri::PathAndQuery};
 
 use super::answer::Failure;
 use crate::{
@@ -10,6 +10,23 @@ use crate::{
     dialect::{DIALECTS, Dialect},
     upstream::{Misconfigured, Upstream},
 };
+
+/// Headers by which a client would have the upstream do something else than what was judged. A gateway's configuration says
+/// which server is asked and can put text of its own into the body (Portkey's `override_params`, Helicone's fallbacks); the
+/// rest have some web frameworks take another path or method than the request's.
+/// Sources: Portkey-AI/gateway `src/globals.ts`; docs.helicone.ai/helicone-headers.
+const STEERING: [&str; 10] = [
+    "x-portkey-config",
+    "x-portkey-custom-host",
+    "helicone-target-url",
+    "helicone-openai-api-base",
+    "helicone-fallbacks",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+];
 
 /// What a call is.
 #[derive(Clone, Copy)]
@@ -78,6 +95,9 @@ impl Routes {
         let host = host(uri, headers);
         let routed = self.routes.iter().find(|way| way.fits(path, host.as_deref()));
         let way = routed.or(self.fallback.as_ref()).ok_or_else(unknown)?;
+        if let Some(name) = steering(headers).find(|name| !way.upstream.replaces(name)) {
+            return Err(Failure::Steering(name.to_owned()));
+        }
         let inner = path.strip_prefix(way.prefix.as_str()).unwrap_or(path);
         let kind = way.kind(method, inner).ok_or_else(unknown)?;
         let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
@@ -113,6 +133,11 @@ impl Way {
 fn split(line: &str) -> (String, Vec<String>) {
     let (method, path) = line.split_once(' ').unwrap_or_default();
     (method.to_owned(), path.split('/').map(str::to_owned).collect())
+}
+
+/// Headers that would steer the upstream; many servers read an underscore in a name as a hyphen.
+fn steering(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers.keys().map(HeaderName::as_str).filter(|name| STEERING.contains(&name.replace('_', "-").as_str()))
 }
 
 /// The host that was asked for, without its port: of the address, if that has one, as it stands above the header.
@@ -211,6 +236,25 @@ mod tests {
         ] {
             assert_eq!(find(Method::GET, path), "ambiguous");
         }
+    }
+
+    #[test]
+    fn no_header_steers_the_upstream_but_the_operators_own() {
+        let mut settings = upstream("http://h");
+        let find = |settings: &config::Upstream, name: &'static str| {
+            let routes = Routes::new(&Config { upstream: settings.clone(), ..Config::default() }).unwrap();
+            let headers = HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static("x"))]);
+            routes.find(&Method::POST, &"/v1/chat/completions".parse().unwrap(), &headers).err().map(|e| e.to_string())
+        };
+        for name in STEERING.into_iter().chain(["x_original_url", "x-portkey_config"]) {
+            assert!(find(&settings, name).is_some_and(|why| why.contains(name)), "{name}");
+        }
+        assert_eq!(find(&settings, "x-portkey-trace-id"), None);
+        settings.set_headers = [("X-Portkey-Config".to_owned(), "pc-1".to_owned())].into();
+        settings.remove_headers = vec!["x_original_url".to_owned()];
+        assert_eq!(find(&settings, "x-portkey-config"), None);
+        assert_eq!(find(&settings, "x_original_url"), None);
+        assert!(find(&settings, "x-portkey_config").is_some());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! One task a stream pulls the upstream's events, feeds the gate and writes to a bounded channel; so a slow client slows the
 //! upstream, and a client that leaves ends the task, which drops the upstream call and the judging but still keeps the record.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::FuturesUnordered, stream::unfold};
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     config::StreamMode,
-    dialect::{Brought, Progress, Refusal, StreamDialect, in_json},
+    dialect::{Arguments, Brought, Progress, Refusal, StreamDialect},
     gate::{Gate, Released},
     policy::{self, Action, Decision, Refused, Respond},
     scan::Evidence,
@@ -65,6 +65,8 @@ struct Run {
     /// Bytes of events that wait.
     waiting: usize,
     gate: Gate<(Event, Progress)>,
+    /// How far each tool call's arguments were read.
+    arguments: BTreeMap<Channel, Arguments>,
     /// Content just read that no text guard can judge.
     unscorable: Vec<String>,
     client: mpsc::Sender<Result<Bytes, Broken>>,
@@ -116,7 +118,7 @@ impl Proxy {
         });
         let status = head.status.as_u16();
         let dialect = call.dialect.stream(&call.request);
-        let gate = Gate::new(self.limits.stream);
+        let gate = Gate::new(self.limits.stream, self.scanner.guard().reads_whole_answers());
         let proxy = Arc::clone(&self);
         let run = Run {
             proxy,
@@ -128,6 +130,7 @@ impl Proxy {
             edited: false,
             waiting: 0,
             gate,
+            arguments: BTreeMap::new(),
             unscorable: Vec::new(),
             client,
         };
@@ -332,7 +335,7 @@ impl Run {
     }
 
     /// A decision's edits, in bytes of the channel.
-    fn edits(&self, check: &Check, decision: &Decision) -> Vec<Edit> {
+    fn edits(&mut self, check: &Check, decision: &Decision) -> Vec<Edit> {
         let edits = decision
             .edits
             .iter()
@@ -342,11 +345,8 @@ impl Run {
         if check.channel.part.target() != Target::ToolCall || edits.is_empty() {
             return edits;
         }
-        self.text_of(check.channel).map_or_else(Vec::new, |text| in_json(text, &edits))
-    }
-
-    fn text_of(&self, channel: Channel) -> Option<&str> {
-        self.gate.texts().find(|(own, _)| *own == channel).map(|(_, text)| text)
+        let text = self.gate.texts().find(|(channel, _)| *channel == check.channel).map_or("", |(_, text)| text);
+        self.arguments.entry(check.channel).or_default().edits(text, check.from, &edits)
     }
 
     /// The answer's text so far, for the record.

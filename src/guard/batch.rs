@@ -12,6 +12,8 @@ use super::{Unavailable, tokenize::Window};
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) window: Window,
+    /// The window is of a text that grows, whose beginning may be kept: it runs by itself.
+    pub(super) grows: bool,
     pub(super) deadline: Instant,
     pub(super) reply: oneshot::Sender<Result<f32, Unavailable>>,
 }
@@ -44,12 +46,14 @@ impl Queue {
     }
 
     /// The next batch: the oldest job that is still wanted, then others in the order of their likeness in length, as long as
-    /// the batch, padded to its longest, stays within `budget` tokens.
+    /// the batch, padded to its longest, stays within `budget` tokens. The oldest goes first whatever its kind, so neither
+    /// jobs that run by themselves nor batches keep the others waiting.
     pub(super) fn take(&mut self, budget: usize, now: Instant) -> Vec<Job> {
         self.drop_unwanted(now);
         let Some(oldest) = self.jobs.pop_front() else { return Vec::new() };
         let length = oldest.window.ids.len();
-        let mut alike: Vec<usize> = (0..self.jobs.len()).collect();
+        let joins = |(index, job): (usize, &Job)| (!oldest.grows && !job.grows).then_some(index);
+        let mut alike: Vec<usize> = self.jobs.iter().enumerate().filter_map(joins).collect();
         alike.sort_by_key(|&index| self.jobs.get(index).map_or(0, |job| job.window.ids.len().abs_diff(length)));
         let (mut longest, mut count) = (length, 1);
         let mut chosen = Vec::new();
@@ -101,7 +105,7 @@ mod tests {
     fn job(length: usize, deadline: Instant) -> (Job, oneshot::Receiver<Result<f32, Unavailable>>) {
         let (reply, answer) = oneshot::channel();
         let window = Window { range: 0..length, ids: vec![7; length], task: Task::Prompt, words: None };
-        (Job { window, deadline, reply }, answer)
+        (Job { window, grows: false, deadline, reply }, answer)
     }
 
     fn lengths(batch: &[Job]) -> Vec<usize> {
@@ -125,6 +129,21 @@ mod tests {
         assert_eq!(lengths(&queue.take(1000, now)), [490, 500]);
         assert_eq!(lengths(&queue.take(1, now)), [30], "the oldest runs even over budget");
         assert!(queue.take(60, now).is_empty() && queue.is_empty());
+    }
+
+    #[test]
+    fn texts_that_grow_run_by_themselves_in_turn() {
+        let now = Instant::now();
+        let later = now + Duration::from_secs(1);
+        let mut queue = Queue::new(10_000);
+        let mut answers = Vec::new();
+        for (length, grows) in [(10, false), (20, true), (11, false), (21, true), (12, false)] {
+            let (job, answer) = job(length, later);
+            queue.push(Job { grows, ..job });
+            answers.push(answer);
+        }
+        let batches: Vec<_> = (0..3).map(|_| lengths(&queue.take(1000, now))).collect();
+        assert_eq!(batches, [vec![10, 11, 12], vec![20], vec![21]]);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! `guard.toml`: all that is particular to one guard model, so that a new guard is a directory and no code.
 
+mod check;
+
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -72,11 +74,22 @@ pub enum Kind {
     DecoderLabel,
 }
 
+impl Kind {
+    /// As the manifest has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SequenceClassification => "sequence-classification",
+            Self::DecoderLabel => "decoder-label",
+        }
+    }
+}
+
 /// The files of a guard.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Files {
-    /// The ONNX graph; a guard that only runs elsewhere has none.
+    /// The graph that scores whole texts; a guard that only runs elsewhere has none.
     pub graph: Option<File>,
     /// The graph that goes on from keys and values computed before; without it, texts that grow are scored whole each time.
     pub incremental: Option<File>,
@@ -187,6 +200,12 @@ pub struct TaskSpec {
     /// How much of each such column's probability counts, 0 to 1; all of it if none are named.
     #[serde(default)]
     pub weights: Vec<f32>,
+    /// What stands at the template's `pass`, one after the other: the text is scored with each, and the worst counts.
+    #[serde(default)]
+    pub passes: Vec<String>,
+    /// Openings of lines that only the template may write, such as `AI assistant:`. In the texts of slots they are broken.
+    #[serde(default)]
+    pub speakers: Vec<String>,
     /// The sequence, piece by piece.
     pub template: Vec<Piece>,
     /// Unsafe at or above this probability.
@@ -229,6 +248,8 @@ pub enum Slot {
     Text,
     /// The prompt that it answers.
     Prompt,
+    /// One of the task's `passes`.
+    Pass,
 }
 
 /// How closely the golden scores must be met.
@@ -249,9 +270,9 @@ pub struct GoldenCase {
     pub prompt: Option<String>,
     /// The text judged.
     pub text: String,
-    /// Exactly the ids that the graph is fed.
+    /// Exactly the ids that the graph is fed, in the first pass if there are several.
     pub ids: Vec<u32>,
-    /// P(unsafe).
+    /// P(unsafe), the worst of the passes.
     pub score: f32,
 }
 
@@ -285,9 +306,8 @@ impl Manifest {
         manifest.check().map_err(fail)?;
         for file in manifest.files.needed(needs) {
             let name = file.path.display();
-            let bytes =
-                fs::read(dir.join(&file.path)).map_err(|e| fail(format!("cannot read {name}: {e}; fetch the guard again")))?;
-            let found = hex(&Sha256::digest(&bytes));
+            let found =
+                checksum(&dir.join(&file.path)).map_err(|e| fail(format!("cannot read {name}: {e}; fetch the guard again")))?;
             if found != file.sha256 {
                 return Err(fail(format!(
                     "{name} has sha256 {found}, the manifest says {}: the file is damaged or was replaced; fetch the guard again",
@@ -328,42 +348,6 @@ impl Manifest {
     pub fn identity(&self) -> String {
         format!("{} {} ({})", self.name, self.version, self.digest.get(..12).unwrap_or_default())
     }
-
-    fn check(&self) -> Result<(), String> {
-        if self.format != 1 {
-            return Err(format!("guard.toml has format {}, this version of Seawall reads format 1", self.format));
-        }
-        let Tokens { max, window, stride, .. } = self.tokens;
-        if stride == 0 || stride >= window || window > max {
-            return Err(format!(
-                "[tokens] needs 0 < stride ({stride}) < window ({window}) <= max ({max}): windows must overlap"
-            ));
-        }
-        let tolerance = self.golden.tolerance;
-        if !(tolerance > 0.0 && tolerance < 0.5) {
-            return Err(format!("[golden] tolerance {tolerance} is not between 0 and 0.5: any graph would pass"));
-        }
-        for (name, task) in [("prompt", Some(&self.tasks.prompt)), ("response", self.tasks.response.as_ref())] {
-            let Some(task) = task else { continue };
-            let slots = task.template.iter().filter(|piece| matches!(piece, Piece::Slot { slot: Slot::Text, .. })).count();
-            if slots != 1 {
-                return Err(format!("[tasks.{name}] template has {slots} pieces {{ slot = \"text\" }}, it needs one"));
-            }
-            if task.unsafe_columns.is_empty() {
-                return Err(format!("[tasks.{name}] `unsafe` names no column"));
-            }
-            let thresholds = task.thresholds.values().chain([&task.threshold]);
-            if let Some(wrong) = thresholds.into_iter().find(|value| !(0.0..=1.0).contains(*value)) {
-                return Err(format!("[tasks.{name}] threshold {wrong} is not between 0 and 1"));
-            }
-            if let Some(calibration) = task.calibration
-                && !(calibration.slope > 0.0 && calibration.slope.is_finite() && calibration.offset.is_finite())
-            {
-                return Err(format!("[tasks.{name}] calibration needs a slope above 0 and a finite offset"));
-            }
-        }
-        Ok(())
-    }
 }
 
 impl TaskSpec {
@@ -389,6 +373,29 @@ impl TaskSpec {
             }
         }
     }
+
+    /// The pieces before the first slot.
+    pub(super) fn opening(&self) -> &[Piece] {
+        self.template.split(|piece| matches!(piece, Piece::Slot { .. })).next().unwrap_or_default()
+    }
+
+    /// The pieces after the text.
+    pub(super) fn closing(&self) -> &[Piece] {
+        self.template.rsplit(|piece| matches!(piece, Piece::Slot { slot: Slot::Text, .. })).next().unwrap_or_default()
+    }
+
+    /// Its passes; one without words if it names none.
+    pub(super) fn each_pass(&self) -> impl Iterator<Item = &str> {
+        let none = self.passes.is_empty().then_some("");
+        self.passes.iter().map(String::as_str).chain(none)
+    }
+}
+
+/// SHA-256 of a file, which may be larger than memory.
+fn checksum(path: &Path) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    io::copy(&mut io::BufReader::with_capacity(1 << 20, fs::File::open(path)?), &mut hasher)?;
+    Ok(hex(&hasher.finalize()))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,12 +1,19 @@
 //! The guard: a model, described by its manifest, that says how likely a text is unsafe.
 //!
 //! Knows no policy, and HTTP only in `remote`. A text is cut into windows and encoded off the reactor, waits in one queue, and
-//! runs in a batch: on the thread that owns the ONNX Runtime session, or at a server elsewhere.
+//! runs on the thread that owns the ONNX Runtime sessions, in a batch or, if it grows, by itself and from what was kept of it;
+//! or at a server elsewhere.
 
 mod batch;
+mod classifier;
+mod decoder;
+mod engine;
+mod kv;
 pub mod manifest;
+mod proof;
 mod remote;
-mod session;
+mod runtime;
+mod speakers;
 mod tokenize;
 mod tune;
 mod worker;
@@ -14,23 +21,28 @@ mod worker;
 use std::{
     env,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
 use tokio::{sync::oneshot, task::spawn_blocking};
 
 use self::{
+    classifier::Classifier,
+    decoder::{Counts, Decoder},
+    engine::Engine,
     manifest::{Kind, Needs},
+    proof::{golden, prove, warm},
     remote::Fleet,
-    session::{Classifier, Engine},
-    tokenize::{Encoder, Unencodable},
+    runtime::Opener,
+    tokenize::Encoder,
     worker::Worker,
 };
 pub use self::{
     manifest::{Manifest, Unusable},
+    proof::Proof,
     remote::Server,
-    session::{NoRuntime, Runtime},
+    runtime::{NoRuntime, Runtime},
     tokenize::Window,
     tune::{Calibration, Tuning, logit, tune},
 };
@@ -82,25 +94,22 @@ pub struct Guard {
 #[derive(Debug)]
 enum Way {
     /// On a thread of this process.
-    Here { worker: Worker, provider: config::Provider, proof: Proof },
-    /// At servers; a hosted one is sent words in place of ids.
+    Here { worker: Worker, provider: config::Provider, proof: Proof, counts: Option<Arc<Counts>> },
+    /// At servers.
     Elsewhere { fleet: Fleet, engine: config::Engine },
 }
 
-/// A golden text as it is fed, and its score.
-#[derive(Debug, Clone)]
-struct Golden {
-    windows: Vec<Window>,
-    score: f32,
-}
-
-/// What was seen when the guard's golden texts were scored at load.
-#[derive(Debug, Clone, Copy)]
-pub struct Proof {
-    /// Golden texts.
-    pub texts: usize,
-    /// The largest difference of a score from what the manifest's makers saw.
-    pub gap: f32,
+/// What a guard has done for texts that grow, since it was loaded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Growth {
+    /// Windows scored on from what was kept of them.
+    pub checks: u64,
+    /// Tokens computed for them.
+    pub fed: u64,
+    /// Tokens not computed again.
+    pub reused: u64,
+    /// Tokens whose keys and values are kept now.
+    pub kept: u64,
 }
 
 impl Guard {
@@ -112,18 +121,29 @@ impl Guard {
     pub fn load(runtime: &Runtime, settings: &config::Guard) -> Result<Self, Unusable> {
         let dir = directory(settings.dir.as_deref())?;
         let manifest = Manifest::load(&dir, Needs::All)?;
-        let encoder = Encoder::load(&dir, &manifest)?;
-        let mut engine = match manifest.kind {
-            Kind::SequenceClassification => Classifier::load(runtime, &dir, &manifest, settings)?,
+        let encoder = Encoder::load(&dir, &manifest, config::Engine::Onnx)?;
+        let golden = golden(&dir, &manifest, &encoder)?;
+        let opener = Opener { runtime, dir: &dir, settings, sessions: 1 };
+        let (mut engine, counts): (Box<dyn Engine>, _) = match manifest.kind {
+            Kind::SequenceClassification => (Box::new(Classifier::load(opener, &manifest)?), None),
             Kind::DecoderLabel => {
-                return Err(Unusable::new(&dir, "a guard of the kind `decoder-label` runs elsewhere only; set `guard.engine`"));
+                let decoder = Decoder::load(opener, &manifest, &encoder)?;
+                let counts = decoder.counts();
+                (Box::new(decoder), counts)
             }
         };
-        let golden = golden(&dir, &manifest, &encoder, config::Engine::Onnx)?;
-        let proof = prove(&dir, &manifest, &golden, &mut engine)?;
-        let worker = Worker::start(Box::new(engine), settings.queue_tokens, settings.batch_tokens)
+        let proof = prove(&dir, &manifest, &golden, engine.as_mut(), counts.is_some())?;
+        if let Some(counts) = &counts {
+            counts.restart();
+        }
+        let provider = settings.provider;
+        if provider != config::Provider::Cpu {
+            warm(engine.as_mut(), &manifest)
+                .map_err(|e| Unusable::new(&dir, format!("the longest text cannot be run: {e}")))?;
+        }
+        let worker = Worker::start(engine, settings.queue_tokens, settings.batch_tokens)
             .map_err(|e| Unusable::new(&dir, format!("cannot start its thread: {e}")))?;
-        let way = Way::Here { worker, provider: settings.provider, proof };
+        let way = Way::Here { worker, provider, proof, counts };
         Ok(Self { identity: manifest.identity(), manifest, dir, encoder: Arc::new(encoder), way, deadline: deadline(settings) })
     }
 
@@ -136,8 +156,8 @@ impl Guard {
         let engine = settings.engine;
         let dir = directory(settings.dir.as_deref())?;
         let manifest = Manifest::load(&dir, Needs::Words)?;
-        let encoder = Encoder::load(&dir, &manifest)?;
-        let golden = golden(&dir, &manifest, &encoder, engine)?;
+        let encoder = Encoder::load(&dir, &manifest, engine)?;
+        let golden = golden(&dir, &manifest, &encoder)?;
         let fleet = Fleet::connect(&dir, &manifest, golden, settings, section).await?;
         // The same weights elsewhere may round otherwise, and a hosted guard gives words.
         let identity = format!("{} by {} {}", manifest.identity(), engine.name(), settings.remote.model);
@@ -205,6 +225,27 @@ impl Guard {
         }
     }
 
+    /// Whether it is to read an answer from its beginning each time that it has grown, rather than what is new of it.
+    #[must_use]
+    pub fn reads_whole_answers(&self) -> bool {
+        self.manifest.kind == Kind::DecoderLabel
+    }
+
+    /// What it has done for texts that grow; `None` if it keeps nothing of them.
+    #[must_use]
+    pub fn growth(&self) -> Option<Growth> {
+        let Counts { checks, fed, reused, kept } = self.counts()?;
+        let [checks, fed, reused, kept] = [checks, fed, reused, kept].map(|count| count.load(Relaxed));
+        Some(Growth { checks, fed, reused, kept })
+    }
+
+    fn counts(&self) -> Option<&Counts> {
+        match &self.way {
+            Way::Here { counts, .. } => counts.as_deref(),
+            Way::Elsewhere { .. } => None,
+        }
+    }
+
     /// The windows that together cover a text.
     ///
     /// # Errors
@@ -212,11 +253,7 @@ impl Guard {
     pub async fn windows(&self, task: Task, text: &str, prompt: Option<&str>) -> Result<Vec<Window>, Unavailable> {
         let encoder = Arc::clone(&self.encoder);
         let (text, prompt) = (text.to_owned(), prompt.map(str::to_owned));
-        let engine = match &self.way {
-            Way::Here { .. } => config::Engine::Onnx,
-            Way::Elsewhere { engine, .. } => *engine,
-        };
-        let encoded = spawn_blocking(move || windows(&encoder, engine, task, &text, prompt.as_deref())).await;
+        let encoded = spawn_blocking(move || encoder.windows(task, &text, prompt.as_deref())).await;
         encoded.map_err(|e| Unavailable::Engine(e.to_string()))?.map_err(|e| Unavailable::Engine(e.to_string()))
     }
 
@@ -225,10 +262,23 @@ impl Guard {
     /// # Errors
     /// No room, no time, a failing graph, or no server.
     pub async fn score(&self, window: Window) -> Result<f32, Unavailable> {
+        self.ask(window, false).await
+    }
+
+    /// The same for a window of a text that grows: where the guard can, what is kept of its beginning is not computed again,
+    /// and it is kept for the next time.
+    ///
+    /// # Errors
+    /// No room, no time, a failing graph, or no server.
+    pub async fn score_growing(&self, window: Window) -> Result<f32, Unavailable> {
+        self.ask(window, self.counts().is_some()).await
+    }
+
+    async fn ask(&self, window: Window, grows: bool) -> Result<f32, Unavailable> {
         let (reply, answer) = oneshot::channel();
         let deadline = Instant::now() + self.deadline;
         let calibration = self.manifest.task(window.task).calibration;
-        let job = batch::Job { window, deadline, reply };
+        let job = batch::Job { window, grows, deadline, reply };
         match &self.way {
             Way::Here { worker, .. } => worker.push(job),
             Way::Elsewhere { fleet, .. } => fleet.push(job),
@@ -266,64 +316,4 @@ fn near_executable(path: &str) -> impl Iterator<Item = PathBuf> {
 
 fn deadline(settings: &config::Guard) -> Duration {
     Duration::from_millis(settings.deadline_ms)
-}
-
-/// The windows of a text as an engine is fed them.
-fn windows(
-    encoder: &Encoder,
-    engine: config::Engine,
-    task: Task,
-    text: &str,
-    prompt: Option<&str>,
-) -> Result<Vec<Window>, Unencodable> {
-    let mut windows = encoder.windows(task, text, prompt)?;
-    if engine == config::Engine::Openai {
-        for window in &mut windows {
-            window.words = Some(remote::words(task, text.get(window.range.clone()).unwrap_or(text), prompt));
-        }
-    }
-    Ok(windows)
-}
-
-/// The golden texts as they are fed, if they come out as the ids that the manifest's makers saw.
-fn golden(dir: &Path, manifest: &Manifest, encoder: &Encoder, engine: config::Engine) -> Result<Vec<Golden>, Unusable> {
-    let cases = manifest.golden_cases(dir)?;
-    let tasks = [Some(Task::Prompt), manifest.tasks.response.as_ref().map(|_| Task::Response)];
-    if let Some(task) = tasks.into_iter().flatten().find(|task| cases.iter().all(|case| case.task != *task)) {
-        return Err(Unusable::new(
-            dir,
-            format!("no golden text proves the task {task:?}: the guard cannot be trusted unproven"),
-        ));
-    }
-    let mut golden = Vec::new();
-    for (line, case) in cases.iter().enumerate() {
-        let fail = |why: String| Unusable::new(dir, format!("golden text {}: {why}", line + 1));
-        let windows = windows(encoder, engine, case.task, &case.text, case.prompt.as_deref());
-        let windows = windows.map_err(|e| fail(e.to_string()))?;
-        if windows.iter().any(|window| window.range != (0..case.text.len())) {
-            return Err(fail("is cut into windows, it must fit in one".to_owned()));
-        }
-        if windows.first().is_none_or(|window| window.ids != case.ids) {
-            return Err(fail("comes out as other token ids: the tokenizer or template does not fit the graph".to_owned()));
-        }
-        golden.push(Golden { windows, score: case.score });
-    }
-    Ok(golden)
-}
-
-/// Scores the golden texts and compares; golden scores are the graph's own, before calibration.
-fn prove(dir: &Path, manifest: &Manifest, golden: &[Golden], engine: &mut dyn Engine) -> Result<Proof, Unusable> {
-    let mut proof = Proof { texts: 0, gap: 0.0 };
-    for (line, Golden { windows, score: wanted }) in golden.iter().enumerate() {
-        let fail = |why: String| Unusable::new(dir, format!("golden text {}: {why}", line + 1));
-        let scores = engine.run(&windows.iter().collect::<Vec<_>>()).map_err(|e| fail(e.to_string()))?;
-        // A score that is no number must not be passed over, as the maximum of floats would.
-        let score = scores.into_iter().fold(0.0, |worst: f32, score| if score < worst { worst } else { score });
-        let gap = (score - wanted).abs();
-        if gap.is_nan() || gap > manifest.golden.tolerance {
-            return Err(fail(format!("scores {score:.4} instead of {wanted:.4}: the graph or ONNX Runtime differs")));
-        }
-        proof = Proof { texts: proof.texts + 1, gap: proof.gap.max(gap) };
-    }
-    Ok(proof)
 }

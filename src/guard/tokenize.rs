@@ -4,17 +4,29 @@ use std::{ops::Range, path::Path};
 
 use tokenizers::{EncodeInput, Encoding, Tokenizer};
 
-use super::manifest::{Manifest, Piece, Slot, TaskSpec, Unusable};
-use crate::segment::Task;
+use super::{
+    manifest::{Label, Manifest, Piece, Slot, Unusable},
+    remote::Hosted,
+    speakers::Speakers,
+};
+use crate::{config::Engine, segment::Task};
+
+/// Tokens that the seams between template and text may cost more than both by themselves.
+const SEAM: usize = 8;
+
+const TASKS: [Task; 2] = [Task::Prompt, Task::Response];
 
 /// A guard's tokenizer and templates.
 #[derive(Debug)]
 pub(super) struct Encoder {
     tokenizer: Tokenizer,
     manifest: Manifest,
+    prompt: Speakers,
+    response: Speakers,
+    hosted: Option<Hosted>,
 }
 
-/// One sequence, and the part of the text that it covers.
+/// One sequence, and the part of the text that it covers. With several passes there are as many of the same part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
     /// Bytes of the text.
@@ -23,70 +35,170 @@ pub struct Window {
     pub ids: Vec<u32>,
     /// The task that they ask for.
     pub task: Task,
-    /// What a hosted guard is sent instead, which has a template of its own.
+    /// What a hosted guard, which has a template of its own, is sent in their place.
     pub words: Option<String>,
 }
 
-/// The tokenizer could not encode a text.
+/// A text cannot be encoded.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("the tokenizer failed: {0}")]
-pub(super) struct Unencodable(String);
+pub(super) enum Unencodable {
+    #[error("the tokenizer failed: {0}")]
+    Tokenizer(String),
+    #[error("the template and its context leave no room for text in {0} tokens")]
+    NoRoom(usize),
+}
+
+/// What fills a template's slots.
+#[derive(Clone, Copy, Default)]
+struct Filling<'f> {
+    text: &'f str,
+    prompt: &'f str,
+    pass: &'f str,
+}
 
 impl Encoder {
-    pub(super) fn load(dir: &Path, manifest: &Manifest) -> Result<Self, Unusable> {
-        let path = dir.join(&manifest.files.tokenizer.path);
-        let mut tokenizer = Tokenizer::from_file(&path)
-            .map_err(|e| Unusable::new(dir, format!("{}: {e}", manifest.files.tokenizer.path.display())))?;
+    pub(super) fn load(dir: &Path, manifest: &Manifest, engine: Engine) -> Result<Self, Unusable> {
+        let fail = |why: String| Unusable::new(dir, why);
+        let name = manifest.files.tokenizer.path.display();
+        let mut tokenizer =
+            Tokenizer::from_file(dir.join(&manifest.files.tokenizer.path)).map_err(|e| fail(format!("{name}: {e}")))?;
         // A user who types `</s>` gets the characters, not the control token.
         tokenizer.set_encode_special_tokens(true);
         tokenizer.with_padding(None);
-        tokenizer.with_truncation(None).map_err(|e| Unusable::new(dir, e.to_string()))?;
-        let encoder = Self { tokenizer, manifest: manifest.clone() };
-        let largest = encoder.tokenizer.get_vocab(true).into_values().max().unwrap_or_default();
-        for task in [Task::Prompt, Task::Response] {
-            for piece in &manifest.task(task).template {
-                if let Piece::Ids { ids } = piece
-                    && let Some(id) = ids.iter().find(|id| **id > largest)
-                {
-                    return Err(Unusable::new(dir, format!("a template has the id {id}, the tokenizer ends at {largest}")));
-                }
-            }
-        }
+        tokenizer.with_truncation(None).map_err(|e| fail(e.to_string()))?;
+        let wrong = |e| fail(format!("`speakers`: {e}"));
+        let speakers = |task| Speakers::new(&manifest.task(task).speakers).map_err(wrong);
+        let (prompt, response) = (speakers(Task::Prompt)?, speakers(Task::Response)?);
+        let hosted = (engine == Engine::Openai).then(Hosted::new).transpose().map_err(wrong)?;
+        let encoder = Self { tokenizer, manifest: manifest.clone(), prompt, response, hosted };
+        encoder.check().map_err(fail)?;
         Ok(encoder)
     }
 
-    /// The sequences that together cover `text`; one for most texts.
-    pub(super) fn windows(&self, task: Task, text: &str, prompt: Option<&str>) -> Result<Vec<Window>, Unencodable> {
-        let spec = self.manifest.task(task);
-        let whole = self.fill(spec, text, prompt)?;
-        let template = self.fill(spec, "", prompt)?.len();
-        let room = self.manifest.tokens.window.min(self.manifest.tokens.max.saturating_sub(template + 1)).max(1);
-        if whole.len() <= template + room {
-            return Ok(vec![Window { range: 0..text.len(), ids: whole, task, words: None }]);
+    /// Whether tokenizer and manifest fit each other.
+    fn check(&self) -> Result<(), String> {
+        let largest = self.tokenizer.get_vocab(true).into_values().max().unwrap_or_default();
+        for task in TASKS {
+            let template = &self.manifest.task(task).template;
+            let mut context = 0;
+            for piece in template {
+                match piece {
+                    Piece::Ids { ids } => {
+                        if let Some(id) = ids.iter().find(|id| **id > largest) {
+                            return Err(format!("a template has the id {id}, the tokenizer ends at {largest}"));
+                        }
+                    }
+                    Piece::Slot { max, .. } => context += max.unwrap_or_default(),
+                    Piece::Text { .. } => {}
+                }
+            }
+            let frame = self.frame(task, "").map_err(|e| e.to_string())?;
+            if frame + context + SEAM >= self.manifest.tokens.max {
+                return Err(Unencodable::NoRoom(self.manifest.tokens.max).to_string());
+            }
         }
+        for Label { text, id } in &self.manifest.output.labels {
+            let token = self.tokenizer.id_to_token(*id).unwrap_or_default();
+            if token != *text && self.tokenizer.decode(&[*id], false).ok().as_ref() != Some(text) {
+                return Err(format!("the label \"{text}\" is to have the id {id}, but there the tokenizer has \"{token}\""));
+            }
+        }
+        Ok(())
+    }
+
+    /// The sequences that together cover `text`: one for most texts, or one for each pass. The windows of a text begin where
+    /// those of its beginning did, so that only the last is another when the text grows.
+    pub(super) fn windows(&self, task: Task, text: &str, prompt: Option<&str>) -> Result<Vec<Window>, Unencodable> {
+        let prompt = prompt.unwrap_or_default();
+        let frame = self.frame(task, prompt)?;
+        let room = self.manifest.tokens.window.min(self.manifest.tokens.max.saturating_sub(frame + SEAM)).max(1);
+        let window = |range: Range<usize>, ids| {
+            let part = text.get(range.clone()).unwrap_or_default();
+            let words = self.hosted.as_ref().map(|hosted| hosted.words(task, part, prompt));
+            Window { range, ids, task, words }
+        };
+        let wholes = self.each_pass(task, Filling { text, prompt, ..Filling::default() })?;
+        if wholes.iter().all(|ids| ids.len() <= frame + room) {
+            return Ok(wholes.into_iter().map(|ids| window(0..text.len(), ids)).collect());
+        }
+        // Cut as it is fed, so that no opening that is broken makes a window too long.
+        let broken = self.speakers(task).broken(text);
+        // Windows overlap as far as they are meant to, also where the context leaves less room.
+        let overlap = self.manifest.tokens.window - self.manifest.tokens.stride;
+        let stride = self.manifest.tokens.stride.min(room - overlap.min(room / 2));
         let mut windows = Vec::new();
-        for range in cut(&self.encode(text)?, text, room, self.manifest.tokens.stride.min(room)) {
-            let mut ids = self.fill(spec, text.get(range.clone()).unwrap_or_default(), prompt)?;
-            // Cutting at characters can cost a token or two more than the cut tokens were; the graph's length is a hard bound.
-            ids.truncate(self.manifest.tokens.max);
-            windows.push(Window { range, ids, task, words: None });
+        let mut ranges = cut(&self.encode(&broken.text)?, &broken.text, room, stride);
+        ranges.reverse();
+        while let Some(range) = ranges.pop() {
+            let part = broken.text.get(range.clone()).unwrap_or_default();
+            let sequences = self.each_pass(task, Filling { text: part, prompt, ..Filling::default() })?;
+            // Cutting at characters can cost more tokens than the cut ones were, but the graph's length is a hard bound.
+            if sequences.iter().any(|ids| ids.len() > self.manifest.tokens.max) {
+                let middle = range.start + part.floor_char_boundary(part.len() / 2);
+                if middle == range.start {
+                    return Err(Unencodable::NoRoom(self.manifest.tokens.max));
+                }
+                ranges.extend([middle..range.end, range.start..middle]);
+                continue;
+            }
+            let range = broken.origin(range.start)..broken.origin(range.end);
+            windows.extend(sequences.into_iter().map(|ids| window(range.clone(), ids)));
         }
         Ok(windows)
     }
 
-    fn fill(&self, spec: &TaskSpec, text: &str, prompt: Option<&str>) -> Result<Vec<u32>, Unencodable> {
+    /// What all sequences of each task begin with, but perhaps for the last token, which may merge with the text.
+    pub(super) fn openings(&self) -> Result<Vec<Vec<u32>>, Unencodable> {
+        TASKS.iter().map(|&task| self.fill(task, self.manifest.task(task).opening(), Filling::default())).collect()
+    }
+
+    /// Most tokens that follow the text.
+    pub(super) fn closing(&self) -> Result<usize, Unencodable> {
+        let mut most = 0;
+        for task in TASKS {
+            let spec = self.manifest.task(task);
+            for pass in spec.each_pass() {
+                most = most.max(self.fill(task, spec.closing(), Filling { pass, ..Filling::default() })?.len());
+            }
+        }
+        Ok(most)
+    }
+
+    fn speakers(&self, task: Task) -> &Speakers {
+        match task {
+            Task::Prompt => &self.prompt,
+            Task::Response => &self.response,
+        }
+    }
+
+    /// Tokens of the template and its context.
+    fn frame(&self, task: Task, prompt: &str) -> Result<usize, Unencodable> {
+        let empty = self.each_pass(task, Filling { prompt, ..Filling::default() })?;
+        Ok(empty.iter().map(Vec::len).max().unwrap_or_default())
+    }
+
+    fn each_pass(&self, task: Task, filling: Filling<'_>) -> Result<Vec<Vec<u32>>, Unencodable> {
+        let spec = self.manifest.task(task);
+        spec.each_pass().map(|pass| self.fill(task, &spec.template, Filling { pass, ..filling })).collect()
+    }
+
+    fn fill(&self, task: Task, pieces: &[Piece], filling: Filling<'_>) -> Result<Vec<u32>, Unencodable> {
+        let speakers = self.speakers(task);
         let mut ids = Vec::new();
         let mut run = String::new();
-        for piece in &spec.template {
+        for piece in pieces {
             match piece {
                 Piece::Ids { ids: control } => {
                     self.append(&mut ids, &mut run)?;
                     ids.extend_from_slice(control);
                 }
                 Piece::Text { text } => run.push_str(text),
-                Piece::Slot { slot: Slot::Text, .. } => run.push_str(text),
+                Piece::Slot { slot: Slot::Pass, .. } => run.push_str(filling.pass),
+                Piece::Slot { slot: Slot::Text, .. } => run.push_str(&speakers.broken(filling.text).text),
                 Piece::Slot { slot: Slot::Prompt, max } => {
-                    run.push_str(self.tail(prompt.unwrap_or_default(), *max)?);
+                    let broken = speakers.broken(filling.prompt);
+                    // What is left of it may open otherwise than the whole did.
+                    run.push_str(&speakers.broken(self.tail(&broken.text, *max)?).text);
                 }
             }
         }
@@ -112,7 +224,7 @@ impl Encoder {
     }
 
     fn encode(&self, text: &str) -> Result<Encoding, Unencodable> {
-        self.tokenizer.encode(EncodeInput::from(text), false).map_err(|e| Unencodable(e.to_string()))
+        self.tokenizer.encode(EncodeInput::from(text), false).map_err(|e| Unencodable::Tokenizer(e.to_string()))
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 use super::{
     Unavailable,
     batch::{Job, Queue},
-    session::Engine,
+    engine::Engine,
 };
 
 /// The way in to a worker. Dropping the last one ends the thread.
@@ -84,10 +84,12 @@ fn work(shared: &Shared, mut engine: Box<dyn Engine>, budget: usize) {
 }
 
 fn run(engine: &mut dyn Engine, batch: Vec<Job>) {
-    let windows: Vec<_> = batch.iter().map(|job| &job.window).collect();
     // A batch that panics costs its own callers an error, not everybody the guard.
-    let scores = catch_unwind(AssertUnwindSafe(|| engine.run(&windows)))
-        .unwrap_or_else(|_| Err(Unavailable::Engine("the guard panicked".to_owned())));
+    let scores = catch_unwind(AssertUnwindSafe(|| match batch.as_slice() {
+        [job] if job.grows => engine.grow(&job.window),
+        jobs => engine.run(&jobs.iter().map(|job| &job.window).collect::<Vec<_>>()),
+    }));
+    let scores = scores.unwrap_or_else(|_| Err(Unavailable::Engine("the guard panicked".to_owned())));
     match scores {
         Ok(scores) => {
             for (job, score) in batch.into_iter().zip(scores) {

@@ -4,11 +4,21 @@
 //! form, so two spellings that fold to one form must not share a verdict. Values are scores, never decisions: a change of
 //! policy needs no flush.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
+use futures_util::future::{BoxFuture, FutureExt as _, Shared, WeakShared};
 use moka::future::Cache as Moka;
 
-use crate::{config, guard::Unavailable, segment::Task};
+use crate::{
+    config,
+    guard::{Unavailable, Window},
+    segment::Task,
+};
 
 /// A key: BLAKE3 of what the score depends on.
 pub(super) type Key = [u8; 32];
@@ -16,50 +26,137 @@ pub(super) type Key = [u8; 32];
 /// Scores by key. Concurrent equals wait for one scoring.
 #[derive(Debug, Clone)]
 pub(super) struct Cache {
-    scores: Option<Moka<Key, f32>>,
+    kept: Option<Kept>,
+}
+
+#[derive(Debug, Clone)]
+struct Kept {
+    scores: Moka<Key, f32>,
+    flights: Flights,
+}
+
+/// A scoring under way. It ends when it is done, or when nobody waits for it any more.
+type Flight = BoxFuture<'static, Result<f32, Unavailable>>;
+
+/// The scorings under way.
+#[derive(Debug, Clone, Default)]
+struct Flights(Arc<Mutex<Board>>);
+
+#[derive(Debug, Default)]
+struct Board {
+    /// Flights begun so far: the number of each.
+    begun: u64,
+    flights: HashMap<Key, (u64, WeakShared<Flight>)>,
+}
+
+impl Flights {
+    /// The scoring under way for a key, else `work` as one; and whether it is that.
+    fn join<F>(&self, key: Key, work: F) -> (Shared<Flight>, bool)
+    where
+        F: Future<Output = Result<f32, Unavailable>> + Send + 'static,
+    {
+        let mut board = self.lock();
+        if let Some(flight) = board.flights.get(&key).and_then(|(_, flight)| flight.upgrade()) {
+            return (flight, false);
+        }
+        board.begun += 1;
+        let landing = Landing { flights: self.clone(), key, number: board.begun };
+        let flight = async move {
+            let score = AssertUnwindSafe(work).catch_unwind().await;
+            drop(landing);
+            score.unwrap_or_else(|_| Err(Unavailable::Engine("the scoring panicked".to_owned())))
+        };
+        let flight = flight.boxed().shared();
+        if let Some(weak) = flight.downgrade() {
+            let number = board.begun;
+            board.flights.insert(key, (number, weak));
+        }
+        (flight, true)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Board> {
+        // The board holds no invariant that a panic could break.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes a flight off the board when it ends, in whatever way.
+struct Landing {
+    flights: Flights,
+    key: Key,
+    number: u64,
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        let mut board = self.flights.lock();
+        // After a flight that all have left, another may have begun under its key.
+        if board.flights.get(&self.key).is_some_and(|(number, _)| *number == self.number) {
+            board.flights.remove(&self.key);
+        }
+    }
 }
 
 impl Cache {
     pub(super) fn new(settings: &config::Cache) -> Self {
-        let scores = (settings.entries > 0)
-            .then(|| Moka::builder().max_capacity(settings.entries).time_to_live(Duration::from_secs(settings.ttl_s)).build());
-        Self { scores }
+        let kept = (settings.entries > 0).then(|| Kept {
+            scores: Moka::builder().max_capacity(settings.entries).time_to_live(Duration::from_secs(settings.ttl_s)).build(),
+            flights: Flights::default(),
+        });
+        Self { kept }
     }
 
-    /// The score kept under `key`, or that of `work`, and whether it was kept. `work` runs in a task of its own: a caller
-    /// that goes away cannot take the score from others who wait for it. Failures are not kept.
+    /// The score kept under `key`, or that of `work`, and whether it was kept or under way. A caller that goes away does not
+    /// take the score from others who wait for it; when all have gone, the work ends too. Failures are not kept.
     pub(super) async fn get_or<F>(&self, key: Key, work: F) -> (Result<f32, Unavailable>, bool)
     where
         F: Future<Output = Result<f32, Unavailable>> + Send + 'static,
     {
-        let Some(scores) = &self.scores else { return (work.await, false) };
+        let Some(Kept { scores, flights }) = &self.kept else { return (work.await, false) };
         if let Some(score) = scores.get(&key).await {
             return (Ok(score), true);
         }
-        let mut fresh = false;
-        let init = async {
-            fresh = true;
-            tokio::spawn(work).await.unwrap_or_else(|e| Err(Unavailable::Engine(e.to_string())))
-        };
-        let score = scores.try_get_with(key, init).await.map_err(|error: Arc<Unavailable>| error.as_ref().clone());
-        (score, !fresh)
+        let kept = scores.clone();
+        let (flight, is_new) = flights.join(key, async move {
+            let score = work.await;
+            if let Ok(score) = score {
+                kept.insert(key, score).await;
+            }
+            score
+        });
+        (flight.await, !is_new)
     }
 
     /// Verdicts kept.
     pub(super) fn entries(&self) -> u64 {
-        self.scores.as_ref().map_or(0, Moka::entry_count)
+        self.kept.as_ref().map_or(0, |kept| kept.scores.entry_count())
     }
 }
 
 /// The key of a text of some kind: every part is preceded by its length, so that no two questions run together to one key.
 pub(super) fn key([guard, kind]: [&str; 2], task: Task, prompt: Option<&str>, text: &str) -> Key {
-    let mut hasher = blake3::Hasher::new();
-    let task: &[u8] = match task {
+    let prompt = prompt.filter(|_| task == Task::Response).unwrap_or_default();
+    digest([guard.as_bytes(), kind.as_bytes(), name(task), prompt.as_bytes(), text.as_bytes()])
+}
+
+/// The key of a window: its ids hold the text, its context and the pass. What a hosted guard is sent may differ where they do
+/// not.
+pub(super) fn window_key(guard: &str, window: &Window) -> Key {
+    let ids: Vec<u8> = window.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+    let words = window.words.as_deref().unwrap_or_default();
+    digest([guard.as_bytes(), b"window", name(window.task), words.as_bytes(), &ids])
+}
+
+fn name(task: Task) -> &'static [u8] {
+    match task {
         Task::Prompt => b"prompt",
         Task::Response => b"response",
-    };
-    let prompt = prompt.filter(|_| task == b"response").unwrap_or_default();
-    for part in [guard.as_bytes(), kind.as_bytes(), task, prompt.as_bytes(), text.as_bytes()] {
+    }
+}
+
+fn digest(parts: [&[u8]; 5]) -> Key {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part);
     }
@@ -83,6 +180,10 @@ mod tests {
             key(["g", "text"], Task::Prompt, None, "a\u{200b}b"),
             key(["g", "json"], Task::Prompt, None, "ab"),
             key(["gt", "ext"], Task::Prompt, None, "ab"),
+            window_key("g", &Window { range: 0..2, ids: vec![1, 2], task: Task::Prompt, words: None }),
+            window_key("g", &Window { range: 0..2, ids: vec![1, 3], task: Task::Prompt, words: None }),
+            window_key("g", &Window { range: 0..2, ids: vec![1, 2], task: Task::Response, words: None }),
+            window_key("g", &Window { range: 0..2, ids: vec![1, 2], task: Task::Prompt, words: Some("ab".to_owned()) }),
         ];
         let apart: std::collections::HashSet<_> = keys.iter().collect();
         assert_eq!(apart.len(), keys.len());
@@ -107,5 +208,29 @@ mod tests {
         assert_eq!(runs.load(Ordering::SeqCst), 2);
         assert!(answers.iter().all(|(score, _)| *score == Ok(0.5)));
         assert_eq!(answers.iter().filter(|(_, cached)| !cached).count(), 1);
+    }
+
+    #[tokio::test]
+    async fn work_goes_on_while_anybody_waits_and_no_longer() {
+        let cache = Cache::new(&config::Cache::default());
+        let board = || cache.kept.as_ref().unwrap().flights.lock().flights.len();
+        let (done, answer) = tokio::sync::oneshot::channel();
+        let mut first = Box::pin(cache.get_or([1; 32], async move { answer.await.map_err(|_| Unavailable::Deadline) }));
+        let mut second = Box::pin(cache.get_or([1; 32], async { Ok(0.1) }));
+        assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
+        drop(first);
+        assert!(!done.is_closed(), "the second still waits for it");
+        done.send(0.7).unwrap();
+        assert_eq!((second.await, board()), ((Ok(0.7), true), 0));
+
+        let (done, answer) = tokio::sync::oneshot::channel::<f32>();
+        let mut only = Box::pin(cache.get_or([2; 32], async move { answer.await.map_err(|_| Unavailable::Deadline) }));
+        assert!((&mut only).now_or_never().is_none());
+        drop(only);
+        assert!(done.is_closed());
+        assert_eq!(board(), 0);
+
+        let panics = cache.get_or([3; 32], async { panic!("as if by a bug") }).await;
+        assert!(matches!(panics, (Err(Unavailable::Engine(_)), false)));
     }
 }

@@ -16,7 +16,7 @@ use futures_util::future::join_all;
 use tokio::task::spawn_blocking;
 
 use self::{
-    cache::{Cache, key},
+    cache::{Cache, key, window_key},
     cascade::Guards,
 };
 use crate::{
@@ -98,13 +98,15 @@ pub struct Passage {
 }
 
 /// A text to be judged.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Question {
     target: Target,
     segments: Vec<usize>,
     text: String,
     /// What an answer answers: its last part, which is all that a guard's template has room for.
     prompt: Option<Arc<str>>,
+    /// It is likely to be asked again, grown: what the guard computes of it is worth keeping.
+    grows: bool,
 }
 
 /// The end of a prompt, as context for an answer to it.
@@ -196,12 +198,18 @@ impl Scanner {
     /// Judges what a stream has brought, and tells up to which byte of the check's text the findings are final.
     pub async fn stream(&self, check: &Check, prompt: Option<&str>) -> (Evidence, usize) {
         let (target, text) = (check.channel.part.target(), &check.text);
-        let settled = if check.last { text.len() } else { settled(target, text) };
+        let settled = if check.last {
+            text.len()
+        } else {
+            let text = text.clone();
+            off_reactor(text.len(), move || settled(target, &text)).await
+        };
         let question = Question {
             target,
             segments: vec![0],
-            text: text.get(check.judged..).unwrap_or(text).to_owned(),
+            text: check.judged.clone(),
             prompt: prompt.map(ending).filter(|_| target.task() == Task::Response),
+            grows: true,
         };
         let segments = vec![Segment { target, passage: 0, text: text.clone(), place: None }];
         let content = Content { segments, ..Content::default() };
@@ -233,9 +241,7 @@ impl Scanner {
         let kind = if question.target == Target::ToolCall { "json" } else { "text" };
         let guard = self.inner.guards.get(which);
         let key = key([guard.identity(), kind], question.target.task(), question.prompt.as_deref(), &question.text);
-        let (inner, target) = (Arc::clone(&self.inner), question.target);
-        let (text, prompt) = (question.text.clone(), question.prompt.clone());
-        let work = async move { inner.score(which, target, text, prompt.as_deref()).await };
+        let work = Arc::clone(&self.inner).score(which, question.clone());
         let (score, hit) = self.inner.cache.get_or(key, work).await;
         self.inner.metrics.verdict(hit, score.is_ok());
         (score, hit)
@@ -244,13 +250,8 @@ impl Scanner {
 
 impl Inner {
     /// P(unsafe) of a text: the worst of its forms.
-    async fn score(
-        self: Arc<Self>,
-        which: Which,
-        target: Target,
-        text: String,
-        prompt: Option<&str>,
-    ) -> Result<f32, Unavailable> {
+    async fn score(self: Arc<Self>, which: Which, question: Question) -> Result<f32, Unavailable> {
+        let (target, text) = (question.target, question.text.clone());
         let forms = off_reactor(text.len(), move || {
             let view = view(target, &text);
             let folded = view.is_changed().then(|| view.text().to_owned());
@@ -260,32 +261,33 @@ impl Inner {
             [Some(text), folded, unspaced, carried, untagged]
         });
         let forms = forms.await;
-        let scores = forms.iter().flatten().map(|form| self.form(which, target.task(), form, prompt));
+        let scores = forms.iter().flatten().map(|form| self.form(which, &question, form));
         worst(join_all(scores).await)
     }
 
     /// P(unsafe) of one form of a text: the worst of its windows. The windows of a text that does not fit in one are cached
     /// by themselves, so that a text that grows is not scored again from its beginning.
-    async fn form(self: &Arc<Self>, which: Which, task: Task, text: &str, prompt: Option<&str>) -> Result<f32, Unavailable> {
-        let mut windows = self.guards.get(which).windows(task, text, prompt).await?;
+    async fn form(self: &Arc<Self>, which: Which, question: &Question, form: &str) -> Result<f32, Unavailable> {
+        let (guard, grows) = (self.guards.get(which), question.grows);
+        let mut windows = guard.windows(question.target.task(), form, question.prompt.as_deref()).await?;
         if windows.len() == 1
             && let Some(window) = windows.pop()
         {
-            return self.window(which, window).await;
+            return self.window(which, window, grows).await;
         }
         let scores = windows.into_iter().map(|window| {
-            let part = text.get(window.range.clone()).unwrap_or_default();
-            let key = key([self.guards.get(which).identity(), "window"], task, prompt, part);
+            let key = window_key(guard.identity(), &window);
             let inner = Arc::clone(self);
-            let work = async move { inner.window(which, window).await };
+            let work = async move { inner.window(which, window, grows).await };
             async move { self.cache.get_or(key, work).await.0 }
         });
         worst(join_all(scores).await)
     }
 
-    async fn window(&self, which: Which, window: Window) -> Result<f32, Unavailable> {
+    async fn window(&self, which: Which, window: Window, grows: bool) -> Result<f32, Unavailable> {
         self.metrics.window();
-        self.guards.get(which).score(window).await
+        let guard = self.guards.get(which);
+        if grows { guard.score_growing(window).await } else { guard.score(window).await }
     }
 }
 
@@ -348,6 +350,7 @@ fn questions(segments: &[Segment], prompt: Option<&str>) -> Vec<Question> {
                 segments: vec![index],
                 text: part.text.clone(),
                 prompt: context.clone(),
+                grows: false,
             }));
         }
         if target == Target::Prompt {
@@ -355,8 +358,9 @@ fn questions(segments: &[Segment], prompt: Option<&str>) -> Vec<Question> {
             asked = Some(ending(&whole));
         }
         let seamless = (target != Target::ToolDefinition).then(|| seamless(&texts)).flatten();
-        let again = seamless.map(|text| Question { target, segments: indices.clone(), text, prompt: context.clone() });
-        questions.push(Question { target, segments: indices, text: whole, prompt: context });
+        let again =
+            seamless.map(|text| Question { target, segments: indices.clone(), text, prompt: context.clone(), grows: false });
+        questions.push(Question { target, segments: indices, text: whole, prompt: context, grows: false });
         questions.extend(again);
     }
     questions.extend(conversation(&turns));
@@ -381,7 +385,8 @@ fn conversation(turns: &[(usize, String)]) -> Vec<Question> {
     let newest = last.len() - 1;
     let texts: Vec<&str> = last.iter().enumerate().map(|(at, turn)| part(&turn.1, at == newest)).collect();
     let segments: Vec<usize> = last.iter().map(|(index, _)| *index).collect();
-    let question = |text| Question { target: Target::Prompt, segments: segments.clone(), text, prompt: None };
+    // The next turn will be asked with these before it.
+    let question = |text| Question { target: Target::Prompt, segments: segments.clone(), text, prompt: None, grows: true };
     std::iter::once(texts.join("\n")).chain(seamless(&texts)).map(question).collect()
 }
 

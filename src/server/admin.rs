@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     exchange::Proxy,
-    guard::{Guard, Server},
+    guard::{Growth, Guard, Server},
     telemetry::Now,
 };
 
@@ -76,8 +76,16 @@ async fn ready(State(proxy): State<Arc<Proxy>>) -> impl IntoResponse {
 
 async fn metrics(State(proxy): State<Arc<Proxy>>) -> impl IntoResponse {
     let scanner = proxy.scanner();
-    let servers = scanner.guards().flat_map(Guard::servers).map(|server| (server.url, server.is_ready)).collect();
-    let waiting = scanner.guards().map(Guard::waiting).sum();
-    let text = proxy.metrics().render(&Now { waiting, cached: scanner.cached_verdicts(), servers });
+    let growth: Vec<Growth> = scanner.guards().filter_map(Guard::growth).collect();
+    let all = |count: fn(&Growth) -> u64| growth.iter().map(count).sum();
+    let text = proxy.metrics().render(&Now {
+        waiting: scanner.guards().map(Guard::waiting).sum(),
+        cached: scanner.cached_verdicts(),
+        guards: scanner.guards().map(|guard| (guard.identity(), guard.runs_on())).collect(),
+        servers: scanner.guards().flat_map(Guard::servers).map(|server| (server.url, server.is_ready)).collect(),
+        checks: all(|growth| growth.checks),
+        tokens: [all(|growth| growth.fed), all(|growth| growth.reused)],
+        kept: all(|growth| growth.kept),
+    });
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
 }

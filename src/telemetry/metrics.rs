@@ -1,6 +1,9 @@
 //! Counters in Prometheus' text format.
 
-use std::{sync::atomic::AtomicU64, time::Duration};
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -23,6 +26,10 @@ pub struct Metrics {
     windows: Counter,
     waiting: Gauge,
     cached: Gauge,
+    guards: Family<Guard, Gauge>,
+    checks: Counter,
+    tokens: Family<Tokens, Counter>,
+    kept: Gauge,
     servers: Family<Server, Gauge>,
     cascade: Family<Decider, Counter>,
     cuts: Counter,
@@ -52,20 +59,39 @@ struct Decider {
     decided: &'static str,
 }
 
-/// What is so at the moment.
-#[derive(Debug, Clone, Default)]
-pub struct Now {
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Failure {
+    code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Guard {
+    guard: String,
+    provider: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Tokens {
+    source: &'static str,
+}
+
+/// What is read where it is counted, at the moment when somebody asks; of all guards together.
+#[derive(Debug, Clone)]
+pub struct Now<'n> {
     /// Texts that wait for the guard.
     pub waiting: usize,
     /// Verdicts in the cache.
     pub cached: u64,
+    /// Each guard's identity, and what runs its model.
+    pub guards: Vec<(&'n str, &'static str)>,
     /// Servers of guards that run elsewhere, and whether they take calls.
     pub servers: Vec<(String, bool)>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Failure {
-    code: &'static str,
+    /// Windows of growing texts scored on from what was kept of them.
+    pub checks: u64,
+    /// Tokens computed for these, and tokens not computed again.
+    pub tokens: [u64; 2],
+    /// Tokens whose keys and values are kept.
+    pub kept: u64,
 }
 
 impl Default for Metrics {
@@ -78,6 +104,10 @@ impl Default for Metrics {
             windows: Counter::<u64, AtomicU64>::default(),
             waiting: Gauge::default(),
             cached: Gauge::default(),
+            guards: Family::default(),
+            checks: Counter::default(),
+            tokens: Family::default(),
+            kept: Gauge::default(),
             servers: Family::default(),
             cascade: Family::default(),
             cuts: Counter::default(),
@@ -100,6 +130,22 @@ impl Default for Metrics {
         );
         registry.register("guard_windows", "Texts and windows of texts that the guard scored", metrics.windows.clone());
         registry.register("guard_waiting", "Texts that wait for the guard", metrics.waiting.clone());
+        registry.register(
+            "guard_info",
+            "The guards, and the execution provider or engine that runs each",
+            metrics.guards.clone(),
+        );
+        registry.register(
+            "guard_incremental_checks",
+            "Windows of growing texts that were scored on from what was kept of them",
+            metrics.checks.clone(),
+        );
+        registry.register(
+            "guard_incremental_tokens",
+            "Tokens of these windows: computed, or kept and not computed again",
+            metrics.tokens.clone(),
+        );
+        registry.register("guard_kv_tokens", "Tokens whose keys and values are kept", metrics.kept.clone());
         registry.register("cache_verdicts", "Verdicts in the cache", metrics.cached.clone());
         registry.register(
             "guard_server_ready",
@@ -166,13 +212,22 @@ impl Metrics {
         self.failures.get_or_create(&Failure { code }).inc();
     }
 
-    /// Everything, as Prometheus reads it; the gauges are as now.
+    /// Everything, as Prometheus reads it.
     #[must_use]
-    pub fn render(&self, now: &Now) -> String {
-        self.waiting.set(i64::try_from(now.waiting).unwrap_or(i64::MAX));
-        self.cached.set(i64::try_from(now.cached).unwrap_or(i64::MAX));
+    pub fn render(&self, now: &Now<'_>) -> String {
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.waiting.set(gauge(now.waiting as u64));
+        self.cached.set(gauge(now.cached));
+        self.kept.set(gauge(now.kept));
+        for &(guard, provider) in &now.guards {
+            self.guards.get_or_create(&Guard { guard: guard.to_owned(), provider }).set(1);
+        }
         for (url, is_ready) in &now.servers {
             self.servers.get_or_create(&Server { url: url.clone() }).set(i64::from(*is_ready));
+        }
+        self.checks.inner().store(now.checks, Relaxed);
+        for (source, tokens) in ["computed", "kept"].into_iter().zip(now.tokens) {
+            self.tokens.get_or_create(&Tokens { source }).inner().store(tokens, Relaxed);
         }
         let mut out = String::new();
         match encode(&mut out, &self.registry) {

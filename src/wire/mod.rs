@@ -10,3 +10,4 @@ pub mod header;
 pub mod json;
 pub mod ndjson;
 pub mod sse;
+pub mod strings;

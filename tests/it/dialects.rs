@@ -10,27 +10,27 @@ use serde_json::{Value, json};
 use crate::harness::{Answer, Proxy, RULES};
 
 /// An API as its clients and servers speak it.
-struct Api {
-    name: &'static str,
-    framing: Framing,
+pub(crate) struct Api {
+    pub(crate) name: &'static str,
+    pub(crate) framing: Framing,
     path: &'static str,
-    stream_path: &'static str,
+    pub(crate) stream_path: &'static str,
     /// A request with this text of the user; streamed or not.
-    ask: fn(&str, bool) -> Value,
+    pub(crate) ask: fn(&str, bool) -> Value,
     /// A whole answer with this text.
     whole: fn(&str) -> Value,
     /// A streamed answer that brings these pieces.
-    stream: fn(&[&str]) -> Vec<Message>,
+    pub(crate) stream: fn(&[&str]) -> Vec<Message>,
 }
 
-const CARD: &str = "my card is 4111 1111 1111 1111, thanks.";
-const MASKED: &str = "[payment card]";
+pub(crate) const CARD: &str = "my card is 4111 1111 1111 1111, thanks.";
+pub(crate) const MASKED: &str = "[payment card]";
 
 fn chat_ask(text: &str, stream: bool) -> Value {
     json!({"model": "m", "messages": [{"role": "user", "content": text}], "stream": stream})
 }
 
-fn events(events: impl IntoIterator<Item = Value>) -> Vec<Message> {
+pub(crate) fn events(events: impl IntoIterator<Item = Value>) -> Vec<Message> {
     events
         .into_iter()
         .map(|event| {
@@ -40,7 +40,7 @@ fn events(events: impl IntoIterator<Item = Value>) -> Vec<Message> {
         .collect()
 }
 
-fn plain(values: impl IntoIterator<Item = Value>) -> Vec<Message> {
+pub(crate) fn plain(values: impl IntoIterator<Item = Value>) -> Vec<Message> {
     values.into_iter().map(|value| Message::plain(value.to_string())).collect()
 }
 
@@ -97,7 +97,7 @@ fn responses_stream(texts: &[&str]) -> Vec<Message> {
 }
 
 #[expect(clippy::too_many_lines, reason = "a table")]
-fn apis() -> Vec<Api> {
+pub(crate) fn apis() -> Vec<Api> {
     vec![
         Api {
             name: "openai_chat",
@@ -284,7 +284,7 @@ fn apis() -> Vec<Api> {
 
 impl Api {
     /// The bytes of a streamed answer.
-    fn bytes(&self, texts: &[&str]) -> Vec<u8> {
+    pub(crate) fn bytes(&self, texts: &[&str]) -> Vec<u8> {
         self.framing.ending(&(self.stream)(texts), false).to_vec()
     }
 
@@ -297,7 +297,7 @@ impl Api {
     }
 
     /// What a client sees of a stream: its bytes, and the data of its events.
-    async fn streamed(&self, proxy: &Proxy, text: &str) -> (Vec<u8>, Vec<String>) {
+    pub(crate) async fn streamed(&self, proxy: &Proxy, text: &str) -> (Vec<u8>, Vec<String>) {
         let mut stream = proxy.stream_of(self.stream_path, self.framing, (self.ask)(text, true).to_string()).await;
         assert_eq!(stream.status, 200, "{}", self.name);
         let (mut bytes, mut data) = (Vec::new(), Vec::new());
@@ -309,7 +309,7 @@ impl Api {
     }
 
     /// The same, of an upstream that sends these bytes in pieces of this size.
-    async fn answered(&self, proxy: &Proxy, answer: &[u8], size: usize) -> (Vec<u8>, Vec<String>) {
+    pub(crate) async fn answered(&self, proxy: &Proxy, answer: &[u8], size: usize) -> (Vec<u8>, Vec<String>) {
         let (seen, ()) = tokio::join!(self.streamed(proxy, "hi"), async {
             let pieces = proxy.upstream.call().await.stream_as(self.framing.content_type());
             for piece in answer.chunks(size) {

@@ -49,6 +49,18 @@ fn speaking() -> TempDir {
     dir
 }
 
+/// The same with prompts asked in two passes.
+fn passing() -> TempDir {
+    let dir = speaking();
+    let path = dir.path().join("guard.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let changed = text
+        .replace("[tasks.prompt]\n", "[tasks.prompt]\npasses = [\"\", \" query\"]\n")
+        .replace("{ ids = [0] }, { slot = \"text\" },", "{ ids = [0] }, { slot = \"text\" }, { slot = \"pass\" },");
+    fs::write(path, changed).unwrap();
+    dir
+}
+
 /// A call that a server was sent.
 #[derive(Clone)]
 struct Asked {
@@ -171,6 +183,21 @@ async fn vllm_is_asked_for_the_labels_after_our_ids() {
     assert_eq!((status, &body["provider"], &body["servers"][0]["ready"]), (StatusCode::OK, &json!("vllm"), &json!(true)));
     let metric = format!("seawall_guard_server_ready{{url=\"{}/\"}}", server.url());
     assert_eq!(proxy.metric(&metric).await, 1);
+}
+
+#[tokio::test]
+async fn every_pass_is_a_call_and_the_worst_counts() {
+    let only_second = |body: &Value| {
+        let ids = body["prompt"].as_array().unwrap();
+        unsafe_ids(body, None) && (ids.contains(&json!(LABELS[0])) || ids.contains(&json!(MENACE)))
+    };
+    let (server, dir) = (Server::start(move |body| vllm(only_second(body))).await, passing());
+    let proxy = proxy(remote(Engine::Vllm, &dir, vec![server.url()])).await;
+    assert_eq!(server.calls(), 5, "two golden prompts and an answer");
+    assert_eq!(said(&proxy, "hello").await, ok("hi"));
+    assert_eq!(said(&proxy, "danger").await, ok("no such prompts"));
+    let asked: Vec<Value> = server.asked.lock().unwrap().iter().map(|asked| asked.body["prompt"].clone()).collect();
+    assert!(asked.contains(&json!([0, DANGER, 2])) && asked.contains(&json!([0, DANGER, LABELS[0], 2])), "{asked:?}");
 }
 
 #[tokio::test]
@@ -307,6 +334,8 @@ async fn another_model_is_refused_at_the_start() {
     assert!(error.contains("scores golden text 1 0.95") && error.contains("another model"), "{error}");
     let other = Guard { dir: Some(fixture("guard")), ..remote(Engine::Vllm, &dir, vec![server.url()]) };
     assert!(refused(other).await.contains("`decoder-label` only"));
+    let passes = passing();
+    assert!(refused(remote(Engine::Openai, &passes, vec![server.url()])).await.contains("the guard's `passes`"));
     let onnx = Guard { dir: Some(PathBuf::from(dir.path())), ..Guard::default() };
     assert!(refused(onnx).await.contains("set `guard.engine`"));
 }

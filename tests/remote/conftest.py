@@ -1,4 +1,4 @@
-"""What the tests share: a KServe server of other people's making, which runs the embedded guard's graph."""
+"""What the tests share: a KServe server of other people's making, which runs a guard's graph."""
 
 import json
 import socket
@@ -14,6 +14,7 @@ sys.path.insert(0, str(HERE.parent / "sdk"))
 from servers import Program  # noqa: E402  the programs of tests are started in one way
 
 GUARD = ROOT / "onnx" / "guards" / "seawall-mini"
+DECODER = ROOT / "tests" / "fixtures" / "decoder"
 
 
 def free_ports(count: int) -> list[int]:
@@ -27,7 +28,7 @@ def free_ports(count: int) -> list[int]:
 class MlServer(Program):
     """MLServer with one model, `guard`, over HTTP and gRPC."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, graph: Path):
         http, grpc, metrics = free_ports(3)
         settings = {
             "host": "127.0.0.1",
@@ -37,7 +38,7 @@ class MlServer(Program):
             "parallel_workers": 0,
             "debug": False,
         }
-        parameters = {"uri": str(GUARD / "model.int8.onnx")}
+        parameters = {"uri": str(graph)}
         (folder / "settings.json").write_text(json.dumps(settings))
         (folder / "model-settings.json").write_text(
             json.dumps({"name": "guard", "implementation": "graph.Graph", "parameters": parameters})
@@ -49,5 +50,11 @@ class MlServer(Program):
 
 @pytest.fixture(scope="session")
 def mlserver(tmp_path_factory):
-    with MlServer(tmp_path_factory.mktemp("mlserver")) as server:
+    with MlServer(tmp_path_factory.mktemp("mlserver"), GUARD / "model.int8.onnx") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def decoder_server(tmp_path_factory):
+    with MlServer(tmp_path_factory.mktemp("decoder"), DECODER / "prefill.onnx") as server:
         yield server

@@ -1,10 +1,10 @@
-"""The embedded guard behind a real KServe server: it is proven there, and scores as it does in process."""
+"""Guards behind a real KServe server: they are proven there, and score as they do in process."""
 
 import json
 from pathlib import Path
 
 import pytest
-from conftest import GUARD
+from conftest import DECODER, GUARD
 from servers import seawall
 
 TEXTS = [
@@ -20,10 +20,10 @@ TEXTS = [
 ]
 
 
-def settings(folder: Path, urls: list[str], protocol: str, model: str = "guard") -> Path:
+def settings(folder: Path, urls: list[str], protocol: str, model: str = "guard", guard: Path = GUARD) -> Path:
     path = folder / "seawall.toml"
     path.write_text(
-        f'[guard]\ndir = "{GUARD}"\nengine = "kserve"\n[guard.remote]\nurls = {json.dumps(urls)}\nmodel = "{model}"\nprotocol = "{protocol}"\n'
+        f'[guard]\ndir = "{guard}"\nengine = "kserve"\n[guard.remote]\nurls = {json.dumps(urls)}\nmodel = "{model}"\nprotocol = "{protocol}"\n'
     )
     return path
 
@@ -51,6 +51,15 @@ def test_scores_are_those_of_the_guard_in_process(mlserver, here, tmp_path, prot
         assert theirs["score"] == pytest.approx(ours["score"], abs=0.02)
         assert theirs["guard"] == ours["guard"] + " by kserve guard"
     assert max(score["score"] for score in here) > 0.9 and min(score["score"] for score in here) < 0.1
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_so_are_those_of_a_generative_guard(decoder_server, tmp_path, protocol):
+    urls = [getattr(decoder_server, protocol)]
+    there = scores(tmp_path, "--config", settings(tmp_path, urls, protocol, guard=DECODER))
+    here = scores(tmp_path, "--guard", DECODER)
+    assert [theirs["score"] for theirs in there] == pytest.approx([ours["score"] for ours in here], abs=1e-3)
+    assert len({round(ours["score"], 2) for ours in here}) > 5
 
 
 def test_the_golden_texts_prove_a_server(mlserver, tmp_path):

@@ -26,6 +26,8 @@ pub(super) enum Kind {
     Result,
     /// What a document is made from.
     Source,
+    /// Skills, each a folder of instructions; only those of the API's own are known.
+    Skills,
     /// An object of these fields, or a list of such.
     Object(&'static [Field]),
     /// The same, but no part of the text at which it stands: it is read by itself.
@@ -94,7 +96,7 @@ pub(super) const BODY: &[Field] = &[
     ("metadata", Kind::Object(&[("user_id", Kind::Unread)])),
     ("tool_choice", Kind::Object(&[("name", Kind::Word), ("disable_parallel_tool_use", Kind::Word)])),
     ("thinking", Kind::Object(THINKING)),
-    ("container", Kind::Either(&[("id", Kind::Word), ("skills", Kind::Object(SKILL))])),
+    ("container", Kind::Either(&[("id", Kind::Word), ("skills", Kind::Skills)])),
     ("context_management", Kind::Object(&[("edits", Kind::Object(CONTEXT_EDIT))])),
     ("compaction", Kind::Object(&[("instructions", Kind::Text)])),
     ("service_tier", Kind::Word),
@@ -332,7 +334,7 @@ const THINKING: &[Field] = &[
     ("display", Kind::Word),
     ("block_binding", Kind::Object(&[("prefix_mismatch_behavior", Kind::Word)])),
 ];
-const SKILL: &[Field] = &[("skill_id", Kind::Word), ("version", Kind::Word)];
+pub(super) const SKILL: &[Field] = &[("skill_id", Kind::Word), ("version", Kind::Word)];
 const CONTEXT_EDIT: &[Field] = &[
     ("instructions", Kind::Text),
     ("pause_after_compaction", Kind::Word),

@@ -28,8 +28,20 @@ impl Dialect for Anthropic {
         method == Method::POST && path.strip_suffix("/v1/messages").is_some_and(|prefix| !prefix.ends_with("/threads"))
     }
 
-    fn request(&self, _uri: &Uri, document: &Document) -> Result<Request, Malformed> {
+    fn read(&self, _uri: &Uri, document: &Document) -> Result<Request, Malformed> {
         request::read(document)
+    }
+
+    fn silent(&self) -> &'static [&'static str] {
+        &[
+            "/model",
+            "metadata/user_id",
+            "mcp_servers/url",
+            "mcp_servers/authorization_token",
+            "source/data",
+            "tool_choice/disable_parallel_tool_use",
+            "source/url",
+        ]
     }
 
     fn response(&self, document: &Document) -> Result<Content, Malformed> {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::fields::{self, BYTES_SOURCE, Field, Kind, MESSAGE, RESULT, TEXT_SOURCE, Voice};
+use super::fields::{self, BYTES_SOURCE, Field, Kind, MESSAGE, RESULT, SKILL, TEXT_SOURCE, Voice};
 use crate::{
     dialect::{
         schema,
@@ -88,6 +88,7 @@ impl<'a> Reader<'a> {
             Kind::Blocks => self.blocks(target, what, node)?,
             Kind::Result => self.result(target, node)?,
             Kind::Source => self.source(target, node)?,
+            Kind::Skills => self.skills(target, node)?,
             Kind::Object(fields) => match node.array() {
                 Some(items) => items.into_iter().try_for_each(|item| self.object(target, what, item, fields))?,
                 None => self.object(target, what, node, fields)?,
@@ -138,6 +139,10 @@ impl<'a> Reader<'a> {
                 |name| format!("content blocks of type `{name}` are not supported"),
             )));
         };
+        // Servers that take it there all the same would read it as words of the assistant's, or of nobody's.
+        if shape.name == "tool_result" && target == Target::Completion && !self.answer {
+            return Err(Malformed::new("a `tool_result` must stand in a message with the `role` `user`"));
+        }
         let target = match shape.voice {
             Voice::Own => return self.object(target, shape.name, block, shape.fields),
             Voice::File => {
@@ -183,6 +188,16 @@ impl<'a> Reader<'a> {
             Some(other) => Err(Malformed::new(format!("documents from a `source` of type `{other}` are not supported"))),
             None => Err(Malformed::new("the `source` of a document has no `type`")),
         }
+    }
+
+    fn skills(&mut self, target: Target, node: Node<'a>) -> Result<(), Malformed> {
+        for skill in node.array().unwrap_or_else(|| vec![node]) {
+            if type_of(&skill).as_deref() != Some("anthropic") {
+                self.text.unscorable.push("skill".to_owned());
+            }
+            self.object(target, "skill", skill, SKILL)?;
+        }
+        Ok(())
     }
 
     /// A word or a list of them.

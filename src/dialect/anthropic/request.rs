@@ -5,7 +5,7 @@ use super::{
     reader::Reader,
 };
 use crate::{
-    dialect::Request,
+    dialect::{Request, strict},
     segment::Target,
     wire::{
         frame::Framing,
@@ -20,12 +20,9 @@ pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
     let mut messages = None;
     for (key, value) in document.root().known("body", &known)? {
         match key.as_ref() {
-            "model" => {
-                request.model = value.string().ok_or_else(|| Malformed::new("`model` must be a string"))?.into_owned();
-            }
+            "model" => request.model = strict::word("model", &value)?,
             "stream" if !value.is_null() => {
-                let stream = value.bool().ok_or_else(|| Malformed::new("`stream` must be true or false"))?;
-                request.stream = stream.then_some(Framing::Sse);
+                request.stream = strict::switch("stream", &value)?.then_some(Framing::Sse);
             }
             "messages" => messages = Some(value.array().ok_or_else(|| Malformed::new("`messages` must be an array"))?),
             key => match DEFINITIONS.iter().find(|(name, _)| *name == key) {
@@ -161,11 +158,27 @@ mod tests {
         assert!(message(json!({"content": "x"})).contains("`role`"));
         assert!(message(json!({"role": "model", "content": "x"})).contains("`model`"));
         assert!(message(json!({"role": "user", "content": {"type": "text", "text": "x"}})).contains("`content`"));
+        let result = json!({"type": "tool_result", "tool_use_id": "i", "content": "x"});
+        assert!(message(json!({"role": "assistant", "content": [result]})).contains("`tool_result`"));
         assert!(block(json!({"text": "x"})).contains("`type`"));
         assert!(block(json!({"type": "hologram"})).contains("`hologram`"));
         assert!(block(json!({"type": "text", "text": ["x"]})).contains("`text`"));
         assert!(block(json!({"type": "text", "text": "x", "Text": "y"})).contains("only in case"));
         assert!(block(json!({"type": "document", "source": {"type": "tape"}})).contains("`tape`"));
+    }
+
+    #[test]
+    fn skills_of_others_cannot_be_judged() {
+        let unscorable = |skills: Value| {
+            let body = json!({"messages": [], "container": {"skills": skills}});
+            read_text(&body.to_string()).unwrap().content.unscorable
+        };
+        let own = json!({"type": "anthropic", "skill_id": "pptx"});
+        assert!(unscorable(json!([own])).is_empty());
+        for other in [json!({"type": "custom", "skill_id": "skill_1"}), json!({"skill_id": "skill_1"})] {
+            assert_eq!(unscorable(json!([own, other])), ["skill"]);
+            assert_eq!(unscorable(other), ["skill"]);
+        }
     }
 
     #[test]

@@ -2,14 +2,13 @@
 
 use http::StatusCode;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::{
     fields::{self, ANSWER, Kind},
     reader::Reader,
 };
 use crate::{
-    dialect::{Refusal, Request},
+    dialect::{Refusal, Request, new_id},
     segment::{Content, Target},
     wire::json::{Document, Malformed},
 };
@@ -25,7 +24,7 @@ pub(super) fn read(document: &Document) -> Result<Content, Malformed> {
 /// A message of the assistant's.
 pub(super) fn message(model: &str, content: &Value, stop_reason: Option<&str>) -> Value {
     json!({
-        "id": format!("msg_{}", Uuid::now_v7().simple()),
+        "id": new_id("msg_"),
         "type": "message",
         "role": "assistant",
         "model": model,

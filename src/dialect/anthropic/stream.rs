@@ -13,7 +13,8 @@ use super::{
 use crate::{
     dialect::{
         Brought, Progress, Refusal, Request, StreamDialect,
-        text::{edited, is_marker},
+        delta::{APART, edited, is_marker, line_end, unknown},
+        text::path,
     },
     segment::{Channel, Delta, Part, Target},
     wire::{
@@ -23,7 +24,7 @@ use crate::{
 };
 
 /// What events say that is of no block.
-const NO_BLOCK: Channel = Channel { choice: u64::MAX, part: Part::Other };
+const NO_BLOCK: Channel = Channel { choice: u64::MAX, part: APART };
 
 /// The answer's text and thoughts, of whatever block.
 const TEXT: u64 = u64::MAX - 1;
@@ -153,24 +154,24 @@ fn read_message(node: Node<'_>, first: bool, brought: &mut Brought) -> Result<()
 /// A block, as it begins (`first`) or told once more.
 fn read_block(index: u64, node: Node<'_>, first: bool, brought: &mut Brought) -> Result<(), Malformed> {
     let Some(shape) = type_of(&node).and_then(|name| fields::shape(&name)) else {
-        return take(Channel { choice: index, part: Part::Other }, "content_block", node, None, brought);
+        return take(Channel { choice: index, part: APART }, "content_block", node, None, brought);
     };
     if shape.voice == Voice::File {
         brought.unscorable.push(shape.name.to_owned());
     }
     let channel = |key: &str| match (shape.name, key) {
-        _ if !first => Channel { choice: index, part: Part::Other },
+        _ if !first => Channel { choice: index, part: APART },
         ("text", "text") => Channel { choice: TEXT, part: Part::Content },
         ("thinking", "thinking") => Channel { choice: TEXT, part: Part::Reasoning },
         _ if shape.voice == Voice::Call => Channel { choice: index, part: Part::ToolCall(index) },
-        _ => Channel { choice: index, part: Part::Other },
+        _ => Channel { choice: index, part: APART },
     };
     spread(node, shape.fields, &channel, brought)
 }
 
 /// What is added to a block, or to the message if there is no `index`.
 fn read_delta(index: Option<u64>, node: Node<'_>, brought: &mut Brought) -> Result<(), Malformed> {
-    let other = index.map_or(NO_BLOCK, |choice| Channel { choice, part: Part::Other });
+    let other = index.map_or(NO_BLOCK, |choice| Channel { choice, part: APART });
     let Some(name) = type_of(&node) else { return take(other, "delta", node, fields::kind(EVENT, "delta"), brought) };
     let Some((_, table)) = DELTAS.iter().find(|(kind, _)| *kind == name) else {
         return take(other, "delta", node, None, brought);
@@ -181,7 +182,7 @@ fn read_delta(index: Option<u64>, node: Node<'_>, brought: &mut Brought) -> Resu
         ("text_delta", "text") => Channel { choice: TEXT, part: Part::Content },
         ("thinking_delta", "thinking") => Channel { choice: TEXT, part: Part::Reasoning },
         ("input_json_delta", "partial_json") => Channel { choice, part: Part::ToolCall(choice) },
-        _ => Channel { choice, part: Part::Other },
+        _ => Channel { choice, part: APART },
     };
     spread(node, table, &channel, brought)
 }
@@ -194,14 +195,22 @@ fn spread(node: Node<'_>, table: &[Field], channel: &dyn Fn(&str) -> Channel, br
     Ok(())
 }
 
-/// The text of one value; one that is not known is read whole.
+/// The text of one value. In a channel for what is not the answer's own words, each field has its own.
 fn take(channel: Channel, what: &str, node: Node<'_>, kind: Option<Kind>, brought: &mut Brought) -> Result<(), Malformed> {
+    let Some(kind) = kind else {
+        unknown(channel.choice, what, &node, &|_, _| false, brought);
+        return Ok(());
+    };
+    let channel = match channel.part {
+        Part::Other(_) => Channel { part: Part::Other(path(&[what])), ..channel },
+        _ => channel,
+    };
     let mut reader = Reader::answer();
-    reader.alone(Target::Completion, what, node, kind.unwrap_or(Kind::Any))?;
+    reader.alone(Target::Completion, what, node, kind)?;
     let text = reader.finish();
     brought.unscorable.extend(text.unscorable);
     // Strings that only stand side by side, such as a title and an address, are no running text.
-    let end = (text.segments.len() > 1).then(|| Delta { channel, text: "\n".to_owned(), place: None });
+    let end = (text.segments.len() > 1).then(|| line_end(channel));
     for segment in text.segments {
         brought.deltas.push(Delta { channel, text: segment.text, place: segment.place });
         brought.deltas.extend(end.clone());
@@ -286,9 +295,9 @@ mod tests {
         let expected = [
             ((TEXT, Part::Reasoning), "Let me see"),
             ((TEXT, Part::Content), "Hello 4111"),
-            ((1, Part::Other), "A plan.\nPlan\n"),
+            ((1, Part::Other(path(&["citation"]))), "A plan.\nPlan\n"),
             ((2, Part::ToolCall(2)), r#"web_search{"query": "tea"}"#),
-            ((3, Part::Other), "All of tea\nhttps://tea.example\n"),
+            ((3, Part::Other(path(&["content"]))), "All of tea\nhttps://tea.example\n"),
             ((4, Part::ToolCall(4)), r#"weather{"city": "Yangon"}"#),
         ];
         assert_eq!(channels(ANSWER), expected.map(|(channel, text)| (channel, text.to_owned())).into());
@@ -305,11 +314,17 @@ mod tests {
             r#"{"type":"error","error":{"type":"overloaded_error","message":"h"}}"#,
             r#"{"type":"content_block_start","index":3,"content_block":{"type":"container_upload","file_id":"file_1"}}"#,
         ]);
+        let other = |names: &[&str]| Part::Other(path(names));
         let expected = [
             ((TEXT, Part::Content), "ae"),
-            ((1, Part::Other), "type\nhologram_delta\nbeam\nc\n"),
-            ((2, Part::Other), "fe"),
-            ((u64::MAX, Part::Other), "b bdgh"),
+            ((1, other(&["delta", "type"])), "hologram_delta"),
+            ((1, other(&["delta", "beam"])), "c"),
+            ((1, APART), "type\nbeam\n"),
+            ((2, other(&["vendor"])), "f"),
+            ((2, other(&["text"])), "e"),
+            ((u64::MAX, other(&["vendor"])), "b bd"),
+            ((u64::MAX, other(&["delta"])), "g"),
+            ((u64::MAX, other(&["error"])), "h"),
         ];
         assert_eq!(read, expected.map(|(channel, text)| (channel, text.to_owned())).into());
         let file = r#"{"type":"content_block_start","index":3,"content_block":{"type":"container_upload","file_id":"file_1"}}"#;

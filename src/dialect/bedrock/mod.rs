@@ -26,8 +26,12 @@ impl Dialect for Bedrock {
         method == Method::POST && address(path).is_some()
     }
 
-    fn request(&self, uri: &Uri, document: &Document) -> Result<Request, Malformed> {
+    fn read(&self, uri: &Uri, document: &Document) -> Result<Request, Malformed> {
         request::read(uri.path(), document)
+    }
+
+    fn silent(&self) -> &'static [&'static str] {
+        &["source/bytes", "s3Location/uri", "/guardrailConfig/guardrailIdentifier"]
     }
 
     fn response(&self, document: &Document) -> Result<Content, Malformed> {

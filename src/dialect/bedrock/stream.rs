@@ -11,9 +11,10 @@ use super::{
 use crate::{
     dialect::{
         Brought, Progress, Refusal, StreamDialect,
-        text::{bring, edited, is_sealed},
+        delta::{APART, bring, edited, lines, unknown},
+        text::{Collector, is_sealed},
     },
-    segment::{Delta, Part},
+    segment::{Channel, Delta, Part, Target},
     wire::{
         frame::{Event, Message},
         json::{Document, Malformed, Node, Patch},
@@ -57,9 +58,9 @@ impl StreamDialect for Stream {
         for (key, value) in members.iter().filter(|(_, value)| !value.is_null()) {
             match key.as_ref() {
                 "start" | "delta" => read_piece(index, value, &mut brought)?,
-                "trace" => bring(TRACE, Part::Other, value, &trace_word, &mut brought),
-                key if PLAIN.contains(&key) => {}
-                _ => other(WHOLE, value, &mut brought),
+                "trace" => entire(TRACE, value, &trace_word, &mut brought),
+                name if PLAIN.contains(&name) => {}
+                _ => unknown(WHOLE, key, value, &|_, _| false, &mut brought),
             }
         }
         brought.progress = progress(event.name.as_deref().unwrap_or_default(), index);
@@ -139,37 +140,39 @@ fn read_piece(index: u64, piece: &Node<'_>, brought: &mut Brought) -> Result<(),
                     match key.as_ref() {
                         "text" => bring(index, Part::Reasoning, value, &|_, _| false, brought),
                         "signature" | "redactedContent" if value.string().is_some_and(|value| is_sealed(&value)) => {}
-                        _ => other(index, value, brought),
+                        _ => unknown(index, key, value, &|_, _| false, brought),
                     }
                 }
             }
-            "citation" => bring(index, Part::Other, value, &word, brought),
+            "citation" => entire(index, value, &word, brought),
             "image" => {
                 brought.unscorable.push("image".to_owned());
-                bring(index, Part::Other, value, &media_word, brought);
+                entire(index, value, &media_word, brought);
             }
-            _ => other(index, value, brought),
+            _ => unknown(index, key, value, &|_, _| false, brought),
         }
     }
     Ok(())
+}
+
+/// A field that comes whole.
+fn entire(choice: u64, value: &Node<'_>, skip: &dyn Fn(&str, &str) -> bool, brought: &mut Brought) {
+    let mut text = Collector::default();
+    text.strings(Target::Completion, value, skip);
+    lines(Channel { choice, part: APART }, text, brought);
 }
 
 /// A result of a tool that the service ran: an object where its block begins, then lists of pieces.
 fn read_result(index: u64, result: &Node<'_>, brought: &mut Brought) -> Result<(), Malformed> {
-    if let Some(pieces) = result.array() {
-        for piece in pieces {
-            bring(index, Part::Other, &piece, &|key, value| value.is_empty() && matches!(key, "text" | "json"), brought);
-        }
+    if result.array().is_some() {
+        let word = |key: &str, value: &str| value.is_empty() && matches!(key, "text" | "json");
+        unknown(index, "toolResult", result, &word, brought);
         return Ok(());
     }
-    for (_, value) in result.known("toolResult", RESULT)?.iter().filter(|(key, _)| !RESULT.contains(&key.as_ref())) {
-        other(index, value, brought);
+    for (key, value) in result.known("toolResult", RESULT)?.iter().filter(|(key, _)| !RESULT.contains(&key.as_ref())) {
+        unknown(index, key, value, &|_, _| false, brought);
     }
     Ok(())
-}
-
-fn other(choice: u64, value: &Node<'_>, brought: &mut Brought) {
-    bring(choice, Part::Other, value, &|_, _| false, brought);
 }
 
 #[cfg(test)]
@@ -177,10 +180,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::{
-        segment::{Channel, Direction},
-        wire::frame::Framing,
-    };
+    use crate::{dialect::text::path, segment::Direction, wire::frame::Framing};
 
     /// An answer as Bedrock streams it: reasoning, text with a citation, a call, and the trace of a guardrail.
     fn answer() -> Vec<Event> {
@@ -270,10 +270,11 @@ mod tests {
         let expected = [
             ((0, Part::Reasoning), "hm"),
             ((1, Part::Content), "It rains."),
-            ((1, Part::Other), "Rainfalls"),
+            ((1, APART), "Rain\nfalls\n"),
             ((2, Part::ToolCall(0)), "weather{\"day\":\"now\"}"),
-            ((TRACE, Part::Other), "It rains."),
-            ((WHOLE, Part::Other), "notex"),
+            ((TRACE, APART), "It rains.\n"),
+            ((WHOLE, Part::Other(path(&["additionalModelResponseFields", "note"]))), "x"),
+            ((WHOLE, APART), "note\n"),
         ];
         let expected = expected.map(|((choice, part), text)| (Channel { choice, part }, text.to_owned()));
         assert_eq!(texts, BTreeMap::from(expected));
@@ -293,8 +294,8 @@ mod tests {
         assert_eq!(delta(reasoning("redactedContent", sealed)), (String::new(), vec![]));
         assert_eq!(delta(reasoning("signature", "not sealed")), ("not sealed".to_owned(), vec![]));
         let result = json!({"toolResult": [{"text": "wet"}, {"json": {"status": "dry"}}]});
-        assert_eq!(delta(result), ("wetstatusdry".to_owned(), vec![]));
-        assert_eq!(delta(json!({"hologram": {"a": "b"}})), ("ab".to_owned(), vec![]));
+        assert_eq!(delta(result), ("wetstatus\ndry".to_owned(), vec![]));
+        assert_eq!(delta(json!({"hologram": {"a": "b"}})), ("a\nb".to_owned(), vec![]));
         assert_eq!(read("throttlingException", json!({"message": "Slow."})).0, "Slow.");
     }
 

@@ -25,8 +25,12 @@ impl Dialect for Cohere {
         method == Method::POST && path.ends_with("/v2/chat")
     }
 
-    fn request(&self, _uri: &Uri, document: &Document) -> Result<Request, Malformed> {
+    fn read(&self, _uri: &Uri, document: &Document) -> Result<Request, Malformed> {
         request::read(document)
+    }
+
+    fn silent(&self) -> &'static [&'static str] {
+        &["/model", "image_url/url", "image_url"]
     }
 
     fn response(&self, document: &Document) -> Result<Content, Malformed> {

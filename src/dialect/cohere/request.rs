@@ -2,7 +2,7 @@
 
 use crate::{
     dialect::{
-        Request, schema,
+        Request, schema, strict,
         text::{Collector, is_id},
     },
     segment::Target,
@@ -46,12 +46,9 @@ pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
     for (key, value) in document.root().known("body", &known)? {
         text.passage();
         match key.as_ref() {
-            "model" => {
-                request.model = value.string().ok_or_else(|| Malformed::new("`model` must be a string"))?.into_owned();
-            }
+            "model" => request.model = strict::word("model", &value)?,
             "stream" if !value.is_null() => {
-                let stream = value.bool().ok_or_else(|| Malformed::new("`stream` must be true or false"))?;
-                request.stream = stream.then_some(Framing::Sse);
+                request.stream = strict::switch("stream", &value)?.then_some(Framing::Sse);
             }
             "messages" => messages = Some(value.array().ok_or_else(|| Malformed::new("`messages` must be an array"))?),
             "tools" | "response_format" => {

@@ -1,11 +1,10 @@
 //! Every place of a whole answer that can carry text to the user, and the answers that Seawall itself gives.
 
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::request::read_answer;
 use crate::{
-    dialect::{Refusal, text::Collector},
+    dialect::{Refusal, new_id, text::Collector},
     segment::{Content, Place, Target},
     wire::json::{Document, Malformed},
 };
@@ -34,10 +33,6 @@ pub(super) fn read(document: &Document) -> Result<Content, Malformed> {
     Ok(text.into())
 }
 
-pub(super) fn new_id() -> String {
-    Uuid::now_v7().to_string()
-}
-
 /// What a refusal has cost.
 pub(super) fn usage() -> Value {
     let none = json!({"input_tokens": 0, "output_tokens": 0});
@@ -46,7 +41,7 @@ pub(super) fn usage() -> Value {
 
 pub(super) fn refuse(refusal: &Refusal) -> String {
     json!({
-        "id": new_id(),
+        "id": new_id(""),
         "message": {"role": "assistant", "content": [{"type": "text", "text": refusal.message}]},
         "finish_reason": FINISHED,
         "usage": usage(),
@@ -56,7 +51,7 @@ pub(super) fn refuse(refusal: &Refusal) -> String {
 
 /// The SDKs take their exception from the status.
 pub(super) fn error(code: &str, message: &str) -> String {
-    json!({"id": new_id(), "message": message, "code": code}).to_string()
+    json!({"id": new_id(""), "message": message, "code": code}).to_string()
 }
 
 #[cfg(test)]

@@ -6,14 +6,16 @@ use serde_json::{Value, json};
 
 use super::{
     request::{call_word, citation_word, each},
-    response::{FINISHED, new_id, usage},
+    response::{FINISHED, usage},
 };
 use crate::{
     dialect::{
         Brought, Progress, Refusal, StreamDialect,
-        text::{bring, edited, is_marker},
+        delta::{APART, bring, edited, is_marker, lines, unknown},
+        new_id,
+        text::Collector,
     },
-    segment::{Delta, Part},
+    segment::{Channel, Delta, Part, Target},
     wire::{
         frame::{Event, Message},
         json::{Document, Malformed, Node, Patch},
@@ -49,7 +51,7 @@ impl Stream {
     /// The message's beginning, if the client has not seen it.
     fn start(&self) -> Option<Message> {
         let message = json!({"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []});
-        self.id.is_none().then(|| told("message-start", json!({"id": new_id(), "delta": {"message": message}})))
+        self.id.is_none().then(|| told("message-start", json!({"id": new_id(""), "delta": {"message": message}})))
     }
 }
 
@@ -65,7 +67,7 @@ impl StreamDialect for Stream {
             match key.as_ref() {
                 "id" | "type" | "index" | "logprobs" => {}
                 "delta" if !value.is_null() => read_delta(index, value, &mut brought)?,
-                _ => other(WHOLE, value, &mut brought),
+                _ => unknown(WHOLE, key, value, &|_, _| false, &mut brought),
             }
         }
         let kind = find("type").and_then(|kind| kind.string()).or_else(|| event.name.as_deref().map(Into::into));
@@ -164,7 +166,7 @@ fn read_delta(index: u64, delta: &Node<'_>, brought: &mut Brought) -> Result<(),
             _ if value.is_null() => {}
             "finish_reason" | "usage" => {}
             "message" => read_message(index, &value, brought)?,
-            _ => other(WHOLE, &value, brought),
+            _ => unknown(WHOLE, &key, &value, &|_, _| false, brought),
         }
     }
     Ok(())
@@ -189,10 +191,12 @@ fn read_message(index: u64, message: &Node<'_>, brought: &mut Brought) -> Result
             }
             "citations" => {
                 for (index, citation) in (CITATIONS + index..).zip(each(&value)) {
-                    bring(index, Part::Other, &citation, &citation_word, brought);
+                    let mut text = Collector::default();
+                    text.strings(Target::Completion, &citation, &citation_word);
+                    lines(Channel { choice: index, part: APART }, text, brought);
                 }
             }
-            _ => other(WHOLE, &value, brought),
+            _ => unknown(WHOLE, &key, &value, &|_, _| false, brought),
         }
     }
     Ok(())
@@ -211,7 +215,7 @@ fn read_part(index: u64, part: &Node<'_>, brought: &mut Brought) -> Result<(), M
             }
             "text" => bring(index, Part::Content, &value, &|_, _| false, brought),
             "thinking" => bring(index, Part::Reasoning, &value, &|_, _| false, brought),
-            _ => other(index, &value, brought),
+            _ => unknown(index, &key, &value, &|_, _| false, brought),
         }
     }
     Ok(())
@@ -224,19 +228,12 @@ fn read_call(index: u64, call: &Node<'_>, brought: &mut Brought) -> Result<(), M
     Ok(())
 }
 
-fn other(choice: u64, value: &Node<'_>, brought: &mut Brought) {
-    bring(choice, Part::Other, value, &|_, _| false, brought);
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::{
-        segment::{Channel, Direction},
-        wire::frame::Framing,
-    };
+    use crate::{dialect::text::path, segment::Direction, wire::frame::Framing};
 
     /// An answer as Cohere streams it: a plan, a call, thinking, text with a citation.
     fn answer() -> Vec<Event> {
@@ -318,10 +315,10 @@ mod tests {
         let expected = [
             ((0, Part::Reasoning), "hm"),
             ((1, Part::Content), "It rains."),
-            ((CALLS, Part::ToolCall(0)), "weather{\"day\":\"now\"}"),
-            ((CITATIONS, Part::Other), "rainssnippetwet"),
+            ((CALLS, Part::ToolCall(0)), "weather\n{\"day\":\"now\"}"),
+            ((CITATIONS, APART), "rains\nsnippet\nwet\n"),
             ((WHOLE, Part::Reasoning), "I will look."),
-            ((WHOLE, Part::Other), "x"),
+            ((WHOLE, Part::Other(path(&["vendor"]))), "x"),
         ];
         let expected = expected.map(|((choice, part), text)| (Channel { choice, part }, text.to_owned()));
         assert_eq!(texts, BTreeMap::from(expected));

@@ -2,7 +2,7 @@
 
 use super::fields::{camel, fields, items, setting};
 use crate::{
-    dialect::text::Collector,
+    dialect::text::{Collector, base64},
     segment::Target,
     wire::json::{Malformed, Members, Node},
 };
@@ -118,7 +118,10 @@ pub(super) fn read(text: &mut Collector, content: &Node<'_>, stands: Stands) -> 
         text.passage();
         match key.as_ref() {
             "role" => setting(text, targets.text, value),
-            _ => text.strings(targets.text, value, &|_, _| false),
+            _ => {
+                text.name(targets.text, key);
+                text.strings(targets.text, value, &|_, _| false);
+            }
         }
     }
     Ok(())
@@ -148,7 +151,10 @@ pub(super) fn is_thought(part: &Members<'_>) -> bool {
 pub(super) fn member(text: &mut Collector, key: &str, value: &Node<'_>, targets: Targets) -> Result<(), Malformed> {
     let (known, target) = match key {
         "inlineData" | "fileData" => {
-            text.unscorable.push(key.to_owned());
+            match text_file(value)? {
+                Some(file) => text.push(targets.text, file, None),
+                None => text.unscorable.push(key.to_owned()),
+            }
             (BLOB, targets.text)
         }
         "functionCall" | "toolCall" => (CALL, Target::ToolCall),
@@ -161,21 +167,35 @@ pub(super) fn member(text: &mut Collector, key: &str, value: &Node<'_>, targets:
             return Ok(());
         }
         _ => {
+            text.name(targets.text, key);
             text.strings(targets.text, value, &|_, _| false);
             return Ok(());
         }
     };
     for (name, value) in fields(value, key, known)? {
+        text.name(target, &name);
         let name = if known.contains(&name.as_ref()) { name.as_ref() } else { "" };
         field(text, name, &value, target)?;
     }
     Ok(())
 }
 
+/// What a file says whose type is text: in UTF-8, as others would be read otherwise by the model.
+fn text_file(blob: &Node<'_>) -> Result<Option<String>, Malformed> {
+    let members = fields(blob, "inlineData", BLOB)?;
+    let word = |name: &str| members.iter().find(|(key, _)| key == name).and_then(|(_, value)| value.string());
+    let kind = word("mimeType").unwrap_or_default().to_ascii_lowercase();
+    let (kind, parameter) = kind.split_once(';').unwrap_or((&kind, ""));
+    let is_text = kind.starts_with("text/") && matches!(parameter.trim(), "" | "charset=utf-8");
+    let bytes = word("data").filter(|_| is_text).and_then(|data| base64(&data));
+    // UTF-16 of plain letters is UTF-8 too, but for its zeros.
+    Ok(bytes.and_then(|bytes| String::from_utf8(bytes).ok()).filter(|text| !text.contains('\0')))
+}
+
 /// A field of what a part carries: a call, a result, code, its output, or bytes. The name is empty for one that is not known.
 pub(super) fn field(text: &mut Collector, name: &str, value: &Node<'_>, target: Target) -> Result<(), Malformed> {
     match name {
-        // Bytes in base64, which no text guard can judge.
+        // Bytes in base64: judged as the text that they are, or by no text guard.
         "data" if value.string().is_some() => {}
         "id" | "willContinue" | "scheduling" | "toolType" | "language" | "outcome" | "mimeType" | "data" | "fileUri" => {
             setting(text, target, value);

@@ -7,6 +7,7 @@ mod content;
 mod fields;
 mod request;
 mod response;
+mod seen;
 mod stream;
 
 use http::{Method, StatusCode, Uri};
@@ -30,8 +31,12 @@ impl Dialect for Gemini {
         method == Method::POST && request::address(path).is_some()
     }
 
-    fn request(&self, uri: &Uri, document: &Document) -> Result<Request, Malformed> {
+    fn read(&self, uri: &Uri, document: &Document) -> Result<Request, Malformed> {
         request::read(uri, document)
+    }
+
+    fn silent(&self) -> &'static [&'static str] {
+        &["inlineData/data", "inline_data/data", "fileData/fileUri", "file_data/file_uri"]
     }
 
     fn response(&self, document: &Document) -> Result<Content, Malformed> {
@@ -57,35 +62,7 @@ impl Dialect for Gemini {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-    use serde_json::Value;
-
     use super::*;
-
-    /// Every string in a value, keys included.
-    pub(super) fn strings(value: &Value, found: &mut Vec<String>) {
-        match value {
-            Value::String(text) => found.push(text.clone()),
-            Value::Array(items) => items.iter().for_each(|item| strings(item, found)),
-            Value::Object(members) => members.iter().for_each(|(key, value)| {
-                found.push(key.clone());
-                strings(value, found);
-            }),
-            _ => {}
-        }
-    }
-
-    pub(super) fn any_json() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![any::<bool>().prop_map(Value::from), "[a-z ก\"]{0,8}".prop_map(Value::from)];
-        leaf.prop_recursive(4, 24, 4, |inner| {
-            // No known name begins so.
-            let object = prop::collection::vec(("k_?[a-z]{0,4}", inner.clone()), 0..4);
-            prop_oneof![
-                prop::collection::vec(inner, 0..4).prop_map(Value::from),
-                object.prop_map(|members| Value::Object(members.into_iter().collect())),
-            ]
-        })
-    }
 
     #[test]
     fn its_own_paths() {

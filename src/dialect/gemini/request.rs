@@ -172,7 +172,10 @@ pub(super) fn read(uri: &Uri, document: &Document) -> Result<Request, Malformed>
             "toolConfig" | "safetySettings" | "modelArmorConfig" | "model" | "serviceTier" | "store" | "continuationToken" => {
                 setting(&mut text, Target::System, value);
             }
-            _ => text.strings(Target::System, value, &|_, _| false),
+            _ => {
+                text.name(Target::System, key);
+                text.strings(Target::System, value, &|_, _| false);
+            }
         }
     }
     request.content = text.into();
@@ -180,7 +183,9 @@ pub(super) fn read(uri: &Uri, document: &Document) -> Result<Request, Malformed>
 }
 
 fn read_tool(text: &mut Collector, tool: &Node<'_>) -> Result<(), Malformed> {
-    for (_, value) in fields(tool, "tool", TOOL)? {
+    for (key, value) in fields(tool, "tool", TOOL)? {
+        text.passage();
+        text.name(Target::ToolDefinition, &key);
         for part in items(&value) {
             text.passage();
             text.strings(Target::ToolDefinition, &part, &word);
@@ -201,7 +206,10 @@ fn read_config(text: &mut Collector, config: &Node<'_>) -> Result<u64, Malformed
             }
             "stopSequences" => text.strings(Target::System, &value, &|_, _| false),
             key if CONFIG.contains(&key) => setting(text, Target::System, &value),
-            _ => text.strings(Target::System, &value, &|_, _| false),
+            _ => {
+                text.name(Target::System, &key);
+                text.strings(Target::System, &value, &|_, _| false);
+            }
         }
     }
     Ok(choices)
@@ -219,7 +227,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::dialect::gemini::tests::{any_json, strings};
+    use crate::dialect::any::{any_json, strings};
 
     fn ask(path: &str, body: &Value) -> Result<Request, Malformed> {
         read(&path.parse().unwrap(), &Document::read(body.to_string().as_bytes()).unwrap())
@@ -227,6 +235,42 @@ mod tests {
 
     fn ask_pro(body: &Value) -> Result<Request, Malformed> {
         ask("/v1beta/models/gemini-pro:generateContent", body)
+    }
+
+    #[test]
+    fn text_files_are_read_and_others_are_not() {
+        let read = |kind: &str, data: &str| {
+            let part = json!({"inline_data": {"mime_type": kind, "data": data}});
+            let content = ask_pro(&json!({"contents": {"parts": part}})).unwrap().content;
+            let texts: Vec<String> = content.segments.into_iter().map(|segment| segment.text).collect();
+            (texts, content.unscorable.len())
+        };
+        let text = |text: &str| (vec![text.to_owned()], 0);
+        assert_eq!(read("text/plain", "SSBzYXk="), text("I say"));
+        assert!(read("Text/CSV; charset=UTF-8", "SSBzYXk").0.contains(&"I say".to_owned()));
+        assert_eq!(read("text/html", "PGI-4LiBPC9iPg=="), text("<b>ก</b>"));
+        for (kind, data) in [
+            ("text/plain", "no base64"),
+            ("text/plain", "/w=="),
+            ("text/plain", "SQAgAA=="),
+            ("text/plain; charset=utf-16", "SSBzYXk="),
+            ("application/pdf", "SSBzYXk="),
+            ("", "SSBzYXk="),
+        ] {
+            let (texts, unscorable) = read(kind, data);
+            assert!(unscorable == 1 && !texts.contains(&"I say".to_owned()), "{kind} {data}");
+        }
+    }
+
+    #[test]
+    fn names_that_say_something_are_read() {
+        let body = json!({"one of them": 1, "generationConfig": {"two of them": 1}, "tools": [{"three of them": {}}],
+            "contents": [{"four of them": 1, "parts": [{"text": "a", "five of them": 1},
+                {"functionCall": {"name": "f", "six of them": 1}}]}]});
+        let texts: Vec<_> = ask_pro(&body).unwrap().content.segments.into_iter().map(|segment| segment.text).collect();
+        for name in ["one", "two", "three", "four", "five", "six"] {
+            assert!(texts.contains(&format!("{name} of them")), "{name}: {texts:?}");
+        }
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use http::StatusCode;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::{
     content::{self, Stands},
@@ -10,7 +9,7 @@ use super::{
 };
 use crate::{
     dialect::{
-        Refusal, Request,
+        Refusal, Request, new_id,
         text::{Collector, error_word},
     },
     segment::{Content, Direction, Place, Target},
@@ -136,7 +135,10 @@ pub(super) fn read_member(text: &mut Collector, key: &str, value: &Node<'_>) -> 
             setting(text, Target::Completion, value);
         }
         "error" => text.strings(Target::Completion, value, &detail_word),
-        _ => text.strings(Target::Completion, value, &|_, _| false),
+        _ => {
+            text.name(Target::Completion, key);
+            text.strings(Target::Completion, value, &|_, _| false);
+        }
     }
     Ok(())
 }
@@ -163,7 +165,10 @@ pub(super) fn read_candidate(text: &mut Collector, key: &str, value: &Node<'_>) 
             }
         }
         "citationMetadata" | "urlContextMetadata" => text.strings(Target::Completion, value, &source_word),
-        _ => text.strings(Target::Completion, value, &|_, _| false),
+        _ => {
+            text.name(Target::Completion, key);
+            text.strings(Target::Completion, value, &|_, _| false);
+        }
     }
     Ok(())
 }
@@ -221,14 +226,10 @@ pub(super) fn refuse(request: &Request, refusal: &Refusal) -> String {
         "candidates": candidates,
         "usageMetadata": {"promptTokenCount": 0, "candidatesTokenCount": 0, "totalTokenCount": 0},
         "modelVersion": request.model,
-        "responseId": new_id(),
+        "responseId": new_id(""),
     });
     tell_blocked(&mut answer, refusal);
     answer.to_string()
-}
-
-pub(super) fn new_id() -> String {
-    Uuid::now_v7().simple().to_string()
 }
 
 /// An error as Google's APIs report one; `code` is the reason in its details.
@@ -252,7 +253,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::dialect::gemini::tests::{any_json, strings};
+    use crate::dialect::any::{any_json, strings};
 
     fn parse(answer: &str) -> Value {
         serde_json::from_str(answer).unwrap()

@@ -1,24 +1,22 @@
-//! Streamed answers: chunks to deltas, deltas back into their chunk, and a proper end when an answer is cut.
+//! Streamed answers: chunks to deltas, and deltas back into their chunk.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
-};
+use std::{borrow::Cow, collections::BTreeMap};
 
 use http::StatusCode;
-use serde_json::{Map, Value, json};
 
 use super::{
     content::{self, CALL, CONTENT, PART, PARTIAL, Targets},
     fields::{fields, items, number, setting},
-    response::{self, ANSWER, CANDIDATE, error, finish_reason, new_id, tell_blocked},
+    response::{self, ANSWER, CANDIDATE, error},
+    seen::{self, Seen},
 };
 use crate::{
     dialect::{
         Brought, Progress, Refusal, Request, StreamDialect,
-        text::{Collector, bring, edited, is_marker},
+        delta::{APART, bring, edited, is_marker, line_end, lines, unknown},
+        text::Collector,
     },
-    segment::{Channel, Delta, Part, Segment, Target},
+    segment::{Channel, Delta, Part, Target},
     wire::{
         frame::{Event, Framing, Message},
         json::{Document, Malformed, Members, Node, Patch},
@@ -27,27 +25,11 @@ use crate::{
 
 /// Where the numbers of channels begin that hold text in lines, beside those of the candidates and calls themselves.
 const LINES: u64 = 1 << 32;
-/// Counts of tokens.
-const COUNTS: &[&str] = &[
-    "promptTokenCount",
-    "cachedContentTokenCount",
-    "candidatesTokenCount",
-    "toolUsePromptTokenCount",
-    "thoughtsTokenCount",
-    "totalTokenCount",
-];
-
-/// One streamed answer: what was seen of it so far that its end must repeat.
+/// One streamed answer.
 #[derive(Debug)]
 pub(super) struct Stream {
-    model: String,
+    seen: Seen,
     choices: u64,
-    /// Candidates that the client saw begun.
-    begun: BTreeSet<u64>,
-    /// Candidates that the client saw ended.
-    ended: BTreeSet<u64>,
-    /// What the client saw of the answer's id, model and counts.
-    envelope: Map<String, Value>,
     /// Calls so far: the API gives them no number.
     calls: u64,
     /// The last call of each candidate, which its next part may go on with.
@@ -64,20 +46,12 @@ struct Call {
 
 impl Stream {
     pub(super) fn new(request: &Request) -> Self {
-        Self {
-            model: request.model.clone(),
-            choices: request.choices,
-            begun: BTreeSet::new(),
-            ended: BTreeSet::new(),
-            envelope: Map::new(),
-            calls: 0,
-            last: BTreeMap::new(),
-        }
+        Self { seen: Seen::new(request), choices: request.choices, calls: 0, last: BTreeMap::new() }
     }
 
     fn answer(&mut self, answer: &Node<'_>, brought: &mut Brought) -> Result<(), Malformed> {
         let members = fields(answer, "answer", ANSWER)?;
-        brought.progress.mark = mark(&members)?.or(brought.progress.mark.take());
+        brought.progress.mark = seen::mark(&members)?.or(brought.progress.mark.take());
         if !members.iter().any(|(key, _)| key == "candidates") && blocks(&members)? {
             brought.progress.ended.extend(0..self.choices.clamp(1, 128));
         }
@@ -88,11 +62,11 @@ impl Stream {
                         self.candidate(&candidate, brought)?;
                     }
                 }
-                key if !ANSWER.contains(&key) => other(0, value, brought),
+                key if !ANSWER.contains(&key) => unknown(0, key, value, &|_, _| false, brought),
                 key => {
                     let mut text = Collector::default();
                     response::read_member(&mut text, key, value)?;
-                    let part = if key == "promptFeedback" { Part::Refusal } else { Part::Other };
+                    let part = if key == "promptFeedback" { Part::Refusal } else { APART };
                     lines(Channel { choice: LINES, part }, text, brought);
                 }
             }
@@ -108,14 +82,14 @@ impl Stream {
         for (key, value) in &members {
             match key.as_ref() {
                 "content" => self.content(index, value, brought)?,
-                key if !CANDIDATE.contains(&key) => other(index, value, brought),
+                key if !CANDIDATE.contains(&key) => unknown(index, key, value, &|_, _| false, brought),
                 key => {
                     if key == "finishReason" && is_reason(value) {
                         brought.progress.ended.push(index);
                     }
                     let mut text = Collector::default();
                     response::read_candidate(&mut text, key, value)?;
-                    lines(Channel { choice: LINES + index, part: Part::Other }, text, brought);
+                    lines(Channel { choice: LINES + index, part: APART }, text, brought);
                 }
             }
         }
@@ -128,14 +102,14 @@ impl Stream {
                 "role" => {
                     let mut text = Collector::default();
                     setting(&mut text, Target::Completion, &value);
-                    lines(Channel { choice: LINES + index, part: Part::Other }, text, brought);
+                    lines(Channel { choice: LINES + index, part: APART }, text, brought);
                 }
                 "parts" => {
                     for part in items(&value) {
                         self.part(index, &content::part(&part)?, brought)?;
                     }
                 }
-                _ => other(index, &value, brought),
+                _ => unknown(index, &key, &value, &|_, _| false, brought),
             }
         }
         Ok(())
@@ -150,7 +124,9 @@ impl Stream {
                     bring(index, part, value, &|_, _| false, brought);
                 }
                 "functionCall" => self.call(index, value, brought)?,
-                key if key == "audioTranscription" || !PART.contains(&key) => other(index, value, brought),
+                key if key == "audioTranscription" || !PART.contains(&key) => {
+                    unknown(index, key, value, &|_, _| false, brought);
+                }
                 key => {
                     let mut text = Collector::default();
                     content::member(&mut text, key, value, Targets::ANSWER)?;
@@ -158,7 +134,7 @@ impl Stream {
                         self.calls += 1;
                         Channel { choice: index, part: Part::ToolCall(self.calls) }
                     } else {
-                        Channel { choice: LINES + index, part: Part::Other }
+                        Channel { choice: LINES + index, part: APART }
                     };
                     lines(channel, text, brought);
                 }
@@ -233,11 +209,7 @@ impl StreamDialect for Stream {
     }
 
     fn left(&mut self, progress: &Progress) {
-        self.begun.extend(&progress.begun);
-        self.ended.extend(&progress.ended);
-        if let Some(Value::Object(mark)) = &progress.mark {
-            self.envelope.extend(mark.clone());
-        }
+        self.seen.left(progress);
     }
 
     fn edit(&self, event: &Event, deltas: &[Delta], texts: &[String]) -> Result<String, Malformed> {
@@ -249,38 +221,7 @@ impl StreamDialect for Stream {
     }
 
     fn cut(&self, refusal: &Refusal) -> Vec<Message> {
-        let asked = 0..self.choices.clamp(1, 128);
-        let all: BTreeSet<u64> = asked.chain(self.begun.iter().copied()).collect();
-        let open: Vec<u64> = all.difference(&self.ended).copied().collect();
-        if open.is_empty() {
-            return Vec::new();
-        }
-        let mut envelope = json!({
-            "usageMetadata": {"promptTokenCount": 0, "candidatesTokenCount": 0, "totalTokenCount": 0},
-            "modelVersion": self.model,
-            "responseId": new_id(),
-        });
-        if let Some(envelope) = envelope.as_object_mut() {
-            envelope.extend(self.envelope.clone());
-        }
-        let chunk = |text: &str, reason: Option<&str>| {
-            let candidates = open.iter().map(|index| {
-                let mut candidate = json!({"content": {"parts": [{"text": text}], "role": "model"}, "index": index});
-                if let (Some(candidate), Some(reason)) = (candidate.as_object_mut(), reason) {
-                    candidate.insert("finishReason".to_owned(), reason.into());
-                }
-                candidate
-            });
-            let mut chunk = envelope.clone();
-            if let Some(chunk) = chunk.as_object_mut() {
-                chunk.insert("candidates".to_owned(), candidates.collect());
-            }
-            chunk
-        };
-        // The last chunk has a text, if an empty one: many clients join the texts of all chunks unseen.
-        let (mut told, end) = (chunk(&refusal.message, None), chunk("", Some(finish_reason(refusal))));
-        tell_blocked(&mut told, refusal);
-        [told, end].iter().map(|chunk| Message::plain(chunk.to_string())).collect()
+        self.seen.cut(refusal)
     }
 
     fn fail(&self, code: &str, message: &str) -> Vec<Message> {
@@ -314,24 +255,6 @@ fn is_field(line: &str) -> bool {
     matches!(name, "data" | "event" | "id" | "retry" | "")
 }
 
-/// The id, model and counts that a chunk tells.
-fn mark(members: &Members<'_>) -> Result<Option<Value>, Malformed> {
-    let mut mark = Map::new();
-    for (key, value) in members {
-        let told = match key.as_ref() {
-            "responseId" | "modelVersion" => value.string().map(|text| Value::from(text.as_ref())),
-            "usageMetadata" => {
-                let counts = fields(value, key, COUNTS)?.into_iter().filter(|(key, _)| COUNTS.contains(&key.as_ref()));
-                let counts = counts.filter_map(|(key, value)| Some((key.into_owned(), value.integer()?.into())));
-                Some(Value::Object(counts.collect()))
-            }
-            _ => None,
-        };
-        mark.extend(told.map(|told| (key.to_string(), told)));
-    }
-    Ok((!mark.is_empty()).then_some(Value::Object(mark)))
-}
-
 /// Whether a chunk says that the prompt is refused.
 fn blocks(members: &Members<'_>) -> Result<bool, Malformed> {
     for (key, value) in members.iter().filter(|(key, _)| key == "promptFeedback") {
@@ -347,32 +270,16 @@ fn is_reason(value: &Node<'_>) -> bool {
     value.raw() != "0" && value.string().is_none_or(|name| !name.is_empty() && !name.ends_with("_UNSPECIFIED"))
 }
 
-/// Text in fields that are not known, which may come in pieces.
-fn other(choice: u64, value: &Node<'_>, brought: &mut Brought) {
-    bring(choice, Part::Other, value, &|_, _| false, brought);
-}
-
-/// Texts that come whole, a line each: side by side they would run into one another.
-fn lines(channel: Channel, text: Collector, brought: &mut Brought) {
-    brought.unscorable.extend(text.unscorable);
-    for Segment { text, place, .. } in text.segments {
-        brought.deltas.push(Delta { channel, text, place });
-        brought.deltas.push(line_end(channel));
-    }
-}
-
-/// What parts two texts of a channel, for those who judge it.
-fn line_end(channel: Channel) -> Delta {
-    Delta { channel, text: "\n".to_owned(), place: None }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::{
-        dialect::gemini::tests::{any_json, strings},
+        dialect::any::{any_json, strings},
         segment::Direction,
     };
 
@@ -459,7 +366,7 @@ mod tests {
                 ((0, Part::ToolCall(2)), "draw\nwhat\nsun\n"),
                 ((0, Part::ToolCall(3)), "print(1)\n"),
                 ((0, Part::ToolCall(LINES + 1)), "$.city\n$.city\n$.unit\n$.days\n"),
-                ((LINES, Part::Other), "1\nweather\nsunny\n"),
+                ((LINES, APART), "1\nweather\nsunny\n"),
             ];
             assert_eq!(texts, expected.map(|(channel, text)| (channel, text.to_owned())).into());
         }

@@ -7,9 +7,10 @@ use super::{Ollama, request::MESSAGE};
 use crate::{
     dialect::{
         Brought, Refusal,
-        text::{bring, error_word, is_id},
+        delta::{bring, is_line_end, lines, unknown},
+        text::{Collector, error_word, is_id},
     },
-    segment::{Channel, Content, Part, Place, Segment},
+    segment::{Channel, Content, Part, Place, Segment, Target},
     wire::json::{Document, Malformed, Node},
 };
 
@@ -37,9 +38,11 @@ const FUNCTION: &[&str] = &["index", "name", "arguments"];
 pub(super) fn whole(document: &Document) -> Result<Content, Malformed> {
     let Brought { deltas, unscorable, .. } = read(document, &mut 0)?;
     let echoes = echoes(&document.root()).collect();
-    let (mut passage, mut last) = (0, None::<Channel>);
-    let segments = deltas.into_iter().map(|delta| {
-        if last.replace(delta.channel) != Some(delta.channel) {
+    let (mut passage, mut last) = (0, None);
+    let segments = deltas.into_iter().filter(|delta| !is_line_end(delta)).map(|delta| {
+        // Unknown fields that stand side by side are read together too.
+        let told = if let Part::Other(_) = delta.channel.part { None } else { Some(delta.channel.part) };
+        if last.replace(told) != Some(told) {
             passage += 1;
         }
         Segment { target: delta.channel.part.target(), passage, text: delta.text, place: delta.place }
@@ -65,9 +68,9 @@ pub(super) fn read(document: &Document, calls: &mut u64) -> Result<Brought, Malf
             "tool_calls" => read_calls(value, calls, &mut brought)?,
             "image" => brought.unscorable.extend(value.string().filter(|data| !data.is_empty()).map(|_| "image".to_owned())),
             "done" => brought.progress.ended.extend((value.raw() == "true").then_some(0)),
-            "error" => bring(0, Part::Other, value, &error_word, &mut brought),
-            key if known.contains(&key) => {}
-            _ => bring(0, Part::Other, value, &|_, _| false, &mut brought),
+            "error" => unknown(0, key, value, &error_word, &mut brought),
+            name if known.contains(&name) => {}
+            _ => unknown(0, key, value, &|_, _| false, &mut brought),
         }
     }
     Ok(brought)
@@ -81,7 +84,7 @@ fn read_message(message: &Node<'_>, calls: &mut u64, brought: &mut Brought) -> R
             "thinking" => bring(0, Part::Reasoning, value, &|_, _| false, brought),
             "images" => brought.unscorable.extend(images(value)?),
             "tool_calls" => read_calls(value, calls, brought)?,
-            _ => bring(0, Part::Other, value, &|_, _| false, brought),
+            _ => unknown(0, key, value, &|_, _| false, brought),
         }
     }
     Ok(())
@@ -89,12 +92,13 @@ fn read_message(message: &Node<'_>, calls: &mut u64, brought: &mut Brought) -> R
 
 fn read_calls(value: &Node<'_>, calls: &mut u64, brought: &mut Brought) -> Result<(), Malformed> {
     for call in value.array().ok_or_else(|| Malformed::new("`tool_calls` is not an array"))? {
-        let unscorable = brought.unscorable.len();
+        let mut text = Collector::default();
         for node in call_texts(&call)? {
-            bring(0, Part::ToolCall(*calls), &node, &|_, _| false, brought);
+            text.strings(Target::ToolCall, &node, &|_, _| false);
         }
         // An argument may be called `type` and say `image`: it is no image.
-        brought.unscorable.truncate(unscorable);
+        text.unscorable.clear();
+        lines(Channel { choice: 0, part: Part::ToolCall(*calls) }, text, brought);
         *calls += 1;
     }
     Ok(())
@@ -166,7 +170,7 @@ mod tests {
             Dialect as _, Request,
             any::{any_json, strings},
         },
-        segment::{Direction, Target},
+        segment::Direction,
     };
 
     fn found(content: &Content) -> Vec<(Target, usize, &str)> {

@@ -38,8 +38,12 @@ impl Dialect for Ollama {
         method == Method::POST && path.ends_with(end)
     }
 
-    fn request(&self, _uri: &Uri, document: &Document) -> Result<Request, Malformed> {
+    fn read(&self, _uri: &Uri, document: &Document) -> Result<Request, Malformed> {
         request::read(document)
+    }
+
+    fn silent(&self) -> &'static [&'static str] {
+        &["/model", "images"]
     }
 
     fn response(&self, document: &Document) -> Result<Content, Malformed> {

@@ -2,7 +2,7 @@
 
 use super::answer::{call_texts, images};
 use crate::{
-    dialect::{Request, schema, text::Collector},
+    dialect::{Request, schema, strict, text::Collector},
     segment::Target,
     wire::{
         frame::Framing,
@@ -70,12 +70,9 @@ pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
     for (key, value) in members.iter().filter(|(_, value)| !value.is_null()) {
         text.passage();
         match key.as_ref() {
-            "model" => {
-                request.model = value.string().ok_or_else(|| Malformed::new("`model` must be a string"))?.into_owned();
-            }
+            "model" => request.model = strict::word("model", value)?,
             "stream" => {
-                let stream = value.bool().ok_or_else(|| Malformed::new("`stream` must be true or false"))?;
-                request.stream = stream.then_some(Framing::Ndjson);
+                request.stream = strict::switch("stream", value)?.then_some(Framing::Ndjson);
             }
             "messages" => messages = array("messages", value)?,
             "prompt" => prompt = Some(value),

@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::{Ollama, answer};
 use crate::{
-    dialect::{Brought, Progress, Refusal, Request, StreamDialect, text::edited},
-    segment::{Delta, Part},
+    dialect::{Brought, Progress, Refusal, Request, StreamDialect, delta::edited},
+    segment::Delta,
     wire::{
         frame::{Event, Message},
         json::{Document, Malformed, Patch},
@@ -32,9 +32,7 @@ impl Stream {
 impl StreamDialect for Stream {
     fn read(&mut self, event: &Event) -> Result<Brought, Malformed> {
         let Some(data) = event.data.as_deref().filter(|data| !data.trim().is_empty()) else { return Ok(Brought::default()) };
-        let mut brought = answer::read(&Document::read(data.as_bytes())?, &mut self.calls)?;
-        brought.deltas = brought.deltas.into_iter().flat_map(apart).collect();
-        Ok(brought)
+        answer::read(&Document::read(data.as_bytes())?, &mut self.calls)
     }
 
     fn left(&mut self, progress: &Progress) {
@@ -56,14 +54,6 @@ impl StreamDialect for Stream {
     }
 }
 
-/// A line's end after each string of a tool call: its names and values are parted in the text that is judged, as they are in
-/// the call, so that a detector sees where a value begins.
-fn apart(delta: Delta) -> impl Iterator<Item = Delta> {
-    let call = matches!(delta.channel.part, Part::ToolCall(_));
-    let end = call.then(|| Delta { channel: delta.channel, text: "\n".to_owned(), place: None });
-    [delta].into_iter().chain(end)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -72,8 +62,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        dialect::openai_completions::tests::events,
-        segment::{Channel, Direction},
+        dialect::{delta::APART, openai_completions::tests::events, text::path},
+        segment::{Channel, Direction, Part},
         wire::frame::Framing,
     };
 
@@ -144,7 +134,14 @@ mod tests {
         assert_eq!(told(Ollama::Chat, &chat()), expected);
         assert_eq!(told(Ollama::Generate, &generation()), texts(&[(Part::Content, "Yes."), (Part::Reasoning, "Hm")]));
         let error = "{\"error\":\"out of memory\",\"hint\":{\"a\":\"b\"}}\n\n";
-        assert_eq!(told(Ollama::Chat, error), texts(&[(Part::Other, "out of memoryab")]));
+        assert_eq!(
+            told(Ollama::Chat, error),
+            texts(&[
+                (Part::Other(path(&["error"])), "out of memory"),
+                (Part::Other(path(&["hint", "a"])), "b"),
+                (APART, "a\n"),
+            ])
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod request;
 mod response;
 mod stream;
+pub(super) mod vendor;
 
 use http::{Method, StatusCode, Uri};
 
@@ -25,8 +26,12 @@ impl Dialect for OpenAiChat {
         method == Method::POST && path.ends_with("/chat/completions")
     }
 
-    fn request(&self, _uri: &Uri, document: &Document) -> Result<Request, Malformed> {
+    fn read(&self, _uri: &Uri, document: &Document) -> Result<Request, Malformed> {
         request::read(document)
+    }
+
+    fn silent(&self) -> &'static [&'static str] {
+        &["/model", "/user", "/safety_identifier", "/prompt_cache_key", "image_url/url", "input_audio/data", "file/file_data"]
     }
 
     fn response(&self, document: &Document) -> Result<Content, Malformed> {

@@ -1,8 +1,9 @@
 //! Every place of a request that can carry text to the model.
 
+use super::vendor;
 use crate::{
     dialect::{
-        Request, schema,
+        Request, schema, strict,
         text::{Collector, is_id},
     },
     segment::Target,
@@ -67,15 +68,12 @@ pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
     let mut messages = None;
     for (key, value) in &members {
         match key.as_ref() {
-            "model" => {
-                request.model = value.string().ok_or_else(|| Malformed::new("`model` must be a string"))?.into_owned();
-            }
+            "model" => request.model = strict::word("model", value)?,
             "stream" if !value.is_null() => {
-                let stream = value.bool().ok_or_else(|| Malformed::new("`stream` must be true or false"))?;
-                request.stream = stream.then_some(Framing::Sse);
+                request.stream = strict::switch("stream", value)?.then_some(Framing::Sse);
             }
             "n" if !value.is_null() => {
-                request.choices = value.integer().ok_or_else(|| Malformed::new("`n` must be a whole number"))?;
+                request.choices = strict::count("n", value)?;
             }
             "stream_options" if !value.is_null() => {
                 let options = value.known("stream_options", &["include_usage", "include_obfuscation"])?;
@@ -169,7 +167,7 @@ pub(super) fn read_members(
                     }
                 }
             }
-            _ => text.strings(target, value, &|_, _| false),
+            key => text.strings(target, value, vendor::words(key)),
         }
     }
     Ok(())
@@ -222,37 +220,10 @@ fn read_call(text: &mut Collector, call: &Node<'_>) {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
-
-    /// Every string in a value, keys included.
-    fn strings(value: &Value, found: &mut Vec<String>) {
-        match value {
-            Value::String(text) => found.push(text.clone()),
-            Value::Array(items) => items.iter().for_each(|item| strings(item, found)),
-            Value::Object(members) => members.iter().for_each(|(key, value)| {
-                found.push(key.clone());
-                strings(value, found);
-            }),
-            _ => {}
-        }
-    }
-
-    fn any_json() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![
-            any::<bool>().prop_map(Value::from),
-            any::<i32>().prop_map(Value::from),
-            "[a-z ก\"]{0,8}".prop_map(Value::from)
-        ];
-        leaf.prop_recursive(4, 24, 4, |inner| {
-            let object = prop::collection::vec(("k[a-z]{0,4}", inner.clone()), 0..4);
-            prop_oneof![
-                prop::collection::vec(inner, 0..4).prop_map(Value::from),
-                object.prop_map(|members| Value::Object(members.into_iter().collect())),
-            ]
-        })
-    }
+    use crate::dialect::any::{any_json, strings};
 
     proptest! {
         /// Whatever stands in fields that are not known: no string of it goes unread.

@@ -3,12 +3,11 @@
 use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::json;
-use uuid::Uuid;
 
-use super::request::read_members;
+use super::{request::read_members, vendor};
 use crate::{
     dialect::{
-        Refusal, Request,
+        Refusal, Request, new_id,
         text::{Collector, error_word},
     },
     segment::{Content, Place, Target},
@@ -35,9 +34,9 @@ pub(super) fn read(document: &Document) -> Result<Content, Malformed> {
                 text.passage();
                 text.strings(Target::Completion, &value, &error_word);
             }
-            _ => {
+            key => {
                 text.passage();
-                text.strings(Target::Completion, &value, &|_, _| false);
+                text.strings(Target::Completion, &value, vendor::words(key));
             }
         }
     }
@@ -51,9 +50,9 @@ fn read_choice(text: &mut Collector, choice: &Node<'_>) -> Result<(), Malformed>
             "message" => read_members(text, &value.known("message", MESSAGE)?, Target::Completion)?,
             // Token lists spell the text once more.
             "logprobs" => text.echoes.push(Place(value.range())),
-            _ => {
+            key => {
                 text.passage();
-                text.strings(Target::Completion, &value, &|_, _| false);
+                text.strings(Target::Completion, &value, vendor::words(key));
             }
         }
     }
@@ -76,7 +75,7 @@ pub(super) fn refuse(request: &Request, refusal: &Refusal) -> String {
         })
         .collect();
     json!({
-        "id": new_id(),
+        "id": new_id("chatcmpl-"),
         "object": "chat.completion",
         "created": Timestamp::now().as_second(),
         "model": request.model,
@@ -84,10 +83,6 @@ pub(super) fn refuse(request: &Request, refusal: &Refusal) -> String {
         "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
     })
     .to_string()
-}
-
-pub(super) fn new_id() -> String {
-    format!("chatcmpl-{}", Uuid::now_v7().simple())
 }
 
 pub(super) fn error(status: StatusCode, code: &str, message: &str) -> String {

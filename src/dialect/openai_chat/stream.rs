@@ -5,11 +5,16 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::response::{CHOICE, MESSAGE, error, finish_reason, new_id};
+use super::{
+    response::{CHOICE, MESSAGE, error, finish_reason},
+    vendor,
+};
 use crate::{
     dialect::{
         Brought, Progress, Refusal, Request, StreamDialect,
-        text::{bring, edited, error_word, is_marker},
+        delta::{bring, edited, is_marker, unknown},
+        new_id,
+        text::error_word,
     },
     segment::{Delta, Part},
     wire::{
@@ -51,7 +56,7 @@ impl Stream {
 
     fn chunk(&self, choices: &Value, usage: &Value) -> Message {
         let mut chunk = json!({
-            "id": self.id.clone().unwrap_or_else(new_id),
+            "id": self.id.clone().unwrap_or_else(|| new_id("chatcmpl-")),
             "object": "chat.completion.chunk",
             "created": self.created.map_or_else(|| json!(Timestamp::now().as_second()), Value::from),
             "model": self.model,
@@ -81,9 +86,9 @@ impl StreamDialect for Stream {
                         read_choice(&choice, &mut brought)?;
                     }
                 }
-                "error" => bring(0, Part::Other, &value, &error_word, &mut brought),
-                key if CHUNK.contains(&key) => {}
-                _ => other(0, &value, &mut brought),
+                "error" => unknown(0, &key, &value, &error_word, &mut brought),
+                known if CHUNK.contains(&known) => {}
+                _ => unknown(0, &key, &value, vendor::words(&key), &mut brought),
             }
         }
         Ok(brought)
@@ -140,7 +145,7 @@ fn read_choice(choice: &Node<'_>, brought: &mut Brought) -> Result<(), Malformed
                 brought.progress.begun.push(index);
                 delta(index, value, brought)?;
             }
-            _ => other(index, value, brought),
+            _ => unknown(index, key, value, vendor::words(key), brought),
         }
     }
     Ok(())
@@ -163,7 +168,7 @@ fn delta(choice: u64, delta: &Node<'_>, brought: &mut Brought) -> Result<(), Mal
                 }
             }
             "function_call" => bring(choice, Part::ToolCall(0), &value, &call_word, brought),
-            _ => other(choice, &value, brought),
+            _ => unknown(choice, &key, &value, vendor::words(&key), brought),
         }
     }
     Ok(())
@@ -176,10 +181,6 @@ fn call_word(key: &str, value: &str) -> bool {
 /// Some servers stream content as parts.
 fn content_word(key: &str, value: &str) -> bool {
     (key == "type" && matches!(value, "text" | "")) || (value.is_empty() && key == "text")
-}
-
-fn other(choice: u64, value: &Node<'_>, brought: &mut Brought) {
-    bring(choice, Part::Other, value, &|_, _| false, brought);
 }
 
 /// Token lists of a chunk, and its padding, which would tell the length of what was taken out.

@@ -28,8 +28,12 @@ impl Dialect for OpenAiCompletions {
         method == Method::POST && path.ends_with("/completions") && !other.iter().any(|end| path.ends_with(end))
     }
 
-    fn request(&self, _uri: &Uri, document: &Document) -> Result<Request, Malformed> {
+    fn read(&self, _uri: &Uri, document: &Document) -> Result<Request, Malformed> {
         request::read(document)
+    }
+
+    fn silent(&self) -> &'static [&'static str] {
+        &["/model", "/user"]
     }
 
     fn response(&self, document: &Document) -> Result<Content, Malformed> {

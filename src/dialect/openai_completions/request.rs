@@ -1,7 +1,7 @@
 //! Every place of a request that can carry text to the model.
 
 use crate::{
-    dialect::{Request, text::Collector},
+    dialect::{Request, strict, text::Collector},
     segment::Target,
     wire::{
         frame::Framing,
@@ -43,14 +43,11 @@ pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
     let (mut n, mut prompt, mut suffix, mut unknown) = (1, None, None, Vec::new());
     for (key, value) in members.iter().filter(|(_, value)| !value.is_null()) {
         match key.as_ref() {
-            "model" => {
-                request.model = value.string().ok_or_else(|| Malformed::new("`model` must be a string"))?.into_owned();
-            }
+            "model" => request.model = strict::word("model", value)?,
             "stream" => {
-                let stream = value.bool().ok_or_else(|| Malformed::new("`stream` must be true or false"))?;
-                request.stream = stream.then_some(Framing::Sse);
+                request.stream = strict::switch("stream", value)?.then_some(Framing::Sse);
             }
-            "n" => n = value.integer().ok_or_else(|| Malformed::new("`n` must be a whole number"))?,
+            "n" => n = strict::count("n", value)?,
             "stream_options" => {
                 let options = value.known("stream_options", STREAM_OPTIONS)?;
                 request.usage = options.iter().any(|(key, value)| key == "include_usage" && value.raw() == "true");

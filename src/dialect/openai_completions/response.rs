@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use crate::{
     dialect::{
-        Refusal, Request,
+        Refusal, Request, new_id,
+        openai_chat::vendor,
         text::{Collector, error_word},
     },
     segment::{Content, Place, Target},
@@ -32,7 +32,7 @@ pub(super) fn read(document: &Document) -> Result<Content, Malformed> {
             }
             "error" => text.strings(Target::Completion, &value, &error_word),
             key if ENVELOPE.contains(&key) => {}
-            _ => text.strings(Target::Completion, &value, &|_, _| false),
+            key => text.strings(Target::Completion, &value, vendor::words(key)),
         }
     }
     Ok(text.into())
@@ -44,7 +44,7 @@ fn read_choice(text: &mut Collector, choice: &Node<'_>) -> Result<(), Malformed>
         match key.as_ref() {
             "index" | "finish_reason" => {}
             key if ECHOES.contains(&key) => text.echoes.push(Place(value.range())),
-            _ => text.strings(Target::Completion, &value, &|_, _| false),
+            key => text.strings(Target::Completion, &value, vendor::words(key)),
         }
     }
     Ok(())
@@ -53,10 +53,6 @@ fn read_choice(text: &mut Collector, choice: &Node<'_>) -> Result<(), Malformed>
 pub(super) fn known_choice<'d>(choice: &Node<'d>) -> Result<Members<'d>, Malformed> {
     let known: Vec<&str> = CHOICE.iter().chain(ECHOES).copied().collect();
     choice.known("choice", &known)
-}
-
-pub(super) fn new_id() -> String {
-    format!("cmpl-{}", Uuid::now_v7().simple())
 }
 
 pub(super) fn no_usage() -> Value {
@@ -72,7 +68,7 @@ pub(super) fn refused(index: u64, refusal: &Refusal) -> Value {
 pub(super) fn refuse(request: &Request, refusal: &Refusal) -> String {
     let choices: Vec<Value> = (0..request.choices.clamp(1, 128)).map(|index| refused(index, refusal)).collect();
     json!({
-        "id": new_id(),
+        "id": new_id("cmpl-"),
         "object": "text_completion",
         "created": Timestamp::now().as_second(),
         "model": request.model,

@@ -6,12 +6,14 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::response::{ECHOES, ENVELOPE, known_choice, new_id, no_usage, refused};
+use super::response::{ECHOES, ENVELOPE, known_choice, no_usage, refused};
 use crate::{
     dialect::{
         Brought, Dialect as _, Progress, Refusal, Request, StreamDialect,
-        openai_chat::OpenAiChat,
-        text::{bring, edited, error_word, is_marker},
+        delta::{bring, edited, is_marker, unknown},
+        new_id,
+        openai_chat::{OpenAiChat, vendor},
+        text::error_word,
     },
     segment::{Delta, Part},
     wire::{
@@ -40,7 +42,7 @@ impl Stream {
 
     fn chunk(&self, choices: &Value, usage: &Value) -> Message {
         let mut chunk = json!({
-            "id": self.id.clone().unwrap_or_else(new_id),
+            "id": self.id.clone().unwrap_or_else(|| new_id("cmpl-")),
             "object": "text_completion",
             "created": self.created.map_or_else(|| json!(Timestamp::now().as_second()), Value::from),
             "model": self.model,
@@ -71,9 +73,9 @@ impl StreamDialect for Stream {
                         read_choice(&choice, &mut brought)?;
                     }
                 }
-                "error" => bring(0, Part::Other, &value, &error_word, &mut brought),
-                key if ENVELOPE.contains(&key) => {}
-                _ => bring(0, Part::Other, &value, &|_, _| false, &mut brought),
+                "error" => unknown(0, &key, &value, &error_word, &mut brought),
+                known if ENVELOPE.contains(&known) => {}
+                _ => unknown(0, &key, &value, vendor::words(&key), &mut brought),
             }
         }
         Ok(brought)
@@ -116,7 +118,7 @@ fn read_choice(choice: &Node<'_>, brought: &mut Brought) -> Result<(), Malformed
                 bring(index, Part::Content, value, &|_, _| false, brought);
             }
             key if ECHOES.contains(&key) => {}
-            _ => bring(index, Part::Other, value, &|_, _| false, brought),
+            _ => unknown(index, key, value, vendor::words(key), brought),
         }
     }
     Ok(())

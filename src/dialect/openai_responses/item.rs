@@ -187,6 +187,8 @@ pub(super) fn read(text: &mut Collector, item: &Node<'_>, direction: Direction) 
     let known: Vec<&str> = FORM.iter().chain(TEXT).copied().collect();
     let members = item.known("item", &known)?;
     let other = if direction == Direction::Request { Target::System } else { Target::Completion };
+    text.passage();
+    members.iter().for_each(|(key, _)| text.name(other, key));
     match word(&members, "type").as_deref() {
         Some("message") => message(text, &members, direction),
         None if direction == Direction::Response || word(&members, "role").is_some() => message(text, &members, direction),
@@ -377,7 +379,10 @@ pub(super) fn part(text: &mut Collector, target: Target, part: &Node<'_>, direct
             "logprobs" => text.echoes.extend(Some(Place(value.range())).filter(|_| value.raw() != "[]")),
             "annotations" => text.strings(target, value, &annotation_word),
             "prompt_cache_breakpoint" => text.strings(target, value, &|key, _| matches!(key, "mode" | "ttl")),
-            _ => text.strings(target, value, &|_, _| false),
+            key => {
+                text.name(target, key);
+                text.strings(target, value, &|_, _| false);
+            }
         }
     }
     Ok(())

@@ -16,8 +16,6 @@
 //! An answer repeats what was asked (`instructions`, `tools`, `text`, `metadata`, `prompt`). A whole answer's repetition is
 //! read like the request; that of a stream, which comes before all else and says nothing new, is not.
 
-#[cfg(test)]
-mod any;
 mod item;
 mod request;
 mod response;
@@ -46,8 +44,29 @@ impl Dialect for OpenAiResponses {
         method == Method::POST && path.ends_with("/responses")
     }
 
-    fn request(&self, _uri: &Uri, document: &Document) -> Result<Request, Malformed> {
+    fn read(&self, _uri: &Uri, document: &Document) -> Result<Request, Malformed> {
         request::read(document)
+    }
+
+    fn silent(&self) -> &'static [&'static str] {
+        &[
+            "/model",
+            "/user",
+            "/safety_identifier",
+            "/prompt_cache_key",
+            "/include",
+            "tools/server_url",
+            "tools/authorization",
+            "tools/headers/*",
+            "image_url",
+            "video_url",
+            "file_url",
+            "file_data",
+            "input_audio/data",
+            "outputs/url",
+            "input/result",
+            "source/data",
+        ]
     }
 
     fn response(&self, document: &Document) -> Result<Content, Malformed> {

@@ -3,7 +3,7 @@
 use super::{item, tool};
 use crate::{
     dialect::{
-        Request,
+        Request, strict,
         text::{Collector, is_id},
     },
     segment::{Direction, Target},
@@ -87,11 +87,9 @@ pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
     let members = document.root().known("body", &known)?;
     for (key, value) in members.iter().filter(|(_, value)| !value.is_null()) {
         match key.as_ref() {
-            "model" => {
-                request.model = value.string().ok_or_else(|| Malformed::new("`model` must be a string"))?.into_owned();
-            }
-            "stream" => request.stream = switch(key, value)?.then_some(Framing::Sse),
-            "background" if switch(key, value)? => {
+            "model" => request.model = strict::word("model", value)?,
+            "stream" => request.stream = strict::switch(key, value)?.then_some(Framing::Sse),
+            "background" if strict::switch(key, value)? => {
                 return Err(Malformed::new(
                     "`background` must be false: an answer that is fetched later would not pass through this proxy",
                 ));
@@ -106,7 +104,11 @@ pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
             "text" => tool::format(&mut text, value),
             key if SETTINGS.contains(&key) => setting(&mut text, value),
             key if PLAIN.contains(&key) => {}
-            _ => unknown.push(*value),
+            key => {
+                text.passage();
+                text.name(Target::System, key);
+                unknown.push(*value);
+            }
         }
     }
     if let Some(input) = input {
@@ -120,10 +122,6 @@ pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
     }
     request.content = text.into();
     Ok(request)
-}
-
-fn switch(key: &str, value: &Node<'_>) -> Result<bool, Malformed> {
-    value.bool().ok_or_else(|| Malformed::new(format!("`{key}` must be true or false")))
 }
 
 fn read_input(text: &mut Collector, input: &Node<'_>) -> Result<(), Malformed> {
@@ -157,7 +155,10 @@ fn prompt(text: &mut Collector, prompt: &Node<'_>) -> Result<(), Malformed> {
                     }
                 }
             }
-            _ => text.strings(Target::System, &value, &|_, _| false),
+            key => {
+                text.name(Target::System, key);
+                text.strings(Target::System, &value, &|_, _| false);
+            }
         }
     }
     Ok(())
@@ -175,10 +176,8 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
-    use super::{
-        super::any::{any_json, strings},
-        *,
-    };
+    use super::*;
+    use crate::dialect::any::{any_json, strings};
     use crate::segment::Target::{Completion, Prompt, System, ToolCall, ToolDefinition, ToolResult};
 
     fn request(body: &Value) -> Result<Request, Malformed> {
@@ -220,8 +219,18 @@ mod tests {
     }
 
     #[test]
+    fn names_that_say_something_are_read() {
+        let body = json!({"one of them": 1, "prompt": {"id": "p", "two of them": 1}, "tools": [{"type": "mcp", "three of them": 1}],
+            "input": [{"role": "user", "four of them": 1, "content": [{"type": "input_text", "text": "a", "five of them": 1}]}]});
+        let texts: Vec<_> = segments(&body).into_iter().map(|(_, text)| text).collect();
+        for name in ["one", "two", "three", "four", "five"] {
+            assert!(texts.contains(&format!("{name} of them")), "{name}: {texts:?}");
+        }
+    }
+
+    #[test]
     fn every_place_is_read_and_told_apart() {
-        let body = serde_json::from_str(include_str!("../../../tests/fixtures/openai_responses/request.json")).unwrap();
+        let body = serde_json::from_str(include_str!("../../../tests/fixtures/requests/openai_responses.json")).unwrap();
         let expected = [
             (System, "Be kind."),
             (Prompt, "short"),
@@ -289,6 +298,7 @@ mod tests {
         assert_eq!((request.model.as_str(), request.stream, request.choices), ("gpt-5", Some(Framing::Sse), 1));
         let mut unscorable = request.content.unscorable;
         unscorable.sort();
+        unscorable.dedup();
         let expected = [
             "computer_screenshot",
             "image",
@@ -296,8 +306,7 @@ mod tests {
             "input_audio",
             "input_file",
             "input_image",
-            "input_image",
-            "input_image",
+            "input_video",
             "prompt",
             "skill",
         ];

@@ -3,12 +3,11 @@
 use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::{item, request::setting, tool};
 use crate::{
     dialect::{
-        Refusal, Request,
+        Refusal, Request, new_id,
         text::{Collector, error_word},
     },
     segment::{Content, Direction, Target},
@@ -95,8 +94,9 @@ pub(super) fn answer(text: &mut Collector, answer: &Node<'_>, asked: bool) -> Re
                 text.passage();
                 text.strings(Target::Completion, value, &error_word);
             }
-            _ => {
+            key => {
                 text.passage();
+                text.name(Target::Completion, key);
                 text.strings(Target::Completion, value, &|_, _| false);
             }
         }
@@ -131,7 +131,7 @@ fn is_plain(kind: &str) -> bool {
 /// An answer that has begun.
 pub(super) fn begun(model: &str) -> Value {
     json!({
-        "id": new_id("resp"),
+        "id": new_id("resp_"),
         "object": "response",
         "created_at": Timestamp::now().as_second(),
         "status": "in_progress",
@@ -193,12 +193,8 @@ pub(super) fn message(id: &str, status: &str, content: &[Value]) -> Value {
     json!({"id": id, "type": "message", "status": status, "role": "assistant", "content": content})
 }
 
-pub(super) fn new_id(kind: &str) -> String {
-    format!("{kind}_{}", Uuid::now_v7().simple())
-}
-
 pub(super) fn refuse(request: &Request, refusal: &Refusal) -> String {
-    let message = message(&new_id("msg"), "completed", &[part(refusal, &refusal.message)]);
+    let message = message(&new_id("msg_"), "completed", &[part(refusal, &refusal.message)]);
     ended(begun(&request.model), vec![message], refusal).to_string()
 }
 

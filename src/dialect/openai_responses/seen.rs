@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::response;
-use crate::{dialect::Refusal, wire::frame::Message};
+use crate::{
+    dialect::{Refusal, new_id},
+    wire::frame::Message,
+};
 
 /// A text that grows by deltas, and where it stands in its item.
 #[derive(Debug)]
@@ -227,7 +230,7 @@ impl Ending {
 
     /// Tells a refusal as a message from beginning to end.
     fn refuse(&mut self, output: u64, refusal: &Refusal) -> Value {
-        let id = response::new_id("msg");
+        let id = new_id("msg_");
         let part = response::part(refusal, &refusal.message);
         let item = response::message(&id, "completed", std::slice::from_ref(&part));
         let name = if refusal.filtered { "refusal" } else { "output_text" };

@@ -4,7 +4,7 @@
 //! answer at the end. Each of these repetitions is a channel of its own, so that it is judged and edited as the text that it
 //! is; what deltas bring, and the beginnings that they go on from, is one channel for each part of each item.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, collections::BTreeSet};
 
 use serde_json::Value;
 
@@ -16,7 +16,8 @@ use super::{
 use crate::{
     dialect::{
         Brought, Progress, Refusal, Request, StreamDialect,
-        text::{Collector, edited, error_word, is_marker},
+        delta::{APART, bring, edited, is_marker, line_end, unknown},
+        text::{Collector, error_word, path},
     },
     segment::{Channel, Delta, Direction, Part, Segment, Target},
     wire::{
@@ -56,6 +57,8 @@ const TOLD: u64 = 1 << 63;
 #[derive(Debug)]
 pub(super) struct Stream {
     seen: Seen,
+    /// Slots with text that may still grow.
+    grown: BTreeSet<u64>,
     /// Texts told whole so far.
     told: u64,
     /// The data of the event that is about to leave, if it was edited: the end must repeat what the client saw.
@@ -64,7 +67,7 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) fn new(request: &Request) -> Self {
-        Self { seen: Seen::new(&request.model), told: 0, edited: RefCell::new(None) }
+        Self { seen: Seen::new(&request.model), grown: BTreeSet::new(), told: 0, edited: RefCell::new(None) }
     }
 
     /// Gives each text that is told whole a channel. Tool definitions, and what has keys that are text, say something only
@@ -80,10 +83,12 @@ impl Stream {
                 let first = if together { passage.first().unwrap_or(segment) } else { segment };
                 let part = match first.target {
                     Target::ToolCall => Part::ToolCall(0),
-                    _ if together => Part::Other,
+                    _ if together => APART,
                     _ => Part::Content,
                 };
-                deltas.push(delta(Channel { choice: TOLD | self.told, part }, segment.clone()));
+                let channel = Channel { choice: TOLD | self.told, part };
+                deltas.push(delta(channel, segment.clone()));
+                deltas.extend(together.then(|| line_end(channel)));
             }
         }
         deltas
@@ -95,6 +100,12 @@ impl StreamDialect for Stream {
         let Some(data) = event.data.as_deref().filter(|data| !is_marker(data)) else { return Ok(Brought::default()) };
         let document = Document::read(data.as_bytes())?;
         let Told { mut brought, whole, .. } = tell(event, &document.root())?;
+        self.grown.extend(brought.deltas.iter().map(|delta| delta.channel.choice));
+        for item in &brought.progress.ended {
+            let after = self.grown.split_off(&(item + slot(1, (0, 0))));
+            brought.closed.extend(self.grown.split_off(item));
+            self.grown.extend(after);
+        }
         let whole_texts = self.whole(&whole.segments);
         brought.closed.extend(whole_texts.iter().map(|delta| delta.channel.choice));
         brought.deltas.extend(whole_texts);
@@ -168,8 +179,8 @@ fn tell(event: &Event, root: &Node<'_>) -> Result<Told, Malformed> {
     let at = At { kind: &kind, item, slot: slot(item, place.unwrap_or((0, 0))) };
     let mut told = Told::default();
     match kind.as_ref() {
-        "response.output_item.added" => told.brought.progress.begun.push(item),
-        "response.output_item.done" => told.brought.progress.ended.push(item),
+        "response.output_item.added" => told.brought.progress.begun.push(slot(item, (0, 0))),
+        "response.output_item.done" => told.brought.progress.ended.push(slot(item, (0, 0))),
         _ => {}
     }
     for (key, value) in members.iter().filter(|(_, value)| !value.is_null()) {
@@ -192,7 +203,7 @@ impl Told {
             "logprobs" => self.echoes.push(Patch { range: value.range(), with: "[]".to_owned() }),
             "partial_image_b64" => self.brought.unscorable.push("image_generation_call".to_owned()),
             "delta" if at.kind == "response.audio.delta" => self.brought.unscorable.push("audio".to_owned()),
-            "delta" => self.strings(at, at.part(), value),
+            "delta" => self.strings(at, key, value),
             "item" => self.item(at, value)?,
             "part" if at.begins() => {
                 let mut text = Collector::default();
@@ -215,10 +226,10 @@ impl Told {
             }
             key if WHOLE.contains(&key) && !at.begins() => {
                 self.whole.passage();
-                self.whole.strings(at.part().target(), value, &answer_word);
+                self.whole.strings(at.part().map_or(Target::Completion, Part::target), value, &answer_word);
             }
-            key if WHOLE.contains(&key) => self.strings(at, at.part(), value),
-            _ => self.strings(at, Part::Other, value),
+            key if WHOLE.contains(&key) => self.strings(at, key, value),
+            _ => unknown(at.slot, key, value, &|_, _| false, &mut self.brought),
         }
         Ok(())
     }
@@ -237,16 +248,24 @@ impl Told {
         Ok(())
     }
 
-    fn strings(&mut self, at: &At<'_>, part: Part, value: &Node<'_>) {
-        let mut text = Collector::default();
-        text.strings(part.target(), value, &|key, value| part != Part::Other && answer_word(key, value));
-        self.grow(text, |_| Channel { choice: at.slot, part });
+    fn strings(&mut self, at: &At<'_>, key: &str, value: &Node<'_>) {
+        match at.part() {
+            Some(part) => bring(at.slot, part, value, &answer_word, &mut self.brought),
+            None => bring(at.slot, Part::Other(path(&[at.kind, key])), value, &|_, _| false, &mut self.brought),
+        }
     }
 
     fn grow(&mut self, text: Collector, channel: impl Fn(Target) -> Channel) {
         self.brought.unscorable.extend(text.unscorable);
         self.echoes.extend(text.echoes.into_iter().map(|place| Patch { range: place.0, with: "[]".to_owned() }));
-        self.brought.deltas.extend(text.segments.into_iter().map(|segment| delta(channel(segment.target), segment)));
+        let last = text.segments.len().saturating_sub(1);
+        for (index, segment) in text.segments.into_iter().enumerate() {
+            let channel = channel(segment.target);
+            // A call begins with its name; only what stands behind that is gone on from.
+            let ends = matches!(channel.part, Part::ToolCall(_)) && (index < last || last == 0);
+            self.brought.deltas.push(delta(channel, segment));
+            self.brought.deltas.extend(ends.then(|| line_end(channel)));
+        }
     }
 }
 
@@ -255,10 +274,10 @@ impl At<'_> {
         self.kind.ends_with(".added")
     }
 
-    /// What the event's text is.
-    fn part(&self) -> Part {
+    /// What the event's text is, if its kind is known.
+    fn part(&self) -> Option<Part> {
         let name = self.kind.strip_prefix("response.").and_then(|kind| kind.rsplit_once('.'));
-        match name.map_or(self.kind, |(name, _)| name) {
+        Some(match name.map_or(self.kind, |(name, _)| name) {
             "function_call_arguments"
             | "mcp_call_arguments"
             | "custom_tool_call_input"
@@ -267,8 +286,8 @@ impl At<'_> {
             "refusal" => Part::Refusal,
             "reasoning_text" | "reasoning_summary_text" => Part::Reasoning,
             "output_text" | "audio.transcript" | "shell_call_output_content" => Part::Content,
-            _ => Part::Other,
-        }
+            _ => return None,
+        })
     }
 }
 
@@ -292,10 +311,8 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    use super::{
-        super::any::{any_json, strings},
-        *,
-    };
+    use super::*;
+    use crate::dialect::any::{any_json, strings};
     use crate::wire::frame::Framing;
 
     const NO: &str = "Not that.";
@@ -406,7 +423,7 @@ mod tests {
         let grown: Vec<_> = grown.iter().map(|(channel, text)| (channel.choice, channel.part, text.as_str())).collect();
         let expected = [
             (slot(0, (1, 0)), Part::Reasoning, "Think first."),
-            (slot(2, (0, 0)), Part::ToolCall(2), "buy{\"n\":1}"),
+            (slot(2, (0, 0)), Part::ToolCall(2), "buy\n{\"n\":1}"),
             (slot(3, (0, 0)), Part::Content, "Hello, you."),
             (slot(3, (0, 1)), Part::Refusal, "No."),
         ];
@@ -429,6 +446,23 @@ mod tests {
         ];
         assert_eq!(counts, BTreeMap::from(expected));
         assert_eq!(calls, 7);
+    }
+
+    #[test]
+    fn an_item_that_ends_ends_its_own_texts() {
+        let mut stream = stream();
+        let delta = |item: u64, part: u64| {
+            json!({"type": "response.output_text.delta", "output_index": item,
+            "content_index": part, "delta": "a"})
+        };
+        for (item, part) in [(0, 1), (1, 0), (1, 1), (2, 0)] {
+            stream.read(&event(&delta(item, part))).unwrap();
+        }
+        let done = json!({"type": "response.output_item.done", "output_index": 1, "item": {"type": "message", "content": []}});
+        let brought = stream.read(&event(&done)).unwrap();
+        assert_eq!(brought.closed, [slot(1, (0, 0)), slot(1, (0, 1))]);
+        assert_eq!(brought.progress.ended, [slot(1, (0, 0))]);
+        assert!(stream.read(&event(&done)).unwrap().closed.is_empty());
     }
 
     #[test]

@@ -95,7 +95,10 @@ pub(super) fn read(text: &mut Collector, tools: &Node<'_>) {
                 key if SETTINGS.contains(&key) => {}
                 "container" | "environment" => environment(text, value),
                 "input_image_mask" if !value.is_null() => text.unscorable.push("input_image_mask".to_owned()),
-                _ => text.strings(Target::ToolDefinition, value, &tool_word),
+                key => {
+                    text.name(Target::ToolDefinition, key);
+                    text.strings(Target::ToolDefinition, value, &tool_word);
+                }
             }
         }
     }

@@ -34,6 +34,8 @@ mod tests {
         TaskSpec {
             unsafe_columns: unsafe_columns.to_vec(),
             weights: weights.to_vec(),
+            passes: Vec::new(),
+            speakers: Vec::new(),
             template: Vec::new(),
             threshold: 0.5,
             thresholds: BTreeMap::new(),

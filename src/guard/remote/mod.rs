@@ -28,7 +28,7 @@ use serde::Serialize;
 use tokio::{sync::Notify, time::timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-pub(super) use self::chat::words;
+pub(super) use self::chat::Hosted;
 use self::{
     failure::Failure,
     limit::Limit,
@@ -36,9 +36,10 @@ use self::{
     protocol::Protocol,
 };
 use super::{
-    Golden, Proof, Unavailable, Window,
+    Proof, Unavailable, Window,
     batch::{Job, Queue},
     manifest::{Manifest, Unusable},
+    proof::Golden,
 };
 use crate::{
     config::{self, Engine},
@@ -47,6 +48,8 @@ use crate::{
 
 /// Calls a minute that SEA-Guard's hosted API allows.
 const HOSTED_PER_MINUTE: usize = 10;
+/// How far off a hosted guard's golden scores may be: it says a word, so it can only be on the right side.
+const HOSTED_TOLERANCE: f32 = 0.5;
 
 /// A server and how it stands, for operators.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -124,7 +127,7 @@ impl Fleet {
             limit: per_minute.map(|most| Mutex::new(Limit::new(most))),
             work: Notify::new(),
             golden: if protocol.is_hosted() { first_of_each_task(golden) } else { golden },
-            tolerance: manifest.golden.tolerance,
+            tolerance: if protocol.is_hosted() { HOSTED_TOLERANCE } else { manifest.golden.tolerance },
             budget: if protocol.takes_batches() { settings.batch_tokens } else { 1 },
             timeout: Duration::from_millis(remote.timeout_ms),
             health: Duration::from_millis(remote.health_ms),
@@ -219,27 +222,28 @@ impl Shared {
     }
 
     async fn prove(&self, uri: &Uri) -> Standing {
-        let mut proof = Proof { texts: 0, gap: 0.0 };
+        let mut proof = Proof::default();
         for (number, golden) in self.golden.iter().enumerate() {
-            let scores = match self.ask(uri, &golden.windows).await {
-                Ok(scores) => scores,
-                Err(failure) if failure.blames_the_server() || failure == Failure::Overloaded => {
-                    return Standing::Down(failure.to_string());
+            let mut scores = Vec::with_capacity(golden.windows.len());
+            // Each by itself, since the bound on calls counts them.
+            for window in golden.windows.chunks(1) {
+                match self.ask(uri, window).await {
+                    Ok(score) => scores.extend(score),
+                    Err(failure) if failure.blames_the_server() || failure == Failure::Overloaded => {
+                        return Standing::Down(failure.to_string());
+                    }
+                    Err(failure) => return Standing::Unfit(failure.to_string()),
                 }
-                Err(failure) => return Standing::Unfit(failure.to_string()),
-            };
-            let score = scores.into_iter().fold(0.0, f32::max);
-            let gap = (score - golden.score).abs();
-            // A hosted guard says a word, so it can only be on the right side.
-            let fits = if self.protocol.is_hosted() { gap < 0.5 } else { gap <= self.tolerance };
-            if !fits {
-                let number = number + 1;
-                return Standing::Unfit(format!(
-                    "scores golden text {number} {score:.4} instead of {:.4}: it serves another model, or loaded it otherwise",
-                    golden.score
-                ));
             }
-            proof = Proof { texts: proof.texts + 1, gap: proof.gap.max(gap) };
+            match golden.gap(&scores, self.tolerance) {
+                Ok(gap) => proof = Proof { texts: proof.texts + 1, gap: proof.gap.max(gap), ..proof },
+                Err(off) => {
+                    return Standing::Unfit(format!(
+                        "scores golden text {} {off}: it serves another model, or loaded it otherwise",
+                        number + 1
+                    ));
+                }
+            }
         }
         Standing::Proven(proof)
     }

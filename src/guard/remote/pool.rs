@@ -137,7 +137,7 @@ mod tests {
     fn pool(servers: usize) -> Pool {
         let mut pool = Pool::new(servers, RULES);
         for server in 0..servers {
-            assert!(pool.stands(server, Standing::Proven(Proof { texts: 1, gap: 0.0 })));
+            assert!(pool.stands(server, Standing::Proven(Proof::default())));
         }
         pool
     }
@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(pool.take(now, None), Err(Refused::Down));
         assert!(pool.stands(1, Standing::Unfit("other scores".to_owned())));
         assert_eq!(pool.take(now, None), Err(Refused::Down));
-        assert!(pool.stands(1, Standing::Proven(Proof { texts: 1, gap: 0.0 })));
+        assert!(pool.stands(1, Standing::Proven(Proof::default())));
         assert_eq!((pool.take(now, None), pool.open(now).collect()), (Ok(1), vec![false, true]));
         assert!(!pool.stands(0, Standing::Down("refused".to_owned())), "it was down before");
     }

@@ -17,7 +17,7 @@ use crate::{
     connect::{self, Version, connector},
     guard::{
         Window,
-        manifest::{Activation, Kind, Manifest},
+        manifest::{Kind, Manifest},
     },
 };
 
@@ -97,20 +97,15 @@ impl Protocol {
     }
 }
 
-/// Whether the guard answers with words.
+/// Whether the engine can ask the guard for its labels.
 fn speaks(manifest: &Manifest, engine: Engine) -> Result<(), String> {
-    let engine = engine.name();
+    let name = engine.name();
     if manifest.kind != Kind::DecoderLabel {
-        return Err(format!("the engine `{engine}` runs guards of the kind `decoder-label` only"));
+        return Err(format!("the engine `{name}` runs guards of the kind `decoder-label` only"));
     }
-    if manifest.output.activation != Activation::Softmax {
-        return Err(format!("the engine `{engine}` needs `activation = \"softmax\"`"));
-    }
-    let tasks = [Some(&manifest.tasks.prompt), manifest.tasks.response.as_ref()];
-    let named = tasks.into_iter().flatten().flat_map(|task| &task.unsafe_columns).max().copied().unwrap_or(0);
-    let labels = manifest.output.labels.len();
-    if named >= labels {
-        return Err(format!("the tasks name column {named}, but [output] has {labels} `labels`"));
+    let mut tasks = [Some(&manifest.tasks.prompt), manifest.tasks.response.as_ref()].into_iter().flatten();
+    if engine == Engine::Openai && tasks.any(|task| !task.passes.is_empty()) {
+        return Err(format!("the engine `{name}` sends bare texts, so the guard's `passes` would be left out"));
     }
     Ok(())
 }

@@ -88,7 +88,7 @@ fn before_spans(text: &str, mut at: usize) -> usize {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::find;
+    use super::super::{find, tests::READ};
     use super::*;
 
     const SNIPPETS: &[&str] = &[
@@ -228,6 +228,23 @@ mod tests {
         assert_eq!(settled("it is 900101145678 and "), 6);
         assert_eq!(settled("mail me: a.b@exam"), 9);
         assert_eq!(settled("key -----BEGIN PRIVATE KEY-----\nabc\ndef "), 4);
+    }
+
+    #[test]
+    fn a_long_text_is_searched_once_and_its_end_settled_at_a_fixed_cost() {
+        const LENGTH: usize = 1 << 20;
+        let read = |work: &dyn Fn()| {
+            READ.set(0);
+            work();
+            READ.get()
+        };
+        let few = TOKEN + 4 * (context::AFTER + 1) + ROUNDS * (2 * (REACH + LEAD) + 8);
+        for snippet in ["4111 1111 1111 1111 ", "3171010101900001 is ", "a.b@example.com", "eyJ", "1", "xin chào "] {
+            let text = snippet.repeat(LENGTH / snippet.len());
+            assert_eq!(read(&|| drop(find(&text))), text.len(), "{snippet}");
+            let settling = read(&|| _ = settled(&text));
+            assert!(settling <= few, "{snippet}: {settling} bytes are read to settle, more than {few}");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::upstream::Upstream;
+pub(crate) use self::upstream::{Pieces, Upstream};
 
 /// A rule set for the tests' guard.
 pub(crate) const RULES: &str = r#"

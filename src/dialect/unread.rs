@@ -1,0 +1,84 @@
+//! The net under all dialects: a string that none of them read is text all the same.
+//!
+//! A dialect names the few places whose strings no model is told ([`super::Dialect::silent`]). Every other string of a request,
+//! be it the name of a field, is read there or here: what an API adds, and what a server takes from a place where it should
+//! not be, is no way around.
+
+use std::{borrow::Cow, collections::HashSet};
+
+use super::{
+    Request,
+    text::{is_id, is_sealed},
+};
+use crate::{
+    segment::{Place, Segment, Target},
+    wire::{json::Document, strings},
+};
+
+/// Longest name of a type.
+const NAME: usize = 64;
+
+/// Adds to a request what its dialect has left unread in the document, as one passage.
+pub(super) fn add(request: &mut Request, document: &Document, silent: &[&str]) {
+    let segments = &mut request.content.segments;
+    let places: HashSet<usize> =
+        segments.iter().filter_map(|segment| segment.place.as_ref()).map(|place| place.0.start).collect();
+    let names: HashSet<String> =
+        segments.iter().filter(|segment| segment.place.is_none()).map(|segment| segment.text.clone()).collect();
+    let passage = segments.iter().map(|segment| segment.passage + 1).max().unwrap_or_default();
+    strings::visit(document, &mut |literal| {
+        let text = literal.text();
+        let known = places.contains(&literal.range.start) || (literal.is_name && names.contains(text.as_ref()));
+        if known || is_id(text.trim()) {
+            return;
+        }
+        let path = literal.path();
+        let is_type = !literal.is_name && path.last().is_some_and(|key| key == "type") && is_type(&text);
+        // Looking for ciphertext comes last: a picture is large.
+        if !is_type && !silent.iter().any(|pattern| fits(pattern, &path)) && !is_sealed(&text) {
+            let place = (!literal.is_name).then(|| Place(literal.range.clone()));
+            segments.push(Segment { target: Target::System, passage, text: text.into_owned(), place });
+        }
+    });
+}
+
+/// Whether a path ends as the pattern says, or is the whole of it where that begins with `/`.
+fn fits(pattern: &str, path: &[Cow<'_, str>]) -> bool {
+    let (whole, steps) = pattern.strip_prefix('/').map_or((false, pattern), |steps| (true, steps));
+    let mut path = path.iter().rev();
+    let all = steps.rsplit('/').all(|step| path.next().is_some_and(|key| step == "*" || step == key));
+    all && (!whole || path.next().is_none())
+}
+
+/// Whether a value under `type` has the form of such names, which can be long.
+fn is_type(value: &str) -> bool {
+    value.len() <= NAME && value.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_left_unread_is_read() {
+        let text = r#"{"model":"of a bomb","a b":1,"n":"to build","u":{"id":"a silent one","of it":["so do","it_1"]},
+            "t":{"type":"code_execution_tool_result"},"c d":0,"read":"by others"}"#;
+        let document = Document::read(text.as_bytes()).unwrap();
+        let mut request = Request::default();
+        let start = text.find("\"by others").unwrap();
+        let read = |text: &str, place| Segment { target: Target::Prompt, passage: 3, text: text.to_owned(), place };
+        request.content.segments = vec![read("by others", Some(Place(start..start + 11))), read("c d", None)];
+        add(&mut request, &document, &["/model", "u/id"]);
+        let segments = request.content.segments.get(2..).unwrap();
+        assert!(segments.iter().all(|segment| (segment.target, segment.passage) == (Target::System, 4)));
+        let texts: Vec<_> = segments.iter().map(|segment| (segment.text.as_str(), segment.place.is_some())).collect();
+        assert_eq!(texts, [("a b", false), ("to build", true), ("of it", false), ("so do", true)]);
+    }
+
+    #[test]
+    fn paths_fit() {
+        let fit = |pattern, path: &str| fits(pattern, &path.split('/').map(Cow::Borrowed).collect::<Vec<_>>());
+        assert!(fit("/model", "model") && fit("url/x", "a/url/x") && fit("headers/*", "tools/headers/key"));
+        assert!(!fit("/model", "a/model") && !fit("url/x", "x") && !fit("headers/*", "headers") && !fit("url/x", "a/x"));
+    }
+}
