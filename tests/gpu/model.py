@@ -24,6 +24,8 @@ TOKENIZER = Path(__file__).parents[1] / "export" / "fixtures" / "gemma3" / "toke
 SEED = 20261125
 # SEA-Guard's trained length, for which the guard has tables of angles.
 POSITIONS = 8192
+# Bytes that a parameter takes in a guard.
+BYTES = {"fp32": 4.0, "bf16": 2.0, "int4": 0.7}
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,11 @@ def planned(folder: Path, shape: str, layers: int | None, vocabulary: int | None
 def build(model: Model, machine: Machine, dtype: str) -> dict[str, float]:
     """Makes what is missing of the model and its guard; seconds that each took, and the weights' bytes."""
     done = {}
+    guard = model.guard(dtype)
+    missing = (0 if model.checkpoint.exists() else 2) + (0 if guard.exists() else BYTES[dtype])
+    _room(model.folder, missing * model.parameters)
     if not model.checkpoint.exists():
         done["generated_s"] = _generate(model, machine.device)
-    guard = model.guard(dtype)
     if not guard.exists():
         done["exported_s"] = _export(model, guard, dtype, "bf16" if machine.gpu else "fp32")
     return done | {"weights_bytes": (guard / "weights.bin").stat().st_size}
@@ -94,7 +98,6 @@ def _generate(model: Model, device: str) -> float:
     partial = model.checkpoint.with_name("model.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    _room(partial, 2 * model.parameters)
     files = defaultdict(list)
     for name, weight in _named(model.config).items():
         layer = name.split(".")[2] if ".layers." in name else "rest"
@@ -128,8 +131,6 @@ def _export(model: Model, guard: Path, dtype: str, activations: str) -> float:
     # What a run that was cut short has written is kept.
     partial = guard.with_name(f"{guard.name}.partial")
     partial.mkdir(exist_ok=True)
-    written = partial / "weights.bin"
-    _room(partial, layout.weights.size - (written.stat().st_size if written.exists() else 0))
     layout.weights.write(partial, checkpoint.identity(), lambda done: None)
     for name, proto in graphs.items():
         (partial / name).write_bytes(proto.SerializeToString())
@@ -137,8 +138,11 @@ def _export(model: Model, guard: Path, dtype: str, activations: str) -> float:
     return time.perf_counter() - started
 
 
-def _room(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
+def _room(folder: Path, needed: float) -> None:
+    """Refuses to begin what the disk cannot hold; what a run that was cut short has left counts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    left = sum(path.stat().st_size for path in folder.glob("*.partial/*"))
+    free = shutil.disk_usage(folder).free + left
     if free < needed:
         raise Stopped(
             f"{folder} has {free / GIGA:.1f} GB free and {needed / GIGA:.1f} GB more are needed: choose another "
