@@ -115,10 +115,11 @@ def _incremental(found: dict) -> str:
         Incremental: a check of {found["new"]} tokens on a past of {found["past"]:,} takes {median["check_ms"]:.1f} ms,
         a full pass over all of them {median["full_of_check_ms"]:.1f} ms. All {found["checks"]} checks of a
         completion of 1,000 tokens together cost {median["stream_to_full"]:.2f} times one full pass
-        ({ratio["least"]:.2f} to {ratio["most"]:.2f}; {median["stream_ms"]:.0f} against {median["full_ms"]:.0f} ms); scored whole each time,
-        {median["rescored_to_full"]:.1f} times. Reading the weights once, at the {found["bytes_a_second"] / 1e12:.3g}
-        TB/s at which memory is copied, takes {found["weights_once_ms"]:.1f} ms: a check of a single stream cannot be
-        faster. Logits differ from full passes' by {gap["mean"]:.2g} on average and {gap["most"]:.2g} at most.""")
+        ({ratio["least"]:.2f} to {ratio["most"]:.2f}; {median["stream_ms"]:.0f} against {median["full_ms"]:.0f} ms);
+        scored whole each time, {median["rescored_to_full"]:.1f} times. Reading the weights once, at the
+        {found["bytes_a_second"] / 1e12:.3g} TB/s at which memory is copied, takes {found["weights_once_ms"]:.1f} ms: a
+        check of a single stream cannot be faster. Logits differ from full passes' by {gap["mean"]:.2g} on average and
+        {gap["most"]:.2g} at most.""")
 
 
 WRITERS = {"parity": _parity, "build": _build, "prefill": _prefill, "incremental": _incremental}
