@@ -1,7 +1,7 @@
 # Everything a fresh clone needs: cargo, Python 3.11 with pip, and Node 20 must be there; the rest is fetched here, pinned.
 
 .DELETE_ON_ERROR:
-.PHONY: all build runtime demo serve test test-rust test-sdk test-export test-remote bench fuzz lint clean
+.PHONY: all build runtime demo serve test test-rust test-sdk test-export test-remote bench gpu fuzz lint clean
 
 # ONNX Runtime's shared library comes out of its PyPI wheel: version, platform and checksum are pinned.
 ORT_VERSION := 1.32.0
@@ -95,6 +95,11 @@ $(BENCH)/.venv/done: $(BENCH)/requirements.txt onnx/export/requirements.txt
 	python3 -m venv $(BENCH)/.venv
 	$(BENCH)/.venv/bin/pip install --quiet --disable-pip-version-check $(addprefix -r ,$(filter %.txt,$^))
 	@touch $@
+
+# Generative guards on a GPU at their true size, beside transformers. Python there has torch; tests/gpu/README.md says what else.
+GPU_FLAGS :=
+gpu:
+	python3 tests/gpu/run.py --folder target/gpu --report onnx/README.md $(GPU_FLAGS)
 
 # Every decoder for a minute each, by libFuzzer. Without a sanitizer, which only nightly compilers have; there is no unsafe code.
 FUZZ_S := 60
