@@ -1,9 +1,6 @@
 //! Counters in Prometheus' text format.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Duration,
-};
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -13,7 +10,7 @@ use prometheus_client::{
         gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
     },
-    registry::{Registry, Unit},
+    registry::{Metric, Registry, Unit},
 };
 
 /// All that is counted.
@@ -84,61 +81,46 @@ pub struct Now<'n> {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut metrics = Self {
-            registry: Registry::with_prefix("seawall"),
-            exchanges: Family::default(),
-            seconds: Histogram::new(exponential_buckets(0.001, 2.0, 18)),
-            verdicts: Family::default(),
-            windows: Counter::<u64, AtomicU64>::default(),
-            waiting: Gauge::default(),
-            cached: Gauge::default(),
-            guards: Family::default(),
-            checks: Counter::default(),
-            tokens: Family::default(),
-            kept: Gauge::default(),
-            cuts: Counter::default(),
-            records: Counter::default(),
-            unrecorded: Counter::default(),
-            failures: Family::default(),
-        };
-        let registry = &mut metrics.registry;
-        registry.register("exchanges", "Exchanges by dialect and decision", metrics.exchanges.clone());
-        registry.register_with_unit(
-            "exchange",
-            "Time from request to the end of its answer",
-            Unit::Seconds,
-            metrics.seconds.clone(),
-        );
-        registry.register(
-            "verdicts",
-            "Verdicts by source: the guard, the cache, or none because the guard failed",
-            metrics.verdicts.clone(),
-        );
-        registry.register("guard_windows", "Texts and windows of texts that the guard scored", metrics.windows.clone());
-        registry.register("guard_waiting", "Texts that wait for the guard", metrics.waiting.clone());
-        registry.register("guard_info", "The guard, and the execution provider that runs it", metrics.guards.clone());
-        registry.register(
-            "guard_incremental_checks",
-            "Windows of growing texts that were scored on from what was kept of them",
-            metrics.checks.clone(),
-        );
-        registry.register(
-            "guard_incremental_tokens",
-            "Tokens of these windows: computed, or kept and not computed again",
-            metrics.tokens.clone(),
-        );
-        registry.register("guard_kv_tokens", "Tokens whose keys and values are kept", metrics.kept.clone());
-        registry.register("cache_verdicts", "Verdicts in the cache", metrics.cached.clone());
-        registry.register("stream_cuts", "Streams that were cut", metrics.cuts.clone());
-        registry.register("review_records", "Flagged exchanges recorded", metrics.records.clone());
-        registry.register(
-            "review_failures",
-            "Flagged exchanges refused because they could not be recorded",
-            metrics.unrecorded.clone(),
-        );
-        registry.register("failures", "Exchanges that ended in an error, by its code", metrics.failures.clone());
-        metrics
+        let mut registry = Registry::with_prefix("seawall");
+        let all = &mut registry;
+        Self {
+            exchanges: counted(all, "exchanges", "Exchanges by dialect and decision"),
+            seconds: {
+                let seconds = Histogram::new(exponential_buckets(0.001, 2.0, 18));
+                let help = "Time from request to the end of its answer";
+                all.register_with_unit("exchange", help, Unit::Seconds, seconds.clone());
+                seconds
+            },
+            verdicts: counted(all, "verdicts", "Verdicts by source: the guard, the cache, or none because the guard failed"),
+            windows: counted(all, "guard_windows", "Texts and windows of texts that the guard scored"),
+            waiting: counted(all, "guard_waiting", "Texts that wait for the guard"),
+            guards: counted(all, "guard_info", "The guard, and the execution provider that runs it"),
+            checks: counted(
+                all,
+                "guard_incremental_checks",
+                "Windows of growing texts that were scored on from what was kept of them",
+            ),
+            tokens: counted(
+                all,
+                "guard_incremental_tokens",
+                "Tokens of these windows: computed, or kept and not computed again",
+            ),
+            kept: counted(all, "guard_kv_tokens", "Tokens whose keys and values are kept"),
+            cached: counted(all, "cache_verdicts", "Verdicts in the cache"),
+            cuts: counted(all, "stream_cuts", "Streams that were cut"),
+            records: counted(all, "review_records", "Flagged exchanges recorded"),
+            unrecorded: counted(all, "review_failures", "Flagged exchanges refused because they could not be recorded"),
+            failures: counted(all, "failures", "Exchanges that ended in an error, by its code"),
+            registry,
+        }
     }
+}
+
+/// Begins to count something.
+fn counted<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
 }
 
 impl Metrics {
