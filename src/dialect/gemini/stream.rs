@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use http::StatusCode;
 
 use super::{
-    content::{self, CALL, CONTENT, PART, PARTIAL, Targets},
+    content::{self, CALL, CONTENT, PARTIAL, Targets},
     fields::{fields, items, number, setting},
     response::{self, ANSWER, CANDIDATE, error},
     seen::{self, Seen},
@@ -124,7 +124,7 @@ impl Stream {
                     bring(index, part, value, &|_, _| false, brought);
                 }
                 "functionCall" => self.call(index, value, brought)?,
-                key if key == "audioTranscription" || !PART.contains(&key) => {
+                key if key == "audioTranscription" || !content::is_of_part(key) => {
                     unknown(index, key, value, &|_, _| false, brought);
                 }
                 key => {
