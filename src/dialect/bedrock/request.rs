@@ -5,7 +5,7 @@ use super::{
     block::{read_blocks, read_message, word},
 };
 use crate::{
-    dialect::{Request, schema, text::Collector},
+    dialect::{Request, schema, strict, text::Collector},
     segment::Target,
     wire::{
         frame::Framing,
@@ -50,13 +50,13 @@ pub(super) fn read(path: &str, document: &Document) -> Result<Request, Malformed
         }
     }
     for message in messages {
-        read_message(&mut text, &message, |role| match role {
-            Some("user") => Ok(Target::Prompt),
-            Some("assistant") => Ok(Target::Completion),
-            Some("system") => Ok(Target::System),
-            Some(other) => Err(Malformed::new(format!("`{other}` is not a role this proxy knows"))),
-            None => Err(Malformed::new("a message has no `role`")),
-        })?;
+        let role = |role: &str| match role {
+            "user" => Some(Target::Prompt),
+            "assistant" => Some(Target::Completion),
+            "system" => Some(Target::System),
+            _ => None,
+        };
+        read_message(&mut text, &message, |members| strict::role(members, role))?;
     }
     request.content = text.into();
     Ok(request)

@@ -82,15 +82,13 @@ pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
 
 fn read_message(text: &mut Collector, message: &Node<'_>) -> Result<(), Malformed> {
     let members = message.known("message", MESSAGE)?;
-    let role = members.iter().find(|(key, _)| key == "role").and_then(|(_, value)| value.string());
-    let target = match role.as_deref() {
-        Some("user") => Target::Prompt,
-        Some("system") => Target::System,
-        Some("assistant") => Target::Completion,
-        Some("tool") => Target::ToolResult,
-        Some(other) => return Err(Malformed::new(format!("`{other}` is not a role this proxy knows"))),
-        None => return Err(Malformed::new("a message has no `role`")),
-    };
+    let target = strict::role(&members, |role| match role {
+        "user" => Some(Target::Prompt),
+        "system" => Some(Target::System),
+        "assistant" => Some(Target::Completion),
+        "tool" => Some(Target::ToolResult),
+        _ => None,
+    })?;
     read_members(text, members, target)
 }
 

@@ -131,16 +131,14 @@ fn context(value: &Node<'_>) -> Result<Option<String>, Malformed> {
 
 fn read_message(text: &mut Collector, message: &Node<'_>) -> Result<(), Malformed> {
     let members = message.known("message", MESSAGE)?;
-    let role = members.iter().find(|(key, _)| key == "role").and_then(|(_, value)| value.string());
     // The server lowers the letters of a role before it reads it. `control` switches Granite's thinking on.
-    let target = match role.as_deref().map(str::to_lowercase).as_deref() {
-        Some("user") => Target::Prompt,
-        Some("system" | "developer" | "control") => Target::System,
-        Some("assistant") => Target::Completion,
-        Some("tool") => Target::ToolResult,
-        Some(other) => return Err(Malformed::new(format!("`{other}` is not a role this proxy knows"))),
-        None => return Err(Malformed::new("a message has no `role`")),
-    };
+    let target = strict::role(&members, |role| match role.to_lowercase().as_str() {
+        "user" => Some(Target::Prompt),
+        "system" | "developer" | "control" => Some(Target::System),
+        "assistant" => Some(Target::Completion),
+        "tool" => Some(Target::ToolResult),
+        _ => None,
+    })?;
     for (key, value) in members.iter().filter(|(_, value)| !value.is_null()) {
         text.passage();
         match key.as_ref() {
