@@ -72,15 +72,15 @@ fn read_choice(choice: &Node<'_>, brought: &mut Brought) -> Result<(), Malformed
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
 
     use serde_json::{Value, json};
 
     use super::*;
     use crate::{
-        dialect::openai_completions::tests::events,
-        segment::{Channel, Direction},
-        wire::frame::Framing,
+        dialect::any::told,
+        segment::Direction,
+        wire::frame::{Framing, tests::events},
     };
 
     /// Two choices as OpenAI streams them, with token lists.
@@ -114,14 +114,8 @@ mod tests {
     #[test]
     fn a_stream_is_read_and_edited() {
         let (mut stream, events) = (Stream::new(&asked()), streamed());
-        let mut told = BTreeMap::<Channel, String>::new();
-        for event in &events {
-            for delta in stream.read(event).unwrap().deltas {
-                told.entry(delta.channel).or_default().push_str(&delta.text);
-            }
-        }
-        let channel = |choice| Channel { choice, part: Part::Content };
-        assert_eq!(told, BTreeMap::from([(channel(0), "Card 4111".to_owned()), (channel(1), "Second!".to_owned())]));
+        let expected = [((0, Part::Content), "Card 4111".to_owned()), ((1, Part::Content), "Second!".to_owned())];
+        assert_eq!(told(&mut stream, &events), (expected.into(), vec![]));
         let deltas = stream.read(&events[2]).unwrap().deltas;
         let edited: Value = serde_json::from_str(&stream.edit(&events[2], &deltas, &["[x]".to_owned()]).unwrap()).unwrap();
         let choice = json!({"text": "[x]", "index": 0, "logprobs": null, "finish_reason": null});

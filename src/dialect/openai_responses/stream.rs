@@ -130,7 +130,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{dialect::openai_responses::response, segment::Direction, wire::frame::Framing};
+    use crate::{
+        dialect::{any::told, openai_responses::response},
+        segment::Direction,
+        wire::frame::{Framing, tests::events},
+    };
 
     const NO: &str = "Not that.";
 
@@ -149,10 +153,8 @@ mod tests {
 
     /// An answer as the API streams it: reasoning, a search, a call and a message.
     fn answer() -> Vec<Value> {
-        let mut decoder = Framing::Sse.decoder(1 << 20);
-        decoder.feed(include_bytes!("../../../tests/fixtures/openai_responses/stream.txt"));
-        let events = std::iter::from_fn(|| decoder.event().unwrap());
-        events.map(|event| serde_json::from_str(&event.data.unwrap()).unwrap()).collect()
+        let events = events(Framing::Sse, include_bytes!("../../../tests/fixtures/openai_responses/stream.txt"));
+        events.into_iter().map(|event| serde_json::from_str(&event.data.unwrap()).unwrap()).collect()
     }
 
     /// A client that holds a stream to the API's rules.
@@ -223,21 +225,15 @@ mod tests {
     }
 
     /// The texts that events bring, channel by channel; those told whole in their order.
-    fn texts(stream: &mut Stream, events: &[Value]) -> BTreeMap<Channel, String> {
-        let mut texts = BTreeMap::<Channel, String>::new();
-        for data in events {
-            for delta in stream.read(&event(data)).unwrap().deltas {
-                texts.entry(delta.channel).or_default().push_str(&delta.text);
-            }
-        }
-        texts
+    fn texts(stream: &mut Stream, events: &[Value]) -> BTreeMap<(u64, Part), String> {
+        told(stream, &events.iter().map(event).collect::<Vec<_>>()).0
     }
 
     #[test]
     fn each_text_has_its_channel() {
         let texts = texts(&mut stream(), &answer());
-        let (told, grown): (Vec<_>, Vec<_>) = texts.into_iter().partition(|(channel, _)| channel.choice & TOLD != 0);
-        let grown: Vec<_> = grown.iter().map(|(channel, text)| (channel.choice, channel.part, text.as_str())).collect();
+        let (told, grown): (Vec<_>, Vec<_>) = texts.into_iter().partition(|((choice, _), _)| choice & TOLD != 0);
+        let grown: Vec<_> = grown.iter().map(|((choice, part), text)| (*choice, *part, text.as_str())).collect();
         let expected = [
             (slot(0, (1, 0)), Part::Reasoning, "Think first."),
             (slot(2, (0, 0)), Part::ToolCall(2), "buy\n{\"n\":1}"),
@@ -247,8 +243,8 @@ mod tests {
         assert_eq!(grown, expected);
         let mut calls = 0;
         let mut counts = BTreeMap::<&str, usize>::new();
-        for (channel, text) in &told {
-            calls += usize::from(channel.part == Part::ToolCall(0));
+        for ((_, part), text) in &told {
+            calls += usize::from(*part == Part::ToolCall(0));
             *counts.entry(text.as_str()).or_default() += 1;
         }
         let expected = [
