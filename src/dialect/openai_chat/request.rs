@@ -102,10 +102,7 @@ pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
                 text.passage();
                 text.id(Target::System, value);
             }
-            key => {
-                text.name(Target::System, key);
-                unknown.push(*value);
-            }
+            _ => unknown.push(*value),
         }
     }
     for message in messages.ok_or_else(|| Malformed::new("`messages` is missing"))? {
