@@ -1,10 +1,37 @@
-//! What the dialects' property tests share: bodies of any shape, and all that is said in them.
+//! What the dialects' tests share: bodies of any shape, and all that is said in them or in a stream.
+
+use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use serde_json::Value;
 
-/// Every string in a value, keys included.
-pub(super) fn strings(value: &Value, found: &mut Vec<String>) {
+use super::StreamDialect;
+use crate::{segment::Part, wire::frame::Event};
+
+/// The text of each channel, by its choice and part, that events bring, and what of them cannot be judged.
+pub(super) fn told(stream: &mut dyn StreamDialect, events: &[Event]) -> (BTreeMap<(u64, Part), String>, Vec<String>) {
+    let (mut texts, mut unscorable) = (BTreeMap::<_, String>::new(), Vec::new());
+    for event in events {
+        let brought = stream.read(event).unwrap();
+        unscorable.extend(brought.unscorable);
+        for delta in brought.deltas {
+            texts.entry((delta.channel.choice, delta.channel.part)).or_default().push_str(&delta.text);
+        }
+    }
+    (texts, unscorable)
+}
+
+/// Fails unless every string in `values`, keys included, is among the texts read.
+pub(super) fn all_read<'v>(values: impl IntoIterator<Item = &'v Value>, read: &[impl AsRef<str>]) -> Result<(), TestCaseError> {
+    let mut all = Vec::new();
+    values.into_iter().for_each(|value| strings(value, &mut all));
+    for text in all.iter().filter(|text| !text.is_empty()) {
+        prop_assert!(read.iter().any(|read| read.as_ref() == text), "{} is not read", text);
+    }
+    Ok(())
+}
+
+fn strings(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::String(text) => found.push(text.clone()),
         Value::Array(items) => items.iter().for_each(|item| strings(item, found)),

@@ -1,6 +1,11 @@
-//! Settings that requests of several APIs have, read strictly.
+//! Settings and roles that requests of several APIs have, read strictly.
 
-use crate::wire::json::{Malformed, Node};
+use std::borrow::Cow;
+
+use crate::{
+    segment::Target,
+    wire::json::{Malformed, Node},
+};
 
 /// A string.
 ///
@@ -24,4 +29,17 @@ pub(super) fn switch(what: &str, node: &Node<'_>) -> Result<bool, Malformed> {
 /// Anything else.
 pub(super) fn count(what: &str, node: &Node<'_>) -> Result<u64, Malformed> {
     node.integer().ok_or_else(|| Malformed::new(format!("`{what}` must be a whole number")))
+}
+
+/// What the text of a message is, by its role.
+///
+/// # Errors
+/// No role, or one that is not `known`.
+pub(super) fn role(
+    members: &[(Cow<'_, str>, Node<'_>)],
+    known: impl FnOnce(&str) -> Option<Target>,
+) -> Result<Target, Malformed> {
+    let role = members.iter().find(|(key, _)| key == "role").and_then(|(_, value)| value.string());
+    let role = role.ok_or_else(|| Malformed::new("a message has no `role`"))?;
+    known(&role).ok_or_else(|| Malformed::new(format!("`{role}` is not a role this proxy knows")))
 }

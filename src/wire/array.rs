@@ -130,33 +130,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Event>, Malformed> {
-        let mut decoder = Decoder::new(1 << 20);
-        let mut events = Vec::new();
-        for piece in pieces {
-            decoder.feed(piece);
-            while let Some(event) = decoder.event()? {
-                events.push(event);
-            }
-        }
-        events.extend(decoder.rest()?);
-        Ok(events)
-    }
+    use crate::wire::frame::tests::{decode, events, events_however_cut};
 
     #[test]
     fn elements_and_brackets() {
         let text = br#"[{"a":"}]\"{"} ,
  {"b":[{}]}]
 "#;
-        let events = decode([&text[..]]).unwrap();
+        let events = events(Framing::Array, text);
         let data: Vec<_> = events.iter().map(|event| event.data.as_deref()).collect();
         assert_eq!(data, [Some(r#"{"a":"}]\"{"}"#), Some(r#"{"b":[{}]}"#), None]);
         assert_eq!(events[1].with_data("{}").unwrap(), " ,\n {}");
-        assert!(decode([&b"{\"a\":1}"[..]]).is_err());
-        assert!(decode([&b"[{},]"[..]]).is_err());
-        assert!(decode([&b"[{}] {}"[..]]).is_err());
-        assert!(decode([&b"[[]]"[..]]).is_err());
+        assert!(decode(Framing::Array, [&b"{\"a\":1}"[..]]).is_err());
+        assert!(decode(Framing::Array, [&b"[{},]"[..]]).is_err());
+        assert!(decode(Framing::Array, [&b"[{}] {}"[..]]).is_err());
+        assert!(decode(Framing::Array, [&b"[[]]"[..]]).is_err());
         let mut small = Decoder::new(10);
         small.feed(b"[{\"a\": 12345678");
         assert!(small.event().is_err());
@@ -178,13 +166,7 @@ mod tests {
         ) {
             let values: Vec<_> = values.iter().map(|(text, n)| serde_json::json!({"t": text, "n": [n, {"x": text}]})).collect();
             let bytes = serde_json::to_string_pretty(&values).unwrap().into_bytes();
-            let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(bytes.len())).chain([0, bytes.len()]).collect();
-            cuts.sort_unstable();
-            let whole = decode([&bytes[..]]).unwrap();
-            let split = decode(cuts.windows(2).map(|pair| &bytes[pair[0]..pair[1]])).unwrap();
-            prop_assert_eq!(&whole, &split);
-            let joined: Vec<u8> = whole.iter().flat_map(|event| event.raw.to_vec()).collect();
-            prop_assert_eq!(joined, bytes);
+            let whole = events_however_cut(Framing::Array, &bytes, &cuts)?;
             let read: Vec<serde_json::Value> =
                 whole.iter().filter_map(|event| event.data.as_deref()).map(|data| serde_json::from_str(data).unwrap()).collect();
             prop_assert_eq!(read, values);

@@ -98,44 +98,32 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Event>, Malformed> {
-        let mut decoder = Decoder::new(1 << 20);
-        let mut events = Vec::new();
-        for piece in pieces {
-            decoder.feed(piece);
-            while let Some(event) = decoder.event()? {
-                events.push(event);
-            }
-        }
-        events.extend(decoder.rest()?);
-        Ok(events)
-    }
+    use crate::wire::frame::tests::{decode, events, events_however_cut};
 
     #[test]
     fn messages_edits_and_exceptions() {
         let mut bytes = encode(&Message::named("contentBlockDelta", "{\"a\":1}"));
         bytes.extend(encode(&Message { error: true, ..Message::named("throttlingException", "{}") }));
-        let events = decode([&bytes[..]]).unwrap();
-        assert_eq!((events[0].name.as_deref(), events[0].data.as_deref()), (Some("contentBlockDelta"), Some("{\"a\":1}")));
-        assert_eq!(events[1].name.as_deref(), Some("throttlingException"));
-        let edited = events[0].with_data("{\"b\":2}").unwrap();
-        let events = decode([&edited[..]]).unwrap();
-        assert_eq!((events[0].name.as_deref(), events[0].data.as_deref()), (Some("contentBlockDelta"), Some("{\"b\":2}")));
+        let read = events(Framing::EventStream, &bytes);
+        assert_eq!((read[0].name.as_deref(), read[0].data.as_deref()), (Some("contentBlockDelta"), Some("{\"a\":1}")));
+        assert_eq!(read[1].name.as_deref(), Some("throttlingException"));
+        let edited = read[0].with_data("{\"b\":2}").unwrap();
+        let read = events(Framing::EventStream, &edited);
+        assert_eq!((read[0].name.as_deref(), read[0].data.as_deref()), (Some("contentBlockDelta"), Some("{\"b\":2}")));
     }
 
     #[test]
     fn altered_cut_and_oversized_messages_are_refused() {
         let mut bytes = encode(&Message::named("x", "{\"a\":1}"));
-        assert!(decode([&bytes[..bytes.len() - 1]]).is_err());
+        assert!(decode(Framing::EventStream, [&bytes[..bytes.len() - 1]]).is_err());
         let mut small = Decoder::new(20);
         small.feed(&bytes);
         assert!(small.event().is_err());
         if let Some(byte) = bytes.iter_mut().nth_back(6) {
             *byte ^= 1;
         }
-        assert!(decode([&bytes[..]]).is_err());
-        assert!(decode([&[0, 0, 0, 3, 1, 2][..]]).is_err());
+        assert!(decode(Framing::EventStream, [&bytes[..]]).is_err());
+        assert!(decode(Framing::EventStream, [&[0, 0, 0, 3, 1, 2][..]]).is_err());
     }
 
     proptest! {
@@ -145,13 +133,7 @@ mod tests {
             cuts in prop::collection::vec(0usize..600, 0..12),
         ) {
             let bytes: Vec<u8> = texts.iter().flat_map(|text| encode(&Message::named("e", text.as_str()))).collect();
-            let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(bytes.len())).chain([0, bytes.len()]).collect();
-            cuts.sort_unstable();
-            let whole = decode([&bytes[..]]).unwrap();
-            let split = decode(cuts.windows(2).map(|pair| &bytes[pair[0]..pair[1]])).unwrap();
-            prop_assert_eq!(&whole, &split);
-            let joined: Vec<u8> = whole.iter().flat_map(|event| event.raw.to_vec()).collect();
-            prop_assert_eq!(joined, bytes);
+            events_however_cut(Framing::EventStream, &bytes, &cuts)?;
         }
     }
 }

@@ -141,3 +141,46 @@ impl Event {
         }
     }
 }
+
+/// What tests of streams share.
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The events of a stream whose bytes come in these pieces.
+    pub(crate) fn decode<'p>(framing: Framing, pieces: impl IntoIterator<Item = &'p [u8]>) -> Result<Vec<Event>, Malformed> {
+        let mut decoder = framing.decoder(1 << 20);
+        let mut events = Vec::new();
+        for piece in pieces {
+            decoder.feed(piece);
+            while let Some(event) = decoder.event()? {
+                events.push(event);
+            }
+        }
+        events.extend(decoder.rest()?);
+        Ok(events)
+    }
+
+    /// The events of a whole stream.
+    pub(crate) fn events(framing: Framing, bytes: &[u8]) -> Vec<Event> {
+        decode(framing, [bytes]).unwrap()
+    }
+
+    /// The events of a stream, which hold all its bytes and are the same if it comes cut in these places.
+    pub(in crate::wire) fn events_however_cut(
+        framing: Framing,
+        bytes: &[u8],
+        cuts: &[usize],
+    ) -> Result<Vec<Event>, TestCaseError> {
+        let mut cuts: Vec<_> = cuts.iter().map(|cut| *cut.min(&bytes.len())).chain([0, bytes.len()]).collect();
+        cuts.sort_unstable();
+        let whole = events(framing, bytes);
+        let split = decode(framing, cuts.windows(2).map(|pair| &bytes[pair[0]..pair[1]])).unwrap();
+        prop_assert_eq!(&whole, &split);
+        let joined: Vec<u8> = whole.iter().flat_map(|event| event.raw.to_vec()).collect();
+        prop_assert_eq!(joined, bytes);
+        Ok(whole)
+    }
+}

@@ -60,25 +60,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Event> {
-        let mut decoder = Decoder::new(1 << 20);
-        let mut events = Vec::new();
-        for piece in pieces {
-            decoder.feed(piece);
-            while let Some(event) = decoder.event().unwrap() {
-                events.push(event);
-            }
-        }
-        events.extend(decoder.rest().unwrap());
-        events
-    }
+    use crate::wire::frame::tests::{events, events_however_cut};
 
     #[test]
     fn lines_blank_lines_and_an_unfinished_one() {
-        let data: Vec<_> = decode([&b"{\"a\":1}\r\n\n {} \n{\"b\""[..]]).into_iter().map(|event| event.data).collect();
+        let data: Vec<_> =
+            events(Framing::Ndjson, b"{\"a\":1}\r\n\n {} \n{\"b\"").into_iter().map(|event| event.data).collect();
         assert_eq!(data, [Some("{\"a\":1}".into()), None, Some("{}".into()), Some("{\"b\"".into())]);
-        let event = decode([&b" {\"a\":1}\r\n"[..]]).remove(0);
+        let event = events(Framing::Ndjson, b" {\"a\":1}\r\n").remove(0);
         assert_eq!(event.with_data("{}").unwrap(), " {}\r\n");
     }
 
@@ -99,13 +88,7 @@ mod tests {
             cuts in prop::collection::vec(0usize..200, 0..12),
         ) {
             let bytes = parts.concat().into_bytes();
-            let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(bytes.len())).chain([0, bytes.len()]).collect();
-            cuts.sort_unstable();
-            let whole = decode([&bytes[..]]);
-            let split = decode(cuts.windows(2).map(|pair| &bytes[pair[0]..pair[1]]));
-            prop_assert_eq!(&whole, &split);
-            let joined: Vec<u8> = whole.iter().flat_map(|event| event.raw.to_vec()).collect();
-            prop_assert_eq!(joined, bytes);
+            events_however_cut(Framing::Ndjson, &bytes, &cuts)?;
         }
     }
 }

@@ -156,31 +156,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Event> {
-        let mut decoder = Decoder::new(1 << 20);
-        let mut events = Vec::new();
-        for piece in pieces {
-            decoder.feed(piece);
-            while let Some(event) = decoder.event().unwrap() {
-                events.push(event);
-            }
-        }
-        events.extend(decoder.rest().unwrap());
-        events
-    }
+    use crate::wire::frame::tests::{events, events_however_cut};
 
     #[test]
     fn every_line_ending_and_field() {
         let text = b": ping\n\ndata: a\r\ndata:b\r\n\r\nevent: x\rid: 1\rdata\rdata:  c\r\rdata: [DONE]";
-        let data: Vec<_> = decode([&text[..]]).into_iter().map(|event| event.data).collect();
+        let data: Vec<_> = events(Framing::Sse, text).into_iter().map(|event| event.data).collect();
         assert_eq!(data, [None, Some("a\nb".into()), Some("\n c".into()), Some("[DONE]".into())]);
-        assert_eq!(decode([&text[..]]).remove(2).name.as_deref(), Some("x"));
+        assert_eq!(events(Framing::Sse, text).remove(2).name.as_deref(), Some("x"));
     }
 
     #[test]
     fn new_data_keeps_the_other_lines() {
-        let event = decode([&b"event: x\ndata: a\nid: 7\n\n"[..]]).remove(0);
+        let event = events(Framing::Sse, b"event: x\ndata: a\nid: 7\n\n").remove(0);
         assert_eq!(event.with_data("{}\n2").unwrap(), "event: x\nid: 7\ndata: {}\ndata: 2\n\n");
     }
 
@@ -203,13 +191,7 @@ mod tests {
             cuts in prop::collection::vec(0usize..400, 0..12),
         ) {
             let bytes = parts.concat().into_bytes();
-            let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(bytes.len())).chain([0, bytes.len()]).collect();
-            cuts.sort_unstable();
-            let whole = decode([&bytes[..]]);
-            let split = decode(cuts.windows(2).map(|pair| &bytes[pair[0]..pair[1]]));
-            prop_assert_eq!(&whole, &split);
-            let joined: Vec<u8> = whole.iter().flat_map(|event| event.raw.to_vec()).collect();
-            prop_assert_eq!(joined, bytes);
+            events_however_cut(Framing::Sse, &bytes, &cuts)?;
         }
     }
 }

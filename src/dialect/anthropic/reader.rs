@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::fields::{self, BYTES_SOURCE, Field, Kind, MESSAGE, RESULT, SKILL, TEXT_SOURCE, Voice};
 use crate::{
     dialect::{
-        schema,
+        schema, strict,
         text::{Collector, error_word, is_id, is_sealed},
     },
     segment::Target,
@@ -44,14 +44,12 @@ impl<'a> Reader<'a> {
     /// A role or a type of block that is not known, or a field of the wrong type.
     pub(super) fn message(&mut self, message: Node<'a>) -> Result<(), Malformed> {
         let members = message.known("message", &fields::keys(MESSAGE))?;
-        let role = members.iter().find(|(key, _)| key == "role").and_then(|(_, value)| value.string());
-        let target = match role.as_deref() {
-            Some("user") => Target::Prompt,
-            Some("assistant") => Target::Completion,
-            Some("system") => Target::System,
-            Some(other) => return Err(Malformed::new(format!("`{other}` is not a role this proxy knows"))),
-            None => return Err(Malformed::new("a message has no `role`")),
-        };
+        let target = strict::role(&members, |role| match role {
+            "user" => Some(Target::Prompt),
+            "assistant" => Some(Target::Completion),
+            "system" => Some(Target::System),
+            _ => None,
+        })?;
         self.alone(target, "message", message, Kind::Object(MESSAGE))
     }
 

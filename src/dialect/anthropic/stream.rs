@@ -220,10 +220,12 @@ fn take(channel: Channel, what: &str, node: Node<'_>, kind: Option<Kind>, brough
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-    use crate::{segment::Direction, wire::frame::Framing};
+    use crate::{
+        dialect::any::told,
+        segment::Direction,
+        wire::frame::{self, Framing},
+    };
 
     /// As the API sends it, but for the line breaks, and with less usage and shorter ciphertext.
     const ANSWER: &[&str] = &[
@@ -269,25 +271,13 @@ mod tests {
     }
 
     fn events(data: &[&str]) -> Vec<Event> {
-        let mut decoder = Framing::Sse.decoder(1 << 20);
-        for data in data {
-            let name = parsed(data)["type"].as_str().unwrap().to_owned();
-            decoder.feed(format!("event: {name}\ndata: {}\n\n", data.replace('\n', "")).as_bytes());
-        }
-        std::iter::from_fn(|| decoder.event().unwrap()).collect()
+        let name = |data: &str| parsed(data)["type"].as_str().unwrap().to_owned();
+        let events = data.iter().map(|data| format!("event: {}\ndata: {}\n\n", name(data), data.replace('\n', "")));
+        frame::tests::events(Framing::Sse, events.collect::<String>().as_bytes())
     }
 
     fn stream() -> Stream {
         Stream::new(&Request { model: "m".to_owned(), ..Request::default() })
-    }
-
-    fn channels(data: &[&str]) -> BTreeMap<(u64, Part), String> {
-        let mut stream = stream();
-        let mut channels = BTreeMap::<_, String>::new();
-        for delta in events(data).iter().flat_map(|event| stream.read(event).unwrap().deltas) {
-            channels.entry((delta.channel.choice, delta.channel.part)).or_default().push_str(&delta.text);
-        }
-        channels
     }
 
     #[test]
@@ -300,12 +290,13 @@ mod tests {
             ((3, Part::Other(path(&["content"]))), "All of tea\nhttps://tea.example\n"),
             ((4, Part::ToolCall(4)), r#"weather{"city": "Yangon"}"#),
         ];
-        assert_eq!(channels(ANSWER), expected.map(|(channel, text)| (channel, text.to_owned())).into());
+        let expected = expected.map(|(channel, text)| (channel, text.to_owned())).into();
+        assert_eq!(told(&mut stream(), &events(ANSWER)), (expected, vec![]));
     }
 
     #[test]
     fn what_is_not_known_or_told_twice_is_read() {
-        let read = channels(&[
+        let events = events(&[
             r#"{"type":"message_start","message":{"content":[{"type":"text","text":"a"}],"vendor":"b b"}}"#,
             r#"{"type":"content_block_delta","index":1,"delta":{"type":"hologram_delta","beam":"c"},"vendor":"d"}"#,
             r#"{"type":"content_block_delta","index":2,"delta":{"type":"text_delta","text":"e","vendor":"f"}}"#,
@@ -326,9 +317,8 @@ mod tests {
             ((u64::MAX, other(&["delta"])), "g"),
             ((u64::MAX, other(&["error"])), "h"),
         ];
-        assert_eq!(read, expected.map(|(channel, text)| (channel, text.to_owned())).into());
-        let file = r#"{"type":"content_block_start","index":3,"content_block":{"type":"container_upload","file_id":"file_1"}}"#;
-        assert_eq!(stream().read(&events(&[file])[0]).unwrap().unscorable, ["container_upload"]);
+        let expected = expected.map(|(channel, text)| (channel, text.to_owned())).into();
+        assert_eq!(told(&mut stream(), &events), (expected, vec!["container_upload".to_owned()]));
     }
 
     #[test]
@@ -408,9 +398,8 @@ mod tests {
 
     #[test]
     fn markers_and_pings_bring_nothing() {
-        let mut decoder = Framing::Sse.decoder(1 << 20);
-        decoder.feed(b": hello\n\ndata: [DONE]\n\ndata:\n\nevent: ping\ndata: {\"type\":\"ping\"}\n\n");
-        while let Some(event) = decoder.event().unwrap() {
+        let bytes = b": hello\n\ndata: [DONE]\n\ndata:\n\nevent: ping\ndata: {\"type\":\"ping\"}\n\n";
+        for event in frame::tests::events(Framing::Sse, bytes) {
             assert_eq!(stream().read(&event).unwrap(), Brought::default());
         }
     }

@@ -84,15 +84,14 @@ fn setting_word(key: &str, value: &str) -> bool {
     is_id(word)
 }
 
-/// A message of a request, or of an answer; `target` is given its role.
+/// A message of a request, or of an answer; `target` tells by its members what its text is.
 pub(super) fn read_message(
     text: &mut Collector,
     message: &Node<'_>,
-    target: impl FnOnce(Option<&str>) -> Result<Target, Malformed>,
+    target: impl FnOnce(&Members<'_>) -> Result<Target, Malformed>,
 ) -> Result<(), Malformed> {
     let members = message.known("message", MESSAGE)?;
-    let role = members.iter().find(|(key, _)| key == "role").and_then(|(_, value)| value.string());
-    let target = target(role.as_deref())?;
+    let target = target(&members)?;
     for (key, value) in members.iter().filter(|(key, value)| key != "role" && !value.is_null()) {
         text.passage();
         match key.as_ref() {

@@ -177,14 +177,16 @@ fn read_result(index: u64, result: &Node<'_>, brought: &mut Brought) -> Result<(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-    use crate::{dialect::text::path, segment::Direction, wire::frame::Framing};
+    use crate::{
+        dialect::{any::told, text::path},
+        segment::Direction,
+        wire::frame::{Framing, tests::events},
+    };
 
     /// An answer as Bedrock streams it: reasoning, text with a citation, a call, and the trace of a guardrail.
     fn answer() -> Vec<Event> {
-        let events = [
+        let messages = [
             ("messageStart", r#"{"p":"abcd","role":"assistant"}"#),
             ("contentBlockDelta", r#"{"contentBlockIndex":0,"delta":{"reasoningContent":{"text":"hm"}},"p":"ab"}"#),
             (
@@ -212,13 +214,11 @@ mod tests {
                 r#"{"metrics":{"latencyMs":9},"p":"ab","usage":{"inputTokens":9,"outputTokens":4,"totalTokens":13},"trace":{"guardrail":{"modelOutput":["It rains."]}}}"#,
             ),
         ];
-        decode(&events.map(|(name, data)| Message::named(name, data)))
+        decode(&messages.map(|(name, data)| Message::named(name, data)))
     }
 
     fn decode(messages: &[Message]) -> Vec<Event> {
-        let mut decoder = Framing::EventStream.decoder(1 << 20);
-        decoder.feed(&Framing::EventStream.ending(messages, false));
-        std::iter::from_fn(|| decoder.event().unwrap()).collect()
+        events(Framing::EventStream, &Framing::EventStream.ending(messages, false))
     }
 
     fn refusal() -> Refusal {
@@ -258,15 +258,6 @@ mod tests {
 
     #[test]
     fn an_answer_comes_channel_by_channel() {
-        let mut stream = Stream::default();
-        let mut texts = BTreeMap::<Channel, String>::new();
-        for event in answer() {
-            let brought = stream.read(&event).unwrap();
-            assert!(brought.unscorable.is_empty());
-            for delta in brought.deltas {
-                texts.entry(delta.channel).or_default().push_str(&delta.text);
-            }
-        }
         let expected = [
             ((0, Part::Reasoning), "hm"),
             ((1, Part::Content), "It rains."),
@@ -276,8 +267,8 @@ mod tests {
             ((WHOLE, Part::Other(path(&["additionalModelResponseFields", "note"]))), "x"),
             ((WHOLE, APART), "note\n"),
         ];
-        let expected = expected.map(|((choice, part), text)| (Channel { choice, part }, text.to_owned()));
-        assert_eq!(texts, BTreeMap::from(expected));
+        let expected = expected.map(|(channel, text)| (channel, text.to_owned())).into();
+        assert_eq!(told(&mut Stream::default(), &answer()), (expected, vec![]));
     }
 
     #[test]

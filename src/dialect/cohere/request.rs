@@ -72,25 +72,20 @@ pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
         read_message(&mut text, &message)?;
     }
     // Stop sequences, and fields that only some servers read: whatever text is there may reach the model.
-    for value in rest {
-        text.passage();
-        text.strings(Target::System, &value, &|_, _| false);
-    }
+    text.unknown(&rest);
     request.content = text.into();
     Ok(request)
 }
 
 fn read_message(text: &mut Collector, message: &Node<'_>) -> Result<(), Malformed> {
     let members = message.known("message", MESSAGE)?;
-    let role = members.iter().find(|(key, _)| key == "role").and_then(|(_, value)| value.string());
-    let target = match role.as_deref() {
-        Some("user") => Target::Prompt,
-        Some("system") => Target::System,
-        Some("assistant") => Target::Completion,
-        Some("tool") => Target::ToolResult,
-        Some(other) => return Err(Malformed::new(format!("`{other}` is not a role this proxy knows"))),
-        None => return Err(Malformed::new("a message has no `role`")),
-    };
+    let target = strict::role(&members, |role| match role {
+        "user" => Some(Target::Prompt),
+        "system" => Some(Target::System),
+        "assistant" => Some(Target::Completion),
+        "tool" => Some(Target::ToolResult),
+        _ => None,
+    })?;
     read_members(text, members, target)
 }
 
@@ -207,7 +202,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::dialect::any::{any_json, strings};
+    use crate::dialect::any::{all_read, any_json};
 
     fn read_value(body: &Value) -> Result<Request, Malformed> {
         read(&Document::read(body.to_string().as_bytes()).unwrap())
@@ -230,11 +225,7 @@ mod tests {
                         {"id": "1", "type": "function", "function": {"name": "f", "arguments": call}, "extra": call}],
                      "citations": [{"extra": source}]}]});
             let read: Vec<String> = read_value(&body).unwrap().content.segments.into_iter().map(|it| it.text).collect();
-            let mut all = Vec::new();
-            for value in &values { strings(value, &mut all); }
-            for text in all.iter().filter(|text| !text.is_empty()) {
-                prop_assert!(read.contains(text), "{} is not read", text);
-            }
+            all_read(&values, &read)?;
         }
     }
 

@@ -230,10 +230,12 @@ fn read_call(index: u64, call: &Node<'_>, brought: &mut Brought) -> Result<(), M
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-    use crate::{dialect::text::path, segment::Direction, wire::frame::Framing};
+    use crate::{
+        dialect::{any::told, text::path},
+        segment::Direction,
+        wire::frame::{Framing, tests::events},
+    };
 
     /// An answer as Cohere streams it: a plan, a call, thinking, text with a citation.
     fn answer() -> Vec<Event> {
@@ -262,9 +264,7 @@ mod tests {
     }
 
     fn decode(bytes: &[u8]) -> Vec<Event> {
-        let mut decoder = Framing::Sse.decoder(1 << 20);
-        decoder.feed(bytes);
-        std::iter::from_fn(|| decoder.event().unwrap()).filter(|event| event.data.is_some()).collect()
+        events(Framing::Sse, bytes).into_iter().filter(|event| event.data.is_some()).collect()
     }
 
     fn refusal() -> Refusal {
@@ -303,15 +303,6 @@ mod tests {
 
     #[test]
     fn an_answer_comes_channel_by_channel() {
-        let mut stream = Stream::default();
-        let mut texts = BTreeMap::<Channel, String>::new();
-        for event in answer() {
-            let brought = stream.read(&event).unwrap();
-            assert!(brought.unscorable.is_empty());
-            for delta in brought.deltas {
-                texts.entry(delta.channel).or_default().push_str(&delta.text);
-            }
-        }
         let expected = [
             ((0, Part::Reasoning), "hm"),
             ((1, Part::Content), "It rains."),
@@ -320,8 +311,8 @@ mod tests {
             ((WHOLE, Part::Reasoning), "I will look."),
             ((WHOLE, Part::Other(path(&["vendor"]))), "x"),
         ];
-        let expected = expected.map(|((choice, part), text)| (Channel { choice, part }, text.to_owned()));
-        assert_eq!(texts, BTreeMap::from(expected));
+        let expected = expected.map(|(channel, text)| (channel, text.to_owned())).into();
+        assert_eq!(told(&mut Stream::default(), &answer()), (expected, vec![]));
     }
 
     #[test]

@@ -21,18 +21,8 @@ const DATA: &[&str] = &[
     "toolResponse",
     "audioTranscription",
 ];
-/// All known fields of a part.
-pub(super) const PART: &[&str] = &[
-    "text",
-    "inlineData",
-    "fileData",
-    "functionCall",
-    "functionResponse",
-    "executableCode",
-    "codeExecutionResult",
-    "toolCall",
-    "toolResponse",
-    "audioTranscription",
+/// Fields of a part that tell about it.
+const ABOUT: &[&str] = &[
     "thought",
     "thoughtSignature",
     "videoMetadata",
@@ -132,15 +122,19 @@ pub(super) fn read(text: &mut Collector, content: &Node<'_>, stands: Stands) -> 
 /// # Errors
 /// A part of a kind that is not known: what it carries may be no text.
 pub(super) fn part<'a>(node: &Node<'a>) -> Result<Members<'a>, Malformed> {
-    let members = fields(node, "part", PART)?;
-    let among = |names: &[&str], key: &str| names.contains(&key);
-    let unknown = members.iter().find(|(key, _)| !among(PART, key));
+    let members = fields(node, "part", &[DATA, ABOUT].concat())?;
+    let unknown = members.iter().find(|(key, _)| !is_of_part(key));
     if let Some((key, _)) = unknown
-        && !members.iter().any(|(key, _)| among(DATA, key))
+        && !members.iter().any(|(key, _)| DATA.contains(&key.as_ref()))
     {
         return Err(Malformed::new(format!("parts with `{key}` are not supported")));
     }
     Ok(members)
+}
+
+/// Whether a field of a part is known.
+pub(super) fn is_of_part(key: &str) -> bool {
+    DATA.contains(&key) || ABOUT.contains(&key)
 }
 
 pub(super) fn is_thought(part: &Members<'_>) -> bool {

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use http::StatusCode;
 
 use super::{
-    content::{self, CALL, CONTENT, PART, PARTIAL, Targets},
+    content::{self, CALL, CONTENT, PARTIAL, Targets},
     fields::{fields, items, number, setting},
     response::{self, ANSWER, CANDIDATE, error},
     seen::{self, Seen},
@@ -124,7 +124,7 @@ impl Stream {
                     bring(index, part, value, &|_, _| false, brought);
                 }
                 "functionCall" => self.call(index, value, brought)?,
-                key if key == "audioTranscription" || !PART.contains(&key) => {
+                key if key == "audioTranscription" || !content::is_of_part(key) => {
                     unknown(index, key, value, &|_, _| false, brought);
                 }
                 key => {
@@ -279,8 +279,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        dialect::any::{any_json, strings},
+        dialect::any::{all_read, any_json, told},
         segment::Direction,
+        wire::frame::tests::events,
     };
 
     fn stream(choices: u64) -> Stream {
@@ -289,17 +290,6 @@ mod tests {
 
     fn refusal(direction: Direction) -> Refusal {
         Refusal { message: "No.".to_owned(), filtered: true, direction }
-    }
-
-    fn decode(framing: Framing, bytes: &[u8]) -> Vec<Event> {
-        let mut decoder = framing.decoder(1 << 20);
-        decoder.feed(bytes);
-        let mut events = Vec::new();
-        while let Some(event) = decoder.event().unwrap() {
-            events.push(event);
-        }
-        events.extend(decoder.rest().unwrap());
-        events
     }
 
     fn chunk(parts: &str, more: &str) -> String {
@@ -342,23 +332,16 @@ mod tests {
 
     fn sse() -> Vec<Event> {
         let text: String = chunks().iter().map(|chunk| format!("data: {}\r\n\r\n", chunk.replace('\n', ""))).collect();
-        decode(Framing::Sse, text.as_bytes())
+        events(Framing::Sse, text.as_bytes())
     }
 
     fn array() -> Vec<Event> {
-        decode(Framing::Array, format!("[{}\n]\n", chunks().join("\n,\r\n")).as_bytes())
+        events(Framing::Array, format!("[{}\n]\n", chunks().join("\n,\r\n")).as_bytes())
     }
 
     #[test]
     fn every_text_has_its_channel() {
         for events in [sse(), array()] {
-            let mut reader = stream(1);
-            let mut texts = BTreeMap::<_, String>::new();
-            for event in &events {
-                for delta in reader.read(event).unwrap().deltas {
-                    texts.entry((delta.channel.choice, delta.channel.part)).or_default().push_str(&delta.text);
-                }
-            }
             let expected = [
                 ((0, Part::Content), "It is sunny in New Delhi."),
                 ((0, Part::Reasoning), "Let me look."),
@@ -368,7 +351,8 @@ mod tests {
                 ((0, Part::ToolCall(LINES + 1)), "$.city\n$.city\n$.unit\n$.days\n"),
                 ((LINES, APART), "1\nweather\nsunny\n"),
             ];
-            assert_eq!(texts, expected.map(|(channel, text)| (channel, text.to_owned())).into());
+            let expected = expected.map(|(channel, text)| (channel, text.to_owned())).into();
+            assert_eq!(told(&mut stream(1), &events), (expected, vec![]));
         }
     }
 
@@ -388,18 +372,18 @@ mod tests {
 
     #[test]
     fn a_cut_ends_what_the_client_saw() {
-        let events = sse();
-        for kept in 0..events.len() {
+        let all = sse();
+        for kept in 0..all.len() {
             let mut cut = stream(1);
             let (mut begun, mut ended) = (BTreeSet::new(), BTreeSet::new());
-            for event in &events[..kept] {
+            for event in &all[..kept] {
                 let brought = cut.read(event).unwrap();
                 cut.left(&brought.progress);
             }
             // It was read, but has not left.
-            cut.read(&events[events.len() - 1]).unwrap();
+            cut.read(&all[all.len() - 1]).unwrap();
             let messages = cut.cut(&refusal(Direction::Response));
-            for event in decode(Framing::Sse, &Framing::Sse.ending(&messages, kept > 0)) {
+            for event in events(Framing::Sse, &Framing::Sse.ending(&messages, kept > 0)) {
                 let brought = stream(1).read(&event).unwrap();
                 begun.extend(brought.progress.begun);
                 ended.extend(brought.progress.ended);
@@ -415,7 +399,7 @@ mod tests {
             assert_eq!(end["responseId"] == json!("abc"), kept > 0);
         }
         let mut whole = stream(1);
-        for event in &events {
+        for event in &all {
             let progress = whole.read(event).unwrap().progress;
             whole.left(&progress);
         }
@@ -429,7 +413,7 @@ mod tests {
         assert_eq!(told["promptFeedback"], json!({"blockReason": "SAFETY", "blockReasonMessage": "No."}));
 
         let mut two = stream(2);
-        let ends = decode(Framing::Array, br#"[{"candidates":[{"index":1,"finishReason":2}]}"#);
+        let ends = events(Framing::Array, br#"[{"candidates":[{"index":1,"finishReason":2}]}"#);
         let progress = two.read(&ends[0]).unwrap().progress;
         two.left(&progress);
         let messages = two.cut(&refusal(Direction::Response));
@@ -438,7 +422,7 @@ mod tests {
         assert_eq!(told["candidates"][0]["index"], json!(0));
 
         let blocked = br#"[{"promptFeedback":{"blockReason":"OTHER","blockReasonMessage":"Sorry."}}"#;
-        let brought = stream(1).read(&decode(Framing::Array, blocked)[0]).unwrap();
+        let brought = stream(1).read(&events(Framing::Array, blocked)[0]).unwrap();
         assert_eq!(brought.deltas[0].channel.part, Part::Refusal);
         assert_eq!((brought.deltas[0].text.as_str(), brought.progress.ended), ("Sorry.", vec![0]));
     }
@@ -451,19 +435,18 @@ mod tests {
             (Framing::Sse, "data: {\"error\": {\"code\": 503, \"message\": \"Busy.\"}}\n\n".to_owned()),
             (Framing::Array, format!("[{}", bare.trim())),
         ] {
-            let events = decode(framing, text.as_bytes());
-            let brought = stream(1).read(&events[0]).unwrap();
+            let brought = stream(1).read(&events(framing, text.as_bytes())[0]).unwrap();
             let texts: Vec<_> = brought.deltas.iter().map(|delta| delta.text.as_str()).collect();
             assert_eq!(texts, ["Busy.", "\n"], "{text}");
         }
-        let event = &decode(Framing::Sse, bare.as_bytes())[0];
+        let event = &events(Framing::Sse, bare.as_bytes())[0];
         let deltas = stream(1).read(event).unwrap().deltas;
         assert!(stream(1).edit(event, &deltas, &["Gone.".to_owned(), "\n".to_owned()]).is_err());
         for mixed in ["data: {}\n{\"a\": 1}\n\n", ": ping\n{}\n\n", "what is this\n\n"] {
-            assert!(stream(1).read(&decode(Framing::Sse, mixed.as_bytes())[0]).is_err(), "{mixed}");
+            assert!(stream(1).read(&events(Framing::Sse, mixed.as_bytes())[0]).is_err(), "{mixed}");
         }
         for silent in [": ping\n\n", "data: [DONE]\n\n", "\u{feff}data:\n\n", "event: x\nid: 1\nretry: 2\n\n"] {
-            assert_eq!(stream(1).read(&decode(Framing::Sse, silent.as_bytes())[0]).unwrap(), Brought::default(), "{silent}");
+            assert_eq!(stream(1).read(&events(Framing::Sse, silent.as_bytes())[0]).unwrap(), Brought::default(), "{silent}");
         }
         let failure = stream(1).fail("content_filter", "No.").remove(0).data;
         assert!(failure.starts_with(r#"{"error":"#) && failure.contains("400"), "{failure}");
@@ -485,13 +468,9 @@ mod tests {
                     "groundingMetadata": {"ground": at(7)},
                 }],
             }]);
-            let event = &decode(Framing::Array, answer.to_string().as_bytes())[0];
+            let event = &events(Framing::Array, answer.to_string().as_bytes())[0];
             let read: Vec<String> = stream(1).read(event).unwrap().deltas.into_iter().map(|delta| delta.text).collect();
-            let mut all = Vec::new();
-            values.iter().for_each(|value| strings(value, &mut all));
-            for text in all.iter().filter(|text| !text.is_empty()) {
-                prop_assert!(read.contains(text), "{} is not read", text);
-            }
+            all_read(&values, &read)?;
         }
     }
 }

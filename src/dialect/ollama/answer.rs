@@ -168,7 +168,7 @@ mod tests {
     use crate::{
         dialect::{
             Dialect as _, Request,
-            any::{any_json, strings},
+            any::{all_read, any_json},
         },
         segment::Direction,
     };
@@ -193,11 +193,7 @@ mod tests {
                 "tool_calls": [{"more": call, "function": {"name": "f", "arguments": {"a": call}}}]}});
             let content = whole(&Document::read(body.to_string().as_bytes()).unwrap()).unwrap();
             let read: Vec<&str> = found(&content).into_iter().map(|(.., text)| text).collect();
-            let mut all = Vec::new();
-            for value in [&top, &within, &call] { strings(value, &mut all); }
-            for text in all.iter().filter(|text| !text.is_empty()) {
-                prop_assert!(read.contains(&text.as_str()), "{} is not read", text);
-            }
+            all_read([&top, &within, &call], &read)?;
         }
     }
 

@@ -103,10 +103,7 @@ pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
     for (what, value) in [("prompt", prompt), ("suffix", suffix)] {
         value.map_or(Ok(()), |value| text.string(Target::Prompt, what, value))?;
     }
-    for value in unknown {
-        text.passage();
-        text.strings(Target::System, &value, &|_, _| false);
-    }
+    text.unknown(&unknown);
     request.content = text.into();
     Ok(request)
 }
@@ -131,16 +128,14 @@ fn context(value: &Node<'_>) -> Result<Option<String>, Malformed> {
 
 fn read_message(text: &mut Collector, message: &Node<'_>) -> Result<(), Malformed> {
     let members = message.known("message", MESSAGE)?;
-    let role = members.iter().find(|(key, _)| key == "role").and_then(|(_, value)| value.string());
     // The server lowers the letters of a role before it reads it. `control` switches Granite's thinking on.
-    let target = match role.as_deref().map(str::to_lowercase).as_deref() {
-        Some("user") => Target::Prompt,
-        Some("system" | "developer" | "control") => Target::System,
-        Some("assistant") => Target::Completion,
-        Some("tool") => Target::ToolResult,
-        Some(other) => return Err(Malformed::new(format!("`{other}` is not a role this proxy knows"))),
-        None => return Err(Malformed::new("a message has no `role`")),
-    };
+    let target = strict::role(&members, |role| match role.to_lowercase().as_str() {
+        "user" => Some(Target::Prompt),
+        "system" | "developer" | "control" => Some(Target::System),
+        "assistant" => Some(Target::Completion),
+        "tool" => Some(Target::ToolResult),
+        _ => None,
+    })?;
     for (key, value) in members.iter().filter(|(_, value)| !value.is_null()) {
         text.passage();
         match key.as_ref() {
@@ -176,7 +171,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::dialect::any::{any_json, strings};
+    use crate::dialect::any::{all_read, any_json};
 
     fn read_text(body: &str) -> Result<Request, Malformed> {
         read(&Document::read(body.as_bytes()).unwrap())
@@ -195,11 +190,7 @@ mod tests {
                 "messages": [{"role": "assistant", "content": "a", "more": within, "tool_calls": [call]}]});
             let request = read_text(&body.to_string()).unwrap();
             let read: Vec<&str> = found(&request).into_iter().map(|(_, text)| text).collect();
-            let mut all = Vec::new();
-            for value in [&top, &within, &option, &call["more"]] { strings(value, &mut all); }
-            for text in all.iter().filter(|text| !text.is_empty()) {
-                prop_assert!(read.contains(&text.as_str()), "{} is not read", text);
-            }
+            all_read([&top, &within, &option, &call["more"]], &read)?;
         }
     }
 

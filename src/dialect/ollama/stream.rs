@@ -62,9 +62,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        dialect::{delta::APART, openai_completions::tests::events, text::path},
-        segment::{Channel, Direction, Part},
-        wire::frame::Framing,
+        dialect::{any, delta::APART, text::path},
+        segment::{Direction, Part},
+        wire::frame::{Framing, tests::events},
     };
 
     fn lines(lines: &[Value]) -> String {
@@ -110,20 +110,14 @@ mod tests {
         Stream::new(api, &Request { model: "m".to_owned(), choices: 1, usage: true, ..Request::default() })
     }
 
-    fn told(api: Ollama, lines: &str) -> BTreeMap<Channel, String> {
-        let (mut stream, mut told) = (stream(api), BTreeMap::<Channel, String>::new());
-        for event in events(Framing::Ndjson, lines.as_bytes()) {
-            for delta in stream.read(&event).unwrap().deltas {
-                told.entry(delta.channel).or_default().push_str(&delta.text);
-            }
-        }
-        told
+    fn told(api: Ollama, lines: &str) -> BTreeMap<(u64, Part), String> {
+        any::told(&mut stream(api), &events(Framing::Ndjson, lines.as_bytes())).0
     }
 
     #[test]
     fn streams_are_read() {
-        let texts = |parts: &[(Part, &str)]| -> BTreeMap<Channel, String> {
-            parts.iter().map(|(part, text)| (Channel { choice: 0, part: *part }, (*text).to_owned())).collect()
+        let texts = |parts: &[(Part, &str)]| -> BTreeMap<(u64, Part), String> {
+            parts.iter().map(|(part, text)| ((0, *part), (*text).to_owned())).collect()
         };
         let expected = texts(&[
             (Part::Content, "Card 4111"),

@@ -1,5 +1,6 @@
 //! OpenAI's Chat Completions, as spoken by OpenAI, Azure's deployment paths, vLLM, llama.cpp, LiteLLM and many more.
 
+pub(super) mod chunk;
 mod request;
 mod response;
 mod stream;

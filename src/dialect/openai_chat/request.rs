@@ -102,20 +102,14 @@ pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
                 text.passage();
                 text.id(Target::System, value);
             }
-            key => {
-                text.name(Target::System, key);
-                unknown.push(*value);
-            }
+            _ => unknown.push(*value),
         }
     }
     for message in messages.ok_or_else(|| Malformed::new("`messages` is missing"))? {
         read_message(&mut text, &message)?;
     }
     // Servers read fields of their own (vLLM's `chat_template`, `documents`): whatever text is there may reach the model.
-    for value in unknown {
-        text.passage();
-        text.strings(Target::System, &value, &|_, _| false);
-    }
+    text.unknown(&unknown);
     request.content = text.into();
     Ok(request)
 }
@@ -123,15 +117,13 @@ pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
 /// A message of a request.
 fn read_message(text: &mut Collector, message: &Node<'_>) -> Result<(), Malformed> {
     let members = message.known("message", MESSAGE)?;
-    let role = members.iter().find(|(key, _)| key == "role").and_then(|(_, value)| value.string());
-    let target = match role.as_deref() {
-        Some("user") => Target::Prompt,
-        Some("system" | "developer") => Target::System,
-        Some("assistant") => Target::Completion,
-        Some("tool" | "function") => Target::ToolResult,
-        Some(other) => return Err(Malformed::new(format!("`{other}` is not a role this proxy knows"))),
-        None => return Err(Malformed::new("a message has no `role`")),
-    };
+    let target = strict::role(&members, |role| match role {
+        "user" => Some(Target::Prompt),
+        "system" | "developer" => Some(Target::System),
+        "assistant" => Some(Target::Completion),
+        "tool" | "function" => Some(Target::ToolResult),
+        _ => None,
+    })?;
     read_members(text, &members, target)
 }
 
@@ -223,7 +215,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::dialect::any::{any_json, strings};
+    use crate::dialect::any::{all_read, any_json};
 
     proptest! {
         /// Whatever stands in fields that are not known: no string of it goes unread.
@@ -233,11 +225,7 @@ mod tests {
                 {"role": "user", "content": [{"type": "text", "text": "a", "extra": part}], "more": within}]});
             let document = Document::read(body.to_string().as_bytes()).unwrap();
             let read: Vec<String> = read(&document).unwrap().content.segments.into_iter().map(|segment| segment.text).collect();
-            let mut all = Vec::new();
-            for value in [&top, &within, &part] { strings(value, &mut all); }
-            for text in all.iter().filter(|text| !text.is_empty()) {
-                prop_assert!(read.contains(text), "{} is not read", text);
-            }
+            all_read([&top, &within, &part], &read)?;
         }
     }
 }

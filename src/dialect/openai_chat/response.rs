@@ -4,7 +4,11 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{request::read_members, vendor};
+use super::{
+    chunk::{finish_reason, no_usage},
+    request::read_members,
+    vendor,
+};
 use crate::{
     dialect::{
         Refusal, Request, new_id,
@@ -59,10 +63,6 @@ fn read_choice(text: &mut Collector, choice: &Node<'_>) -> Result<(), Malformed>
     Ok(())
 }
 
-pub(super) fn finish_reason(refusal: &Refusal) -> &'static str {
-    if refusal.filtered { "content_filter" } else { "stop" }
-}
-
 pub(super) fn refuse(request: &Request, refusal: &Refusal) -> String {
     let choices: Vec<_> = (0..request.choices.clamp(1, 128))
         .map(|index| {
@@ -80,7 +80,7 @@ pub(super) fn refuse(request: &Request, refusal: &Refusal) -> String {
         "created": Timestamp::now().as_second(),
         "model": request.model,
         "choices": choices,
-        "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+        "usage": no_usage(),
     })
     .to_string()
 }

@@ -2,134 +2,73 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
-use serde_json::{Value, json};
+use http::StatusCode;
+use serde_json::json;
 
 use super::{
-    response::{CHOICE, MESSAGE, error, finish_reason},
+    chunk::{self, Chunks, finish_reason},
+    response::{CHOICE, MESSAGE, error},
     vendor,
 };
 use crate::{
     dialect::{
         Brought, Progress, Refusal, Request, StreamDialect,
-        delta::{bring, edited, is_marker, unknown},
-        new_id,
-        text::error_word,
+        delta::{bring, unknown},
     },
     segment::{Delta, Part},
     wire::{
         frame::{Event, Message},
-        json::{Document, Malformed, Node, Patch},
+        json::{Malformed, Node},
     },
 };
 
-const CHUNK: &[&str] =
-    &["id", "object", "created", "model", "system_fingerprint", "service_tier", "usage", "choices", "obfuscation"];
 const CALL: &[&str] = &["index", "id", "type", "function", "custom"];
 
-/// One streamed answer: what was seen of it so far that its end must repeat.
+/// One streamed answer.
 #[derive(Debug)]
 pub(super) struct Stream {
-    id: Option<String>,
-    created: Option<u64>,
-    model: String,
-    usage: bool,
-    choices: u64,
+    chunks: Chunks,
     /// Choices that the client saw begun.
     begun: BTreeSet<u64>,
-    /// Choices that the client saw ended.
-    ended: BTreeSet<u64>,
 }
 
 impl Stream {
     pub(super) fn new(request: &Request) -> Self {
-        Self {
-            id: None,
-            created: None,
-            model: request.model.clone(),
-            usage: request.usage,
-            choices: request.choices,
-            begun: BTreeSet::new(),
-            ended: BTreeSet::new(),
-        }
-    }
-
-    fn chunk(&self, choices: &Value, usage: &Value) -> Message {
-        let mut chunk = json!({
-            "id": self.id.clone().unwrap_or_else(|| new_id("chatcmpl-")),
-            "object": "chat.completion.chunk",
-            "created": self.created.map_or_else(|| json!(Timestamp::now().as_second()), Value::from),
-            "model": self.model,
-            "choices": choices,
-        });
-        if self.usage
-            && let Some(chunk) = chunk.as_object_mut()
-        {
-            chunk.insert("usage".to_owned(), usage.clone());
-        }
-        Message::plain(chunk.to_string())
+        Self { chunks: Chunks::new("chatcmpl-", "chat.completion.chunk", request), begun: BTreeSet::new() }
     }
 }
 
 impl StreamDialect for Stream {
     fn read(&mut self, event: &Event) -> Result<Brought, Malformed> {
-        let mut brought = Brought::default();
-        let Some(data) = event.data.as_deref().filter(|data| !is_marker(data)) else { return Ok(brought) };
-        let document = Document::read(data.as_bytes())?;
-        for (key, value) in document.root().known("chunk", CHUNK)? {
-            match key.as_ref() {
-                "id" => self.id = value.string().map(Into::into).or(self.id.take()),
-                "created" => self.created = value.integer().or(self.created),
-                "model" => self.model = value.string().map_or_else(|| self.model.clone(), Into::into),
-                "choices" => {
-                    for choice in value.array().ok_or_else(|| Malformed::new("`choices` is not an array"))? {
-                        read_choice(&choice, &mut brought)?;
-                    }
-                }
-                "error" => unknown(0, &key, &value, &error_word, &mut brought),
-                known if CHUNK.contains(&known) => {}
-                _ => unknown(0, &key, &value, vendor::words(&key), &mut brought),
-            }
-        }
-        Ok(brought)
+        self.chunks.read(event, read_choice)
     }
 
     fn left(&mut self, progress: &Progress) {
         self.begun.extend(&progress.begun);
-        self.ended.extend(&progress.ended);
+        self.chunks.left(progress);
     }
 
     fn edit(&self, event: &Event, deltas: &[Delta], texts: &[String]) -> Result<String, Malformed> {
-        let document = Document::read(event.data.as_deref().unwrap_or_default().as_bytes())?;
-        let echoes = echoes(&document.root());
-        edited(document, echoes, deltas, texts)
+        chunk::edit(event, deltas, texts, &["logprobs"])
     }
 
     fn cut(&self, refusal: &Refusal) -> Vec<Message> {
-        let open: Vec<u64> = (0..self.choices.clamp(1, 128)).filter(|index| !self.ended.contains(index)).collect();
-        let mut out = Vec::new();
-        for index in &open {
+        let told = self.chunks.open().map(|index| {
             let mut delta = json!({"content": refusal.message});
-            if !self.begun.contains(index) {
+            if !self.begun.contains(&index) {
                 delta = json!({"role": "assistant", "content": refusal.message});
             }
-            let choice = json!([{"index": index, "delta": delta, "logprobs": null, "finish_reason": null}]);
-            out.push(self.chunk(&choice, &Value::Null));
-        }
-        for index in &open {
-            let choice = json!([{"index": index, "delta": {}, "logprobs": null, "finish_reason": finish_reason(refusal)}]);
-            out.push(self.chunk(&choice, &Value::Null));
-        }
-        if self.usage {
-            let usage = json!({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0});
-            out.push(self.chunk(&json!([]), &usage));
-        }
-        out.push(Message::plain("[DONE]"));
-        out
+            json!({"index": index, "delta": delta, "logprobs": null, "finish_reason": null})
+        });
+        let ended = self
+            .chunks
+            .open()
+            .map(|index| json!({"index": index, "delta": {}, "logprobs": null, "finish_reason": finish_reason(refusal)}));
+        self.chunks.end(told.chain(ended))
     }
 
     fn fail(&self, code: &str, message: &str) -> Vec<Message> {
-        vec![Message::plain(error(http::StatusCode::SERVICE_UNAVAILABLE, code, message))]
+        vec![Message::plain(error(StatusCode::SERVICE_UNAVAILABLE, code, message))]
     }
 }
 
@@ -181,22 +120,4 @@ fn call_word(key: &str, value: &str) -> bool {
 /// Some servers stream content as parts.
 fn content_word(key: &str, value: &str) -> bool {
     (key == "type" && matches!(value, "text" | "")) || (value.is_empty() && key == "text")
-}
-
-/// Token lists of a chunk, and its padding, which would tell the length of what was taken out.
-fn echoes(chunk: &Node<'_>) -> Vec<Patch> {
-    let mut patches = Vec::new();
-    for (key, value) in chunk.object().unwrap_or_default() {
-        match key.as_ref() {
-            "obfuscation" => patches.push(Patch { range: value.range(), with: "\"\"".to_owned() }),
-            "choices" => {
-                let choices = value.array().unwrap_or_default();
-                let members = choices.iter().filter_map(Node::object).flatten();
-                let lists = members.filter(|(key, _)| key == "logprobs");
-                patches.extend(lists.map(|(_, value)| Patch { range: value.range(), with: "null".to_owned() }));
-            }
-            _ => {}
-        }
-    }
-    patches
 }

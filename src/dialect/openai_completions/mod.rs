@@ -59,18 +59,8 @@ impl Dialect for OpenAiCompletions {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
-    use crate::wire::frame::Event;
-
-    /// The events of a stream.
-    pub(in crate::dialect) fn events(framing: Framing, bytes: &[u8]) -> Vec<Event> {
-        let mut decoder = framing.decoder(1 << 20);
-        decoder.feed(bytes);
-        let mut events: Vec<Event> = std::iter::from_fn(|| decoder.event().unwrap()).collect();
-        events.extend(decoder.rest().unwrap());
-        events
-    }
 
     #[test]
     fn paths() {

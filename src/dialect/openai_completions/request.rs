@@ -71,10 +71,7 @@ pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
         text.string(Target::Prompt, "suffix", suffix)?;
     }
     // Servers read fields of their own (vLLM's `guided_regex`, llama.cpp's `grammar`): text there may reach the model.
-    for value in unknown {
-        text.passage();
-        text.strings(Target::System, &value, &|_, _| false);
-    }
+    text.unknown(&unknown);
     request.content = text.into();
     Ok(request)
 }
@@ -113,7 +110,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::dialect::any::{any_json, strings};
+    use crate::dialect::any::{all_read, any_json};
 
     fn read_text(body: &str) -> Result<Request, Malformed> {
         read(&Document::read(body.as_bytes()).unwrap())
@@ -126,11 +123,7 @@ mod tests {
             let body = json!({"prompt": ["a"], "vendor": top, "stop": stop, "stream_options": {"more": option}});
             let request = read_text(&body.to_string()).unwrap();
             let read: Vec<String> = request.content.segments.into_iter().map(|segment| segment.text).collect();
-            let mut all = Vec::new();
-            for value in [&top, &stop, &option] { strings(value, &mut all); }
-            for text in all.iter().filter(|text| !text.is_empty()) {
-                prop_assert!(read.contains(text), "{} is not read", text);
-            }
+            all_read([&top, &stop, &option], &read)?;
         }
     }
 

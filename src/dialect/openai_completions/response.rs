@@ -6,16 +6,16 @@ use serde_json::{Value, json};
 use crate::{
     dialect::{
         Refusal, Request, new_id,
-        openai_chat::vendor,
+        openai_chat::{
+            chunk::{ENVELOPE, finish_reason, no_usage},
+            vendor,
+        },
         text::{Collector, error_word},
     },
     segment::{Content, Place, Target},
     wire::json::{Document, Malformed, Members, Node},
 };
 
-/// Fields of an answer, or of a chunk of one, that hold no text.
-pub(super) const ENVELOPE: &[&str] =
-    &["id", "object", "created", "model", "system_fingerprint", "service_tier", "usage", "choices", "obfuscation"];
 const CHOICE: &[&str] = &["index", "finish_reason", "text"];
 /// Token lists of a choice (vLLM's among them), which spell its text or the prompt's once more.
 pub(super) const ECHOES: &[&str] = &["logprobs", "prompt_logprobs", "prompt_token_ids", "token_ids"];
@@ -55,14 +55,9 @@ pub(super) fn known_choice<'d>(choice: &Node<'d>) -> Result<Members<'d>, Malform
     choice.known("choice", &known)
 }
 
-pub(super) fn no_usage() -> Value {
-    json!({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0})
-}
-
 /// A choice that tells the refusal and ends, in an answer or a chunk.
 pub(super) fn refused(index: u64, refusal: &Refusal) -> Value {
-    let reason = if refusal.filtered { "content_filter" } else { "stop" };
-    json!({"index": index, "text": refusal.message, "logprobs": null, "finish_reason": reason})
+    json!({"index": index, "text": refusal.message, "logprobs": null, "finish_reason": finish_reason(refusal)})
 }
 
 pub(super) fn refuse(request: &Request, refusal: &Refusal) -> String {
@@ -87,11 +82,11 @@ mod tests {
     use crate::{
         dialect::{
             Dialect as _,
-            any::{any_json, strings},
-            openai_completions::{OpenAiCompletions, tests::events},
+            any::{all_read, any_json},
+            openai_completions::OpenAiCompletions,
         },
         segment::Direction,
-        wire::frame::Framing,
+        wire::frame::{Framing, tests::events},
     };
 
     proptest! {
@@ -104,11 +99,7 @@ mod tests {
             let event = events(Framing::Sse, format!("data: {body}\n\n").as_bytes()).remove(0);
             let brought = OpenAiCompletions.stream(&Request::default()).read(&event).unwrap();
             let streamed: Vec<String> = brought.deltas.into_iter().map(|delta| delta.text).collect();
-            let mut all = Vec::new();
-            for value in [&top, &within, &error] { strings(value, &mut all); }
-            for text in all.iter().filter(|text| !text.is_empty()) {
-                prop_assert!(whole.contains(text) && streamed.contains(text), "{} is not read", text);
-            }
+            for read in [whole, streamed] { all_read([&top, &within, &error], &read)?; }
         }
     }
 

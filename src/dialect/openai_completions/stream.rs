@@ -1,104 +1,50 @@
 //! Streamed answers: chunks to deltas, deltas back into their chunk, and a proper end when an answer is cut.
 
-use std::collections::BTreeSet;
-
 use http::StatusCode;
-use jiff::Timestamp;
-use serde_json::{Value, json};
 
-use super::response::{ECHOES, ENVELOPE, known_choice, no_usage, refused};
+use super::response::{ECHOES, known_choice, refused};
 use crate::{
     dialect::{
         Brought, Dialect as _, Progress, Refusal, Request, StreamDialect,
-        delta::{bring, edited, is_marker, unknown},
-        new_id,
-        openai_chat::{OpenAiChat, vendor},
-        text::error_word,
+        delta::{bring, unknown},
+        openai_chat::{
+            OpenAiChat,
+            chunk::{self, Chunks},
+            vendor,
+        },
     },
     segment::{Delta, Part},
     wire::{
         frame::{Event, Message},
-        json::{Document, Malformed, Node, Patch},
+        json::{Malformed, Node},
     },
 };
 
-/// One streamed answer: what was seen of it so far that its end must repeat.
+/// One streamed answer.
 #[derive(Debug)]
-pub(super) struct Stream {
-    id: Option<String>,
-    created: Option<u64>,
-    model: String,
-    usage: bool,
-    choices: u64,
-    /// Choices that the client saw ended.
-    ended: BTreeSet<u64>,
-}
+pub(super) struct Stream(Chunks);
 
 impl Stream {
     pub(super) fn new(request: &Request) -> Self {
-        let (model, usage, choices) = (request.model.clone(), request.usage, request.choices);
-        Self { id: None, created: None, model, usage, choices, ended: BTreeSet::new() }
-    }
-
-    fn chunk(&self, choices: &Value, usage: &Value) -> Message {
-        let mut chunk = json!({
-            "id": self.id.clone().unwrap_or_else(|| new_id("cmpl-")),
-            "object": "text_completion",
-            "created": self.created.map_or_else(|| json!(Timestamp::now().as_second()), Value::from),
-            "model": self.model,
-            "choices": choices,
-        });
-        if self.usage
-            && let Some(chunk) = chunk.as_object_mut()
-        {
-            chunk.insert("usage".to_owned(), usage.clone());
-        }
-        Message::plain(chunk.to_string())
+        Self(Chunks::new("cmpl-", "text_completion", request))
     }
 }
 
 impl StreamDialect for Stream {
     fn read(&mut self, event: &Event) -> Result<Brought, Malformed> {
-        let mut brought = Brought::default();
-        let data = event.data.as_deref().filter(|data| !is_marker(data));
-        let Some(data) = data else { return Ok(brought) };
-        let document = Document::read(data.as_bytes())?;
-        for (key, value) in document.root().known("chunk", ENVELOPE)? {
-            match key.as_ref() {
-                "id" => self.id = value.string().map(Into::into).or(self.id.take()),
-                "created" => self.created = value.integer().or(self.created),
-                "model" => self.model = value.string().map_or_else(|| self.model.clone(), Into::into),
-                "choices" => {
-                    for choice in value.array().ok_or_else(|| Malformed::new("`choices` is not an array"))? {
-                        read_choice(&choice, &mut brought)?;
-                    }
-                }
-                "error" => unknown(0, &key, &value, &error_word, &mut brought),
-                known if ENVELOPE.contains(&known) => {}
-                _ => unknown(0, &key, &value, vendor::words(&key), &mut brought),
-            }
-        }
-        Ok(brought)
+        self.0.read(event, read_choice)
     }
 
     fn left(&mut self, progress: &Progress) {
-        self.ended.extend(&progress.ended);
+        self.0.left(progress);
     }
 
     fn edit(&self, event: &Event, deltas: &[Delta], texts: &[String]) -> Result<String, Malformed> {
-        let document = Document::read(event.data.as_deref().unwrap_or_default().as_bytes())?;
-        let echoes = echoes(&document.root());
-        edited(document, echoes, deltas, texts)
+        chunk::edit(event, deltas, texts, ECHOES)
     }
 
     fn cut(&self, refusal: &Refusal) -> Vec<Message> {
-        let open = (0..self.choices.clamp(1, 128)).filter(|index| !self.ended.contains(index));
-        let mut out: Vec<Message> = open.map(|index| self.chunk(&json!([refused(index, refusal)]), &Value::Null)).collect();
-        if self.usage {
-            out.push(self.chunk(&json!([]), &no_usage()));
-        }
-        out.push(Message::plain("[DONE]"));
-        out
+        self.0.end(self.0.open().map(|index| refused(index, refusal)))
     }
 
     fn fail(&self, code: &str, message: &str) -> Vec<Message> {
@@ -124,25 +70,17 @@ fn read_choice(choice: &Node<'_>, brought: &mut Brought) -> Result<(), Malformed
     Ok(())
 }
 
-/// Token lists of a chunk, and its padding, which would tell the length of what was taken out.
-fn echoes(chunk: &Node<'_>) -> Vec<Patch> {
-    let members = chunk.object().unwrap_or_default();
-    let padding = members.iter().filter(|(key, _)| key == "obfuscation").map(|(_, value)| (value.range(), "\"\""));
-    let choices = members.iter().filter(|(key, _)| key == "choices").filter_map(|(_, value)| value.array()).flatten();
-    let lists = choices.filter_map(|choice| choice.object()).flatten().filter(|(key, _)| ECHOES.contains(&key.as_ref()));
-    let lists = lists.map(|(_, value)| (value.range(), "null"));
-    padding.chain(lists).map(|(range, with)| Patch { range, with: with.to_owned() }).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::BTreeSet;
+
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::{
-        dialect::openai_completions::tests::events,
-        segment::{Channel, Direction},
-        wire::frame::Framing,
+        dialect::any::told,
+        segment::Direction,
+        wire::frame::{Framing, tests::events},
     };
 
     /// Two choices as OpenAI streams them, with token lists.
@@ -176,14 +114,8 @@ mod tests {
     #[test]
     fn a_stream_is_read_and_edited() {
         let (mut stream, events) = (Stream::new(&asked()), streamed());
-        let mut told = BTreeMap::<Channel, String>::new();
-        for event in &events {
-            for delta in stream.read(event).unwrap().deltas {
-                told.entry(delta.channel).or_default().push_str(&delta.text);
-            }
-        }
-        let channel = |choice| Channel { choice, part: Part::Content };
-        assert_eq!(told, BTreeMap::from([(channel(0), "Card 4111".to_owned()), (channel(1), "Second!".to_owned())]));
+        let expected = [((0, Part::Content), "Card 4111".to_owned()), ((1, Part::Content), "Second!".to_owned())];
+        assert_eq!(told(&mut stream, &events), (expected.into(), vec![]));
         let deltas = stream.read(&events[2]).unwrap().deltas;
         let edited: Value = serde_json::from_str(&stream.edit(&events[2], &deltas, &["[x]".to_owned()]).unwrap()).unwrap();
         let choice = json!({"text": "[x]", "index": 0, "logprobs": null, "finish_reason": null});

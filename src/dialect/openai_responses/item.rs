@@ -4,7 +4,10 @@ use std::borrow::Cow;
 
 use super::{request::setting, tool};
 use crate::{
-    dialect::text::{Collector, UNSCORABLE, is_id, is_sealed},
+    dialect::{
+        strict,
+        text::{Collector, UNSCORABLE, is_id, is_sealed},
+    },
     segment::{Direction, Place, Target},
     wire::json::{Malformed, Node},
 };
@@ -226,14 +229,15 @@ fn present<'m, 'a>(members: &'m [Member<'a>]) -> impl Iterator<Item = (&'m str, 
 }
 
 fn message(text: &mut Collector, members: &[Member<'_>], direction: Direction) -> Result<(), Malformed> {
-    let target = match (direction, word(members, "role").as_deref()) {
-        (Direction::Response, _) | (Direction::Request, Some("assistant")) => Target::Completion,
-        (Direction::Request, Some("user")) => Target::Prompt,
-        (Direction::Request, Some("system" | "developer")) => Target::System,
-        (Direction::Request, Some(other)) => {
-            return Err(Malformed::new(format!("`{other}` is not a role this proxy knows")));
-        }
-        (Direction::Request, None) => return Err(Malformed::new("a message has no `role`")),
+    let role = |role: &str| match role {
+        "assistant" => Some(Target::Completion),
+        "user" => Some(Target::Prompt),
+        "system" | "developer" => Some(Target::System),
+        _ => None,
+    };
+    let target = match direction {
+        Direction::Response => Target::Completion,
+        Direction::Request => strict::role(members, role)?,
     };
     for (key, value) in present(members) {
         text.passage();

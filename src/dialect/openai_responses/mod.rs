@@ -16,6 +16,7 @@
 //! An answer repeats what was asked (`instructions`, `tools`, `text`, `metadata`, `prompt`). A whole answer's repetition is
 //! read like the request; that of a stream, which comes before all else and says nothing new, is not.
 
+mod event;
 mod item;
 mod request;
 mod response;

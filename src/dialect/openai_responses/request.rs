@@ -116,10 +116,7 @@ pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
     }
     // Servers read fields of their own: whatever text is there may reach the model. What `metadata` holds does not, but shows
     // in the upstream's logs and pages.
-    for value in unknown {
-        text.passage();
-        text.strings(Target::System, &value, &|_, _| false);
-    }
+    text.unknown(&unknown);
     request.content = text.into();
     Ok(request)
 }
@@ -177,7 +174,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::dialect::any::{any_json, strings};
+    use crate::dialect::any::{all_read, any_json};
     use crate::segment::Target::{Completion, Prompt, System, ToolCall, ToolDefinition, ToolResult};
 
     fn request(body: &Value) -> Result<Request, Malformed> {
@@ -210,11 +207,7 @@ mod tests {
                 ],
             });
             let read: Vec<String> = segments(&body).into_iter().map(|(_, text)| text).collect();
-            let mut all = vec!["new_kind".to_owned()];
-            for value in [&top, &within, &part, &call, &item, &tool] { strings(value, &mut all); }
-            for text in all.iter().filter(|text| !text.is_empty()) {
-                prop_assert!(read.contains(text), "{} is not read", text);
-            }
+            all_read([&top, &within, &part, &call, &item, &tool, &"new_kind".into()], &read)?;
         }
     }
 
