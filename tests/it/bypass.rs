@@ -6,10 +6,7 @@ use data_encoding::BASE64;
 use http::{HeaderName, HeaderValue, Method, Request};
 use http_body_util::Full;
 use serde::Deserialize;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::harness::{Answer, Proxy, ask, ask_stream, completion};
 
@@ -72,16 +69,6 @@ async fn requests_are_blocked_like_their_plain_form_or_refused() {
     assert!(proxy.upstream.is_idle().await);
 }
 
-/// Sends bytes as they are and reads all that comes back until the proxy closes.
-async fn raw(proxy: &Proxy, bytes: &[u8]) -> String {
-    let mut stream = TcpStream::connect(proxy.address).await.unwrap();
-    stream.write_all(bytes).await.unwrap();
-    let mut answer = Vec::new();
-    // A server that refuses may reset the connection once it has answered.
-    drop(stream.read_to_end(&mut answer).await);
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
 fn head(more: &str) -> String {
     format!(
         "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n{more}\r\n"
@@ -118,7 +105,7 @@ async fn shapes_of_smuggling_are_refused() {
         ),
     ];
     for (name, shape) in shapes {
-        let answer = raw(&proxy, shape.as_bytes()).await;
+        let answer = proxy.raw(shape.as_bytes()).await;
         let status = answer.get(9..12).unwrap_or("none");
         assert!(status.starts_with('4') || status.starts_with('5') || answer.is_empty(), "{name}: {answer}");
         assert!(proxy.upstream.is_idle().await, "{name}");
@@ -150,18 +137,18 @@ async fn other_ways_of_sending_are_scored_too() {
         ("an expectation", head(&format!("expect: 100-continue\r\ncontent-length: {}\r\n", bad.len())) + &bad),
     ];
     for (name, shape) in shapes {
-        let answer = raw(&proxy, shape.as_bytes()).await;
+        let answer = proxy.raw(shape.as_bytes()).await;
         assert!(answer.contains("no such prompts"), "{name}: {answer}");
         assert!(proxy.upstream.is_idle().await, "{name}");
     }
     // A length beside chunks: chunks win, as RFC 9112 says, or the request is refused; never the length.
-    let answer = raw(&proxy, (head(both) + &chunks + "0\r\n\r\n").as_bytes()).await;
+    let answer = proxy.raw((head(both) + &chunks + "0\r\n\r\n").as_bytes()).await;
     assert!(answer.contains("no such prompts") || answer.starts_with("HTTP/1.1 400"), "{answer}");
     assert!(proxy.upstream.is_idle().await);
     // Two requests in one breath: each is judged by itself.
     let one = |body: &str| head(&format!("content-length: {}\r\n", body.len())) + body;
     let pipelined = one(&good).replace("connection: close\r\n", "") + &one(&bad);
-    let (answer, asked) = tokio::join!(raw(&proxy, pipelined.as_bytes()), async {
+    let (answer, asked) = tokio::join!(proxy.raw(pipelined.as_bytes()), async {
         let call = proxy.upstream.call().await;
         let asked = call.text();
         call.answer(200, completion("fine"));

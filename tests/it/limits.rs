@@ -2,10 +2,7 @@
 
 use async_compression::tokio::write::GzipEncoder;
 use http::{HeaderValue, Method, StatusCode};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::harness::{Answer, Proxy, RULES, ask, completion};
 
@@ -47,16 +44,6 @@ async fn large_bodies_and_bombs_are_refused() {
     assert_eq!(post_encoded(&proxy, "gzip", bomb).await.status, StatusCode::PAYLOAD_TOO_LARGE);
 }
 
-/// Sends raw bytes and reads until the proxy closes.
-async fn raw(proxy: &Proxy, bytes: &[u8]) -> String {
-    let mut stream = TcpStream::connect(proxy.address).await.unwrap();
-    stream.write_all(bytes).await.unwrap();
-    let mut answer = Vec::new();
-    // A reset after the answer is as good as a close.
-    drop(stream.read_to_end(&mut answer).await);
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
 #[tokio::test]
 async fn slow_and_oversized_requests_end() {
     let proxy = Proxy::with(RULES, |config| {
@@ -65,16 +52,16 @@ async fn slow_and_oversized_requests_end() {
         config.listen.max_header_bytes = 8192;
     })
     .await;
-    assert_eq!(raw(&proxy, b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n").await, "", "a head that never ends");
-    let slow = raw(&proxy, b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{").await;
+    assert_eq!(proxy.raw(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n").await, "", "a head that never ends");
+    let slow = proxy.raw(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{").await;
     assert!(slow.starts_with("HTTP/1.1 408 ") && slow.contains("body_too_slow"), "{slow}");
     let large = format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(20_000));
-    assert!(raw(&proxy, large.as_bytes()).await.starts_with("HTTP/1.1 431 "));
+    assert!(proxy.raw(large.as_bytes()).await.starts_with("HTTP/1.1 431 "));
 }
 
 #[tokio::test]
 async fn two_lengths_are_refused() {
     let proxy = Proxy::start().await;
     let both = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}";
-    assert!(raw(&proxy, both).await.starts_with("HTTP/1.1 400 "));
+    assert!(proxy.raw(both).await.starts_with("HTTP/1.1 400 "));
 }

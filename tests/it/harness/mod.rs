@@ -20,7 +20,11 @@ use seawall::{
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::upstream::{Pieces, Upstream};
@@ -138,6 +142,16 @@ impl Proxy {
             body: response.into_body(),
             decoder: framing.decoder(1 << 20),
         }
+    }
+
+    /// Sends bytes as they are and reads all that comes back until the proxy closes.
+    pub(crate) async fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        let mut answer = Vec::new();
+        // A server that refuses may reset the connection once it has answered.
+        drop(stream.read_to_end(&mut answer).await);
+        String::from_utf8_lossy(&answer).into_owned()
     }
 
     /// Value of a counter.
