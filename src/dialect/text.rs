@@ -120,6 +120,14 @@ impl Collector {
         said.into_iter().for_each(|said| self.push(target, said.text, said.place));
     }
 
+    /// Every string in fields that the dialect does not know, each a passage of its own.
+    pub(super) fn unknown(&mut self, fields: &[Node<'_>]) {
+        for field in fields {
+            self.passage();
+            self.strings(Target::System, field, &|_, _| false);
+        }
+    }
+
     /// A text, and where it can be edited.
     pub(super) fn push(&mut self, target: Target, text: String, place: Option<Place>) {
         if !text.is_empty() {

@@ -72,10 +72,7 @@ pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
         read_message(&mut text, &message)?;
     }
     // Stop sequences, and fields that only some servers read: whatever text is there may reach the model.
-    for value in rest {
-        text.passage();
-        text.strings(Target::System, &value, &|_, _| false);
-    }
+    text.unknown(&rest);
     request.content = text.into();
     Ok(request)
 }

@@ -103,10 +103,7 @@ pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
     for (what, value) in [("prompt", prompt), ("suffix", suffix)] {
         value.map_or(Ok(()), |value| text.string(Target::Prompt, what, value))?;
     }
-    for value in unknown {
-        text.passage();
-        text.strings(Target::System, &value, &|_, _| false);
-    }
+    text.unknown(&unknown);
     request.content = text.into();
     Ok(request)
 }

@@ -112,10 +112,7 @@ pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
         read_message(&mut text, &message)?;
     }
     // Servers read fields of their own (vLLM's `chat_template`, `documents`): whatever text is there may reach the model.
-    for value in unknown {
-        text.passage();
-        text.strings(Target::System, &value, &|_, _| false);
-    }
+    text.unknown(&unknown);
     request.content = text.into();
     Ok(request)
 }

@@ -71,10 +71,7 @@ pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
         text.string(Target::Prompt, "suffix", suffix)?;
     }
     // Servers read fields of their own (vLLM's `guided_regex`, llama.cpp's `grammar`): text there may reach the model.
-    for value in unknown {
-        text.passage();
-        text.strings(Target::System, &value, &|_, _| false);
-    }
+    text.unknown(&unknown);
     request.content = text.into();
     Ok(request)
 }

@@ -116,10 +116,7 @@ pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
     }
     // Servers read fields of their own: whatever text is there may reach the model. What `metadata` holds does not, but shows
     // in the upstream's logs and pages.
-    for value in unknown {
-        text.passage();
-        text.strings(Target::System, &value, &|_, _| false);
-    }
+    text.unknown(&unknown);
     request.content = text.into();
     Ok(request)
 }
