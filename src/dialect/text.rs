@@ -101,8 +101,11 @@ impl Collector {
         Ok(())
     }
 
-    /// An id, if it says more than ids do.
+    /// An id or a setting, if it says more than these do; a number is a seed or the like.
     pub(super) fn id(&mut self, target: Target, node: &Node<'_>) {
+        if node.raw().starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
+            return;
+        }
         self.strings(target, node, &|key, value| is_id(if value.is_empty() { key } else { value }));
     }
 

@@ -31,7 +31,8 @@ use crate::{
     telemetry::Metrics,
     upstream::{self, Upstream},
     wire::{
-        body, encoding,
+        body::{self, Patience},
+        encoding,
         frame::Framing,
         header as hygiene,
         json::{Document, Malformed},
@@ -159,7 +160,7 @@ impl Proxy {
     /// A request's body, decoded and strictly read.
     async fn read(&self, headers: &HeaderMap, body: Incoming) -> Result<Document, Failure> {
         let Limits { request_bytes, request_time, .. } = self.limits;
-        let bytes = body::read(body, request_bytes, request_time).await.map_err(Failure::RequestBody)?;
+        let bytes = body::read(body, request_bytes, Patience::Whole(request_time)).await.map_err(Failure::RequestBody)?;
         let bytes = encoding::decode(headers, bytes, request_bytes).await.map_err(Failure::RequestEncoding)?;
         Document::read(&bytes).map_err(Failure::Request)
     }
@@ -225,7 +226,7 @@ impl Proxy {
     async fn pass(&self, route: &Route, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
         let (mut head, body) = request.into_parts();
         // What has a body is not a call that carries no text.
-        body::read(body, 0, self.limits.request_time).await.map_err(Failure::RequestBody)?;
+        body::read(body, 0, Patience::Whole(self.limits.request_time)).await.map_err(Failure::RequestBody)?;
         hygiene::for_upstream(&mut head.headers);
         let response = route.upstream.pass(head.method, &route.path, head.headers).await.map_err(Failure::Upstream)?;
         let (mut head, body) = response.into_parts();

@@ -13,7 +13,11 @@ use crate::{
     dialect,
     policy::Settled,
     segment::Direction,
-    wire::{body, encoding, header as hygiene, json::Document},
+    wire::{
+        body::{self, Patience},
+        encoding, header as hygiene,
+        json::Document,
+    },
 };
 
 impl Proxy {
@@ -25,7 +29,7 @@ impl Proxy {
         record: &mut Record,
     ) -> Result<Response<Body>, Failure> {
         let (most, idle) = (call.upstream.max_answer, call.upstream.idle);
-        let bytes = body::read(body, most, idle).await.map_err(Failure::ResponseBody)?;
+        let bytes = body::read(body, most, Patience::Silence(idle)).await.map_err(Failure::ResponseBody)?;
         let bytes = encoding::decode(&head.headers, bytes, most).await.map_err(Failure::ResponseEncoding)?;
         let unreadable = |why| Failure::Response { status: head.status, why };
         let document = Document::read(&bytes).map_err(unreadable)?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Incoming};
+use tokio::time::{Instant, timeout_at};
 
 /// Why a body was not read.
 #[derive(Debug, thiserror::Error)]
@@ -13,33 +14,43 @@ pub enum Unread {
     #[error("the body is larger than {0} bytes")]
     TooLarge(usize),
     /// The sender was too slow.
-    #[error("the body did not arrive within {0} ms")]
+    #[error("the body, or its next piece, did not arrive within {0} ms")]
     TooSlow(u128),
     /// The connection broke off.
     #[error("the body broke off")]
     Broken(#[from] hyper::Error),
 }
 
+/// How long to wait for a body.
+#[derive(Debug, Clone, Copy)]
+pub enum Patience {
+    /// For all of it.
+    Whole(Duration),
+    /// For each next piece: one that is long in the making may keep its connection open with white space.
+    Silence(Duration),
+}
+
 /// The whole body.
 ///
 /// # Errors
-/// Over `limit` bytes, not here within `time`, or broken off.
-pub async fn read(body: Incoming, limit: usize, time: Duration) -> Result<Bytes, Unread> {
+/// Over `limit` bytes, not here in time, or broken off.
+pub async fn read(mut body: Incoming, limit: usize, patience: Patience) -> Result<Bytes, Unread> {
     // A length that is announced too large is refused before a byte is read.
     if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
         return Err(Unread::TooLarge(limit));
     }
-    tokio::time::timeout(time, bounded(body, limit)).await.map_err(|_| Unread::TooSlow(time.as_millis()))?
-}
-
-async fn bounded(mut body: Incoming, limit: usize) -> Result<Bytes, Unread> {
+    let (Patience::Whole(time) | Patience::Silence(time)) = patience;
+    let mut deadline = Instant::now() + time;
     let mut content = BytesMut::new();
-    while let Some(frame) = body.frame().await {
+    while let Some(frame) = timeout_at(deadline, body.frame()).await.map_err(|_| Unread::TooSlow(time.as_millis()))? {
         if let Ok(data) = frame?.into_data() {
             if content.len() + data.len() > limit {
                 return Err(Unread::TooLarge(limit));
             }
             content.extend_from_slice(&data);
+        }
+        if matches!(patience, Patience::Silence(_)) {
+            deadline = Instant::now() + time;
         }
     }
     Ok(content.freeze())

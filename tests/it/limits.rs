@@ -1,5 +1,7 @@
 //! Bounds of size, time and encoding.
 
+use std::time::Duration;
+
 use async_compression::tokio::write::GzipEncoder;
 use http::{HeaderValue, Method, StatusCode};
 use tokio::io::AsyncWriteExt as _;
@@ -64,4 +66,25 @@ async fn two_lengths_are_refused() {
     let proxy = Proxy::start().await;
     let both = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}";
     assert!(proxy.raw(both).await.starts_with("HTTP/1.1 400 "));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_long_in_the_making_is_waited_for_while_it_shows_life() {
+    let proxy = Proxy::with(RULES, |config| config.upstream.idle_timeout_ms = 2500).await;
+    let (answer, ()) = tokio::join!(proxy.post(ask("hi")), async {
+        let stream = proxy.upstream.call().await.stream_as("application/json");
+        // Longer than the longest silence in all, with none that is half as long.
+        for piece in [" ", "\n", "\n", "\n", &completion("hello")] {
+            tokio::time::sleep(Duration::from_millis(600)).await;
+            stream.send(piece.to_owned()).await;
+        }
+    });
+    assert_eq!((answer.status, answer.body.trim_ascii_start()), (StatusCode::OK, completion("hello").as_bytes()));
+    let silent = async {
+        let stream = proxy.upstream.call().await.stream_as("application/json");
+        stream.send(" ").await;
+        std::future::pending::<()>().await;
+    };
+    let answer = tokio::select! { answer = proxy.post(ask("hi again")) => answer, () = silent => return };
+    assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
 }

@@ -145,7 +145,7 @@ pub(super) fn is_thought(part: &Members<'_>) -> bool {
 pub(super) fn member(text: &mut Collector, key: &str, value: &Node<'_>, targets: Targets) -> Result<(), Malformed> {
     let (known, target) = match key {
         "inlineData" | "fileData" => {
-            match text_file(value)? {
+            match text_file(value)?.filter(|_| key == "inlineData") {
                 Some(file) => text.push(targets.text, file, None),
                 None => text.unscorable.push(key.to_owned()),
             }
@@ -174,9 +174,13 @@ pub(super) fn member(text: &mut Collector, key: &str, value: &Node<'_>, targets:
     Ok(())
 }
 
-/// What a file says whose type is text: in UTF-8, as others would be read otherwise by the model.
+/// What a file says whose type is text: in UTF-8, as others would be read otherwise by the model. One that also stands
+/// elsewhere may say something else there.
 fn text_file(blob: &Node<'_>) -> Result<Option<String>, Malformed> {
     let members = fields(blob, "inlineData", BLOB)?;
+    if members.iter().any(|(key, _)| key == "fileUri") {
+        return Ok(None);
+    }
     let word = |name: &str| members.iter().find(|(key, _)| key == name).and_then(|(_, value)| value.string());
     let kind = word("mimeType").unwrap_or_default().to_ascii_lowercase();
     let (kind, parameter) = kind.split_once(';').unwrap_or((&kind, ""));

@@ -98,7 +98,8 @@ pub(super) fn fields<'a>(node: &Node<'a>, what: &str, known: &[&'static str]) ->
     for (key, value) in node.known(what, &spellings)? {
         let spelled = known.iter().zip(&snakes).find(|(_, snake)| *snake == key.as_ref());
         let name = spelled.map_or(key, |(name, _)| Cow::Borrowed(*name));
-        if members.iter().any(|(other, _)| *other == name) {
+        // Names that are not known have one spelling, and none stands twice in a document.
+        if known.contains(&name.as_ref()) && members.iter().any(|(other, _)| *other == name) {
             return Err(Malformed::new(format!("`{what}` has the field `{name}` twice, in two spellings")));
         }
         members.push((name, value));

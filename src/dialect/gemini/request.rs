@@ -260,6 +260,11 @@ mod tests {
             let (texts, unscorable) = read(kind, data);
             assert!(unscorable == 1 && !texts.contains(&"I say".to_owned()), "{kind} {data}");
         }
+        for field in ["fileData", "inlineData"] {
+            let blob = json!({"mimeType": "text/plain", "data": "SSBzYXk=", "fileUri": "gs://b/x"});
+            let content = ask_pro(&json!({"contents": {"parts": {field: blob}}})).unwrap().content;
+            assert_eq!(content.unscorable, [field], "what stands elsewhere is not what stands here");
+        }
     }
 
     #[test]
