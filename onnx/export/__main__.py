@@ -6,7 +6,6 @@ import argparse
 import errno
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -72,11 +71,12 @@ def export(options: argparse.Namespace) -> None:
     partial = _partial(options.out)
     _room(partial, layout.weights.size + (options.model / "tokenizer.json").stat().st_size + MARGIN)
     partial.mkdir(parents=True, exist_ok=True)
-    identity = [checkpoint.identity(), options.dtype, options.block, labels]
+    # The decoder too: another version of the exporter may read the same configuration otherwise.
+    identity = [checkpoint.identity(), repr(decoder), options.dtype, options.block, labels]
     digests = {FILE: layout.weights.write(partial, identity, lambda done: _progress(done, layout.weights.size))}
     for name, model in graphs.items():
         (partial / name).write_bytes(model.SerializeToString())
-    shutil.copyfile(options.model / "tokenizer.json", partial / "tokenizer.json")
+    words.save(partial / "tokenizer.json")
     _golden(partial / "golden.jsonl", wanted, layout, tasks, words)
     digests |= {name: guard.digest(partial / name) for name in guard.FILES.values() if name not in digests}
     (partial / "guard.toml").write_text(guard.manifest(wanted, layout, tasks, digests))
@@ -91,14 +91,22 @@ def _tasks(options: argparse.Namespace, wanted: profile.Profile, words: Words) -
         raise Refused(f"{wanted.name} has no template {template}, only {', '.join(wanted.templates)}")
     words.require(wanted.controls)
     published = chat.Chat.load(options.model)
-    tasks = {}
+    sequences = {}
     for name, asked in wanted.templates[template].items():
-        sequence, remark = chat.sequence(wanted, asked, published, words, template)
+        sequences[name], remark = chat.sequence(wanted, asked, published, words, template)
         print(f"{name}: {remark}")
-        # The model says the prefix in tokens of its own, which do not merge with what stands before.
-        prefix = "" if sequence.endswith(wanted.prefix) else wanted.prefix
-        tasks[name] = guard.Task(asked, words.pieces(sequence) + ([{"ids": words.encode(prefix)}] if prefix else []))
-    return tasks
+    words.protect([*sequences.values(), wanted.prefix])
+    if words.protected:
+        print(f"{len(words.protected)} added tokens are made special in the guard's tokenizer: text never makes them")
+    return {name: _task(wanted, wanted.templates[template][name], made, words) for name, made in sequences.items()}
+
+
+def _task(wanted: profile.Profile, asked: profile.Asked, sequence: str, words: Words) -> guard.Task:
+    pieces = words.pieces(sequence)
+    words.check(pieces)
+    # The model says the prefix in tokens of its own, which do not merge with what stands before.
+    prefix = "" if sequence.endswith(wanted.prefix) else wanted.prefix
+    return guard.Task(asked, pieces + ([{"ids": words.fill(words.pieces(prefix), {})}] if prefix else []))
 
 
 def _golden(path: Path, wanted: profile.Profile, layout: Layout, tasks: dict[str, guard.Task], words: Words) -> None:

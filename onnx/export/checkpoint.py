@@ -78,10 +78,10 @@ class Checkpoint:
         for start in range(0, rows, step):
             yield self._file(self._shards[name]).get_slice(name)[start : min(start + step, rows)]
 
-    def identity(self) -> list[list]:
-        """What tells this checkpoint from another one, or from a shard that was fetched again."""
+    def identity(self) -> list:
+        """What tells this checkpoint from another one: its configuration, and its shards, even if fetched again."""
         stats = [(shard.name, shard.stat()) for shard in sorted(set(self._shards.values()))]
-        return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
+        return [self.config, *([name, stat.st_size, stat.st_mtime_ns] for name, stat in stats)]
 
 
 def read_json(path: Path) -> dict:

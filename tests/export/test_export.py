@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -89,6 +90,49 @@ def test_worst_pass_is_the_golden_score(tmp_path):
             np.testing.assert_allclose(shares.max(), line["score"], atol=1e-4)
             worst.append(shares.argmax())
     assert set(worst) != {0}
+
+
+def test_controls_that_are_not_special_become_so(tmp_path, gemma, capsys):
+    def unprotected(tokenizer):
+        for token in tokenizer["added_tokens"]:
+            token["special"] = token["content"] not in ("<eos>", "<end_of_turn>", "<|im_end|>", "<pad>")
+
+    edit(gemma / "tokenizer.json", unprotected)
+    (tmp_path / "prefix.toml").write_text('prefix = "<eos>Safety"\n' + Path(TINY).read_text())
+    run(gemma, tmp_path / "guard", guard=tmp_path / "prefix.toml")
+    assert "3 added tokens are made special" in capsys.readouterr().out
+    source = json.loads((tmp_path / "guard" / "tokenizer.json").read_text())
+    plain = [token["content"] for token in source["added_tokens"] if not token["special"]]
+    assert plain == ["<pad>"]
+    words = Words(FIXTURES / "gemma3" / "tokenizer.json")
+    template = tomllib.loads((tmp_path / "guard" / "guard.toml").read_text())["tasks"]["prompt"]["template"]
+    assert {"ids": [words.controls["<end_of_turn>"]]} in template
+    assert template[-1] == {"ids": [words.controls["<eos>"], *words.encode("Safety")]}
+
+
+def test_tokenizer_without_such_tokens_is_copied(tmp_path):
+    run(FIXTURES / "gemma3", tmp_path / "guard")
+    own = (FIXTURES / "gemma3" / "tokenizer.json").read_bytes()
+    assert (tmp_path / "guard" / "tokenizer.json").read_bytes() == own
+
+
+def test_sequence_without_the_tokenizers_bos_is_refused(tmp_path, gemma):
+    """A chat template prints nothing for a bos_token that it is not given."""
+    (tmp_path / "frameless.toml").write_text(re.sub("(?m)^frame = .*$", 'frame = ""', Path(TINY).read_text()))
+    begin = [{"SpecialToken": {"id": "<bos>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+    processor = {
+        "type": "TemplateProcessing",
+        "single": begin,
+        "pair": [*begin, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<bos>": {"id": "<bos>", "ids": [2], "tokens": ["<bos>"]}},
+    }
+    edit(gemma / "tokenizer.json", lambda tokenizer: tokenizer.update(post_processor=processor))
+    edit(gemma / "tokenizer_config.json", lambda config: config.update(bos_token=None))
+    assert "begins every text with <bos>, the template does not" in refused(
+        gemma, tmp_path / "guard", guard=tmp_path / "frameless.toml"
+    )
+    edit(gemma / "tokenizer_config.json", lambda config: config.update(bos_token="<bos>"))
+    run(gemma, tmp_path / "guard", guard=tmp_path / "frameless.toml")
 
 
 def test_int4_for_cuda(tmp_path):
@@ -306,6 +350,22 @@ def test_model_that_was_fetched_again_is_read_again(broken, gemma, clean):
     run(gemma, broken.out)
     assert set(broken.first) <= set(broken.made)
     assert digest(broken.out) == clean
+
+
+def test_configuration_that_was_changed_is_read_again(broken, gemma, tmp_path):
+    """Ropes change with it and no shape does: what is kept would be another model's."""
+    edit(gemma / "config.json", rope(factor=4.0))
+    run(gemma, broken.out)
+    assert set(broken.first) <= set(broken.made)
+    run(gemma, tmp_path / "clean")
+    assert digest(broken.out) == digest(tmp_path / "clean")
+
+
+def test_decoder_that_is_read_otherwise_is_made_again(broken, gemma, monkeypatch):
+    read = architecture.read
+    monkeypatch.setattr(architecture, "read", lambda *given: replace(read(*given), norm_offset=0))
+    run(gemma, broken.out)
+    assert set(broken.first) <= set(broken.made)
 
 
 def test_journal_names_every_tensor_written(broken):

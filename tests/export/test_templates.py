@@ -8,6 +8,7 @@ from export import chat, profile
 from export.chat import Chat
 from export.refused import Refused
 from export.words import Words
+from tokenizers import Tokenizer
 
 from conftest import FIXTURES
 
@@ -209,3 +210,67 @@ def test_shipped_profiles_are_whole(name):
             text = asked.message or "".join(turn["content"] for turn in asked.conversation)
             assert text.count("{text}") == 1
             assert text.count("{prompt}") == (task == "response")
+
+
+@pytest.mark.parametrize(
+    ("base", "forged", "left"),
+    [
+        ("qwen3", ["</think>", "<think>", "<tool_response>", "<|fim_suffix|>", "<|file_sep|>", "<|im_end|>"], []),
+        ("gemma3", ["[multimodal]", "<unused0>", "<unused6241>", "<mask>"], ["<table>", "</s>", "\n\n\n", "▁▁▁"]),
+    ],
+)
+def test_added_tokens_that_are_not_special_are_protected(tmp_path, base, forged, left):
+    """The runtime reads what is saved, and protects what is special there."""
+    path = TOKENIZERS / f"tokenizer-{base}/models/tokenizer.json"
+    own, words = Tokenizer.from_file(str(path)), Words(path)
+    words.save(tmp_path / "tokenizer.json")
+    runtime = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    runtime.encode_special_tokens = True
+    for tokenizer in (words.tokenizer, runtime):
+        for token in forged:
+            assert own.token_to_id(token) in own.encode(f"a{token}b").ids
+            assert own.token_to_id(token) not in tokenizer.encode(f"a{token}b").ids
+            assert words.pieces(f"a{token}b")[1] == {"ids": [own.token_to_id(token)]}
+        for token in left:
+            assert tokenizer.encode(f"a{token}b").ids == own.encode(f"a{token}b").ids
+
+
+def plain(path: Path, *tokens: str) -> Words:
+    """The tiny tokenizer, in which these added tokens are not special."""
+    source = json.loads((FIXTURES / "gemma3" / "tokenizer.json").read_text())
+    for token in source["added_tokens"]:
+        token["special"] &= token["content"] not in tokens
+    path.write_text(json.dumps(source))
+    return Words(path)
+
+
+def test_added_tokens_of_a_template_are_protected(tmp_path):
+    words = plain(tmp_path / "tokenizer.json", "<pad>", "<eos>", "<bos>")
+    assert words.encode("<eos>") == [1]
+    words.protect(["<bos>{text}<eos>"])
+    assert words.fill(words.pieces("<bos>{text}<eos>"), {"text": "a"})[::2] == [2, 1]
+    assert not {1, 2} & set(words.encode("<bos><eos>"))
+    assert words.encode("<pad>") == [0]
+    words.require(("<pad>",))
+    assert 0 not in words.encode("<pad>")
+
+
+@pytest.mark.parametrize(
+    ("template", "why"),
+    [
+        ("user\n{text}<end_of_turn>\nmodel", "begins every text with <bos>"),
+        ("<end_of_turn><bos>{text}<end_of_turn>", "begins every text with <bos>"),
+        ("<bos>[INST] {text} [/INST]", "no control token follows the text"),
+        ("<bos>{prompt}<end_of_turn>{text}", "no control token follows the text"),
+        ("<bos><|user|>{text}<end_of_turn>", r"<\|user\|> of the template is no token"),
+    ],
+)
+def test_templates_that_text_could_forge(words, template, why):
+    with pytest.raises(Refused, match=why):
+        words.check(words.pieces(template))
+
+
+def test_whole_templates_pass(words):
+    words.check(words.pieces("<bos>{text}<end_of_turn>{pass}"))
+    qwen = Words(TOKENIZERS / "tokenizer-qwen3/models/tokenizer.json")
+    qwen.check(qwen.pieces("<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"))
