@@ -8,8 +8,8 @@ from tokenizers import Tokenizer
 
 START, PAD, END = 0, 1, 2
 PREFIX = "query: "
-WINDOW = 256
-STRIDE = 192
+WINDOW = 128
+STRIDE = 96
 PROMPT_MAX = 96
 
 
