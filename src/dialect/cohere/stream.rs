@@ -14,6 +14,7 @@ use crate::{
         delta::{APART, bring, edited, is_marker, lines, unknown},
         new_id,
         text::Collector,
+        tokens::are_ahead,
     },
     segment::{Channel, Delta, Part, Target},
     wire::{
@@ -70,6 +71,7 @@ impl StreamDialect for Stream {
                 _ => unknown(WHOLE, key, value, &|_, _| false, &mut brought),
             }
         }
+        brought.ahead = are_ahead(&members, index, &brought.deltas);
         let kind = find("type").and_then(|kind| kind.string()).or_else(|| event.name.as_deref().map(Into::into));
         let id = find("id").and_then(|id| id.string());
         brought.progress = progress(kind.as_deref().unwrap_or_default(), index, id.as_deref().unwrap_or_default());
