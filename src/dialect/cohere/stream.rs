@@ -329,6 +329,15 @@ mod tests {
     }
 
     #[test]
+    fn tokens_that_run_ahead_of_the_text_are_marked() {
+        let text = r#"{"type":"content-delta","index":1,"delta":{"message":{"content":{"text":"a bomb"}}},"logprobs":{"text":" bomb"}}"#;
+        for (data, ahead) in [(text.to_owned(), false), (text.replace("a bomb", ""), true)] {
+            let brought = Stream::default().read(&decode(format!("data: {data}\n\n").as_bytes())[0]).unwrap();
+            assert_eq!(brought.ahead, ahead, "{data}");
+        }
+    }
+
+    #[test]
     fn a_cut_anywhere_ends_the_stream_properly() {
         let events = answer();
         assert_eq!(well_formed(&events), "It rains.");
