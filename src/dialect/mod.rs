@@ -15,6 +15,7 @@ mod openai_responses;
 mod schema;
 mod strict;
 mod text;
+mod tokens;
 mod unread;
 
 use http::{Method, StatusCode, Uri};
@@ -126,6 +127,8 @@ pub struct Brought {
     pub unscorable: Vec<String>,
     /// Choices (as its deltas' channels count them) whose text ends here, besides those that its progress ends.
     pub closed: Vec<u64>,
+    /// Its lists of tokens tell more than its text does: it must leave without them, as [`StreamDialect::edit`] writes it.
+    pub ahead: bool,
 }
 
 /// What an event begins and ends: a stream that is cut closes what the client saw begun and not ended.
@@ -150,7 +153,7 @@ pub trait StreamDialect: Send {
     /// The event that brought this has left for the client.
     fn left(&mut self, progress: &Progress);
 
-    /// The event's data with each delta's text replaced; `texts` runs alongside the deltas that [`StreamDialect::read`] gave.
+    /// The event's data with each delta's text replaced and without lists of tokens; `texts` runs alongside the deltas that [`StreamDialect::read`] gave.
     ///
     /// # Errors
     /// A text that was changed in a place that cannot be edited.

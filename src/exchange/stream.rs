@@ -51,6 +51,9 @@ pub(super) struct Streamed {
     pub(super) framing: Framing,
 }
 
+/// Whether an event must leave without its lists of tokens.
+type Ahead = bool;
+
 /// A stream on its way.
 struct Run {
     proxy: Arc<Proxy>,
@@ -64,7 +67,7 @@ struct Run {
     edited: bool,
     /// Bytes of events that wait.
     waiting: usize,
-    gate: Gate<(Event, Progress)>,
+    gate: Gate<(Event, Progress, Ahead)>,
     /// How far each tool call's arguments were read.
     arguments: BTreeMap<Channel, Arguments>,
     /// Content just read that no text guard can judge.
@@ -265,11 +268,11 @@ impl Run {
     }
 
     fn push(&mut self, event: Event) -> Result<(), Malformed> {
-        let Brought { deltas, progress, unscorable, closed } = self.dialect.read(&event)?;
+        let Brought { deltas, progress, unscorable, closed, ahead } = self.dialect.read(&event)?;
         self.unscorable.extend(unscorable);
         self.waiting += event.raw.len();
         let over = [closed, progress.ended.clone()].concat();
-        self.gate.push((event, progress), deltas, &over);
+        self.gate.push((event, progress, ahead), deltas, &over);
         Ok(())
     }
 
@@ -287,13 +290,13 @@ impl Run {
 
     /// Sends on what the gate lets go.
     async fn release(&mut self) -> Option<End> {
-        for Released { event: (event, progress), deltas, edited } in self.gate.release() {
+        for Released { event: (event, progress, ahead), deltas, edited } in self.gate.release() {
             self.waiting = self.waiting.saturating_sub(event.raw.len());
             // Once something was edited, later events may repeat it in another form, such as a list of tokens.
             self.edited |= edited.is_some();
             let as_it_came = || deltas.iter().map(|delta| delta.text.clone()).collect();
             let is_object = event.data.as_deref().is_some_and(|data| data.trim_start().starts_with('{'));
-            let piece = if edited.is_some() || (self.edited && is_object) {
+            let piece = if edited.is_some() || ahead || (self.edited && is_object) {
                 let texts: Vec<String> = edited.unwrap_or_else(as_it_came);
                 match self.dialect.edit(&event, &deltas, &texts).and_then(|data| event.with_data(&data)) {
                     Ok(edited) => edited,

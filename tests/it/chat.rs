@@ -84,7 +84,7 @@ async fn edits_land_in_their_places_and_nowhere_else() {
     let proxy = Proxy::start().await;
     let asked = r#"{"messages":[{"role":"user","content":[{"type":"text","text":"ok"},{"type":"text","text":"card\u0020４１１１-1111-1111-1111."}]},{"role":"assistant","tool_calls":[{"id":"1","type":"function","function":{"name":"pay","arguments":"{\"n\":4111111111111111, \"s\":\"4111 1111 1111 1111\"}"}}]}],"n":1.0e0}"#;
     let asked = asked.replace(",\"n\":1.0e0", ",\"t\":1.0e0");
-    let told = r#"{"choices":[{"index":0,"message":{"content":"yours is 5555-5555-5555-4444"},"logprobs":{"content":[{"token":"5555"}]}}],"u":1.10}"#;
+    let told = r#"{"choices":[{"index":0,"message":{"content":"yours is 5555-5555-5555-4444"},"logprobs":{"content":[{"token":"5555"}]},"token_ids":[5]}],"prompt_token_ids":[4],"u":1.10}"#;
     let (answer, ()) = tokio::join!(proxy.post(asked), async {
         let call = proxy.upstream.call().await;
         assert_eq!(
@@ -95,7 +95,7 @@ async fn edits_land_in_their_places_and_nowhere_else() {
     });
     assert_eq!(
         answer.body,
-        r#"{"choices":[{"index":0,"message":{"content":"yours is [payment card]"},"logprobs":null}],"u":1.10}"#
+        r#"{"choices":[{"index":0,"message":{"content":"yours is [payment card]"},"logprobs":null,"token_ids":null}],"prompt_token_ids":null,"u":1.10}"#
     );
     assert_eq!(answer.header("seawall-decision"), "rewrite");
 }

@@ -1,6 +1,7 @@
 //! Streamed answers: nothing unjudged leaves, and every end is a proper one.
 
-use serde_json::json;
+use seawall::config::StreamMode;
+use serde_json::{Value, json};
 
 use crate::harness::{Proxy, RULES, ask_stream, chunk, finish, told};
 
@@ -113,6 +114,45 @@ async fn a_card_in_many_deltas_is_masked_in_all_of_them() {
 }
 
 #[tokio::test]
+async fn tokens_leave_only_with_the_text_that_they_spell() {
+    let event = |text: &str, token: &str, ids: Value| {
+        let logprobs = json!({"content": [{"token": token, "logprob": -0.1, "bytes": token.as_bytes(), "top_logprobs": []}]});
+        let choice = json!({"index": 0, "delta": {"content": text}, "logprobs": logprobs, "token_ids": ids});
+        format!("data: {}\n\n", json!({"choices": [choice], "id": "c1"}))
+    };
+    let together = [event("A harmless", " harmless", Value::Null), event(" day.", " day.", Value::Null)].concat();
+    let ahead =
+        [event("", "4111", Value::Null), event(" And", " menace", Value::Null), event(" so on.", " so on.", json!([4111]))];
+    for mode in [StreamMode::Hold, StreamMode::Lag, StreamMode::Buffer] {
+        let proxy = Proxy::with(RULES, |config| config.stream.mode = mode).await;
+        let (mut stream, pieces) = tokio::join!(proxy.stream(ask_stream("hi")), async { proxy.upstream.call().await.stream() });
+        pieces.send([&together, ahead.concat().as_str(), &finish(0), "data: [DONE]\n\n"].concat()).await;
+        drop(pieces);
+        let bytes = String::from_utf8(stream.rest().await).unwrap();
+        let rest = bytes.strip_prefix(&together).unwrap();
+        assert!(["4111", "menace", "logprob\""].iter().all(|word| !rest.contains(word)), "{mode:?}: {rest}");
+        assert!(rest.contains(" so on.") && rest.ends_with("data: [DONE]\n\n"), "{mode:?}: {rest}");
+    }
+}
+
+#[tokio::test]
+async fn audio_is_refused_and_its_transcript_judged() {
+    let proxy = Proxy::start().await;
+    for (audio, end) in [
+        (json!({"id": "audio_1", "transcript": "A quiet day.", "expires_at": 1_700_000_000}), "\"stop\""),
+        (json!({"id": "audio_1", "data": "AAAA"}), "`audio` cannot be judged"),
+        (json!({"transcript": "much danger here"}), "content_filter"),
+    ] {
+        let event = format!("data: {}\n\n", json!({"choices": [{"index": 0, "delta": {"audio": audio}}]}));
+        let (mut stream, pieces) = tokio::join!(proxy.stream(ask_stream("hi")), async { proxy.upstream.call().await.stream() });
+        pieces.send(event.clone() + &finish(0)).await;
+        drop(pieces);
+        let bytes = String::from_utf8(stream.rest().await).unwrap();
+        assert!(bytes.contains(end) && bytes.contains(&event) == (end == "\"stop\""), "{bytes}");
+    }
+}
+
+#[tokio::test]
 async fn a_bare_number_in_arguments_becomes_a_string() {
     let proxy = Proxy::start().await;
     let (mut stream, pieces) = tokio::join!(proxy.stream(ask_stream("hi")), async { proxy.upstream.call().await.stream() });
@@ -121,9 +161,8 @@ async fn a_bare_number_in_arguments_becomes_a_string() {
         pieces.send(format!("data: {}\n\n", json!({"choices": [{"index": 0, "delta": {"tool_calls": call}}]}))).await;
     }
     drop(pieces);
-    let arguments = |chunk: &serde_json::Value| {
-        chunk["choices"][0]["delta"]["tool_calls"][0]["function"]["arguments"].as_str().unwrap().to_owned()
-    };
+    let arguments =
+        |chunk: &Value| chunk["choices"][0]["delta"]["tool_calls"][0]["function"]["arguments"].as_str().unwrap().to_owned();
     let arguments: String = stream.chunks().await.iter().map(arguments).collect();
     assert_eq!(arguments, "{\"n\": \"[payment card]\", \"b\": 1}");
 }

@@ -14,6 +14,7 @@ use crate::{
         delta::{APART, bring, edited, is_marker, lines, unknown},
         new_id,
         text::Collector,
+        tokens::are_ahead,
     },
     segment::{Channel, Delta, Part, Target},
     wire::{
@@ -70,6 +71,7 @@ impl StreamDialect for Stream {
                 _ => unknown(WHOLE, key, value, &|_, _| false, &mut brought),
             }
         }
+        brought.ahead = are_ahead(&members, index, &brought.deltas);
         let kind = find("type").and_then(|kind| kind.string()).or_else(|| event.name.as_deref().map(Into::into));
         let id = find("id").and_then(|id| id.string());
         brought.progress = progress(kind.as_deref().unwrap_or_default(), index, id.as_deref().unwrap_or_default());
@@ -324,6 +326,15 @@ mod tests {
         let expected = json!({"type": "content-delta", "index": 1, "delta": {"message": {"content": {"text": "We"}}},
             "logprobs": null});
         assert_eq!(data, expected);
+    }
+
+    #[test]
+    fn tokens_that_run_ahead_of_the_text_are_marked() {
+        let text = r#"{"type":"content-delta","index":1,"delta":{"message":{"content":{"text":"a bomb"}}},"logprobs":{"text":" bomb"}}"#;
+        for (data, ahead) in [(text.to_owned(), false), (text.replace("a bomb", ""), true)] {
+            let brought = Stream::default().read(&decode(format!("data: {data}\n\n").as_bytes())[0]).unwrap();
+            assert_eq!(brought.ahead, ahead, "{data}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::{
         Brought, Refusal,
         delta::{bring, is_line_end, lines, unknown},
         text::{Collector, error_word, is_id},
+        tokens::are_ahead,
     },
     segment::{Channel, Content, Part, Place, Segment, Target},
     wire::json::{Document, Malformed, Node},
@@ -54,7 +55,8 @@ pub(super) fn whole(document: &Document) -> Result<Content, Malformed> {
 pub(super) fn read(document: &Document, calls: &mut u64) -> Result<Brought, Malformed> {
     let known: Vec<&str> = ENVELOPE.iter().chain(TEXT).chain(ECHOES).copied().collect();
     let mut brought = Brought::default();
-    for (key, value) in document.root().known("answer", &known)?.iter().filter(|(_, value)| !value.is_null()) {
+    let members = document.root().known("answer", &known)?;
+    for (key, value) in members.iter().filter(|(_, value)| !value.is_null()) {
         match key.as_ref() {
             "message" => {
                 brought.progress.begun.push(0);
@@ -73,6 +75,7 @@ pub(super) fn read(document: &Document, calls: &mut u64) -> Result<Brought, Malf
             _ => unknown(0, key, value, &|_, _| false, &mut brought),
         }
     }
+    brought.ahead = are_ahead(&members, 0, &brought.deltas);
     Ok(brought)
 }
 

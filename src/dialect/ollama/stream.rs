@@ -156,6 +156,19 @@ mod tests {
     }
 
     #[test]
+    fn tokens_that_run_ahead_of_the_text_are_blanked() {
+        for (text, ahead) in [("", true), ("a bomb", false)] {
+            let line = json!({"model": "m", "message": {"role": "assistant", "content": text}, "done": false,
+                "logprobs": [{"token": " bomb", "bytes": [32, 98, 111, 109, 98], "logprob": -0.1}]});
+            let (mut stream, event) = (stream(Ollama::Chat), events(Framing::Ndjson, lines(&[line]).as_bytes()).remove(0));
+            let brought = stream.read(&event).unwrap();
+            assert_eq!(brought.ahead, ahead);
+            let texts: Vec<String> = brought.deltas.iter().map(|delta| delta.text.clone()).collect();
+            assert!(!stream.edit(&event, &brought.deltas, &texts).unwrap().contains("token"));
+        }
+    }
+
+    #[test]
     fn a_stream_may_be_cut_anywhere() {
         let refusal = Refusal { message: "No.".to_owned(), filtered: true, direction: Direction::Response };
         for (api, lines) in [(Ollama::Chat, chat()), (Ollama::Generate, generation())] {

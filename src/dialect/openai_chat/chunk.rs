@@ -12,6 +12,7 @@ use crate::{
         delta::{edited, is_marker, unknown},
         new_id,
         text::error_word,
+        tokens::{LISTS, are_ahead},
     },
     segment::Delta,
     wire::{
@@ -57,7 +58,8 @@ impl Chunks {
         let mut brought = Brought::default();
         let Some(data) = event.data.as_deref().filter(|data| !is_marker(data)) else { return Ok(brought) };
         let document = Document::read(data.as_bytes())?;
-        for (key, value) in document.root().known("chunk", ENVELOPE)? {
+        let members = document.root().known("chunk", &[ENVELOPE, LISTS].concat())?;
+        for (key, value) in &members {
             match key.as_ref() {
                 "id" => self.id = value.string().map(Into::into).or(self.id.take()),
                 "created" => self.created = value.integer().or(self.created),
@@ -67,11 +69,12 @@ impl Chunks {
                         read_choice(&choice, &mut brought)?;
                     }
                 }
-                "error" => unknown(0, &key, &value, &error_word, &mut brought),
-                known if ENVELOPE.contains(&known) => {}
-                _ => unknown(0, &key, &value, vendor::words(&key), &mut brought),
+                "error" => unknown(0, key, value, &error_word, &mut brought),
+                known if ENVELOPE.contains(&known) || LISTS.contains(&known) => {}
+                _ => unknown(0, key, value, vendor::words(key), &mut brought),
             }
         }
+        brought.ahead |= are_ahead(&members, 0, &brought.deltas);
         Ok(brought)
     }
 
@@ -109,17 +112,18 @@ impl Chunks {
     }
 }
 
-/// The event's data with other texts, and without the token lists that its choices have under these names and its padding,
-/// which would tell the length of what was taken out.
+/// The event's data with other texts, without its lists of tokens and without its padding, which would tell the length of what
+/// was taken out.
 ///
 /// # Errors
 /// A text that was changed in a place that cannot be edited.
-pub(in crate::dialect) fn edit(event: &Event, deltas: &[Delta], texts: &[String], lists: &[&str]) -> Result<String, Malformed> {
+pub(in crate::dialect) fn edit(event: &Event, deltas: &[Delta], texts: &[String]) -> Result<String, Malformed> {
     let document = Document::read(event.data.as_deref().unwrap_or_default().as_bytes())?;
     let members = document.root().object().unwrap_or_default();
     let padding = members.iter().filter(|(key, _)| key == "obfuscation").map(|(_, value)| (value.range(), "\"\""));
     let choices = members.iter().filter(|(key, _)| key == "choices").filter_map(|(_, value)| value.array()).flatten();
-    let lists = choices.filter_map(|choice| choice.object()).flatten().filter(|(key, _)| lists.contains(&key.as_ref()));
+    let lists = choices.filter_map(|choice| choice.object()).flatten().chain(members.iter().cloned());
+    let lists = lists.filter(|(key, _)| LISTS.contains(&key.as_ref()));
     let lists = lists.map(|(_, value)| (value.range(), "null"));
     let echoes = padding.chain(lists).map(|(range, with)| Patch { range, with: with.to_owned() }).collect();
     edited(document, echoes, deltas, texts)

@@ -4,7 +4,8 @@ use super::vendor;
 use crate::{
     dialect::{
         Request, schema, strict,
-        text::{Collector, is_id},
+        text::{Collector, is_id, is_sealed},
+        tokens::is_empty,
     },
     segment::Target,
     wire::{
@@ -57,6 +58,8 @@ const MESSAGE: &[&str] = &[
     "reasoning_content",
     "audio",
 ];
+/// Audio that a model made, or a reference to it.
+pub(super) const AUDIO: &[&str] = &["id", "transcript", "data", "expires_at"];
 const PART: &[&str] = &["type", "text", "refusal", "image_url", "input_audio", "file"];
 
 pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
@@ -102,7 +105,10 @@ pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
                 text.passage();
                 text.id(Target::System, value);
             }
-            _ => unknown.push(*value),
+            key => match vendor::media(key) {
+                Some(kind) => text.unscorable.extend((!is_empty(value)).then(|| kind.to_owned())),
+                None => unknown.push(*value),
+            },
         }
     }
     for message in messages.ok_or_else(|| Malformed::new("`messages` is missing"))? {
@@ -150,7 +156,7 @@ pub(super) fn read_members(
             "function_call" => read_call(text, value),
             // In a request a reference to an earlier answer's audio; in an answer the audio itself, with its transcript.
             "audio" => {
-                let audio = value.known("audio", &["id", "transcript", "data", "expires_at"])?;
+                let audio = value.known("audio", AUDIO)?;
                 for (key, value) in &audio {
                     match key.as_ref() {
                         "data" => text.unscorable.push("audio".to_owned()),
@@ -159,7 +165,13 @@ pub(super) fn read_members(
                     }
                 }
             }
-            key => text.strings(target, value, vendor::words(key)),
+            key => {
+                let media = vendor::media(key).filter(|_| !is_empty(value));
+                text.unscorable.extend(media.map(str::to_owned));
+                text.strings(target, value, &|name, said| {
+                    vendor::words(key)(name, said) || (media.is_some() && is_sealed(said))
+                });
+            }
         }
     }
     Ok(())

@@ -13,6 +13,7 @@ use crate::{
     dialect::{
         Refusal, Request, new_id,
         text::{Collector, error_word},
+        tokens::LISTS,
     },
     segment::{Content, Place, Target},
     wire::json::{Document, Malformed, Node},
@@ -20,13 +21,13 @@ use crate::{
 
 /// Fields around the choices that hold no text.
 const ENVELOPE: &[&str] = &["id", "object", "created", "model", "system_fingerprint", "service_tier", "usage", "choices"];
-pub(super) const CHOICE: &[&str] = &["index", "finish_reason", "logprobs", "message", "delta"];
+pub(super) const CHOICE: &[&str] = &["index", "finish_reason", "message", "delta"];
 pub(super) const MESSAGE: &[&str] =
     &["role", "content", "refusal", "reasoning", "reasoning_content", "tool_calls", "function_call", "audio"];
 
 pub(super) fn read(document: &Document) -> Result<Content, Malformed> {
     let mut text = Collector::default();
-    for (key, value) in document.root().known("answer", ENVELOPE)? {
+    for (key, value) in document.root().known("answer", &[ENVELOPE, LISTS].concat())? {
         match key.as_ref() {
             "choices" => {
                 for choice in value.array().ok_or_else(|| Malformed::new("`choices` is not an array"))? {
@@ -34,6 +35,7 @@ pub(super) fn read(document: &Document) -> Result<Content, Malformed> {
                 }
             }
             key if ENVELOPE.contains(&key) => {}
+            key if LISTS.contains(&key) => text.echoes.push(Place(value.range())),
             "error" => {
                 text.passage();
                 text.strings(Target::Completion, &value, &error_word);
@@ -48,12 +50,12 @@ pub(super) fn read(document: &Document) -> Result<Content, Malformed> {
 }
 
 fn read_choice(text: &mut Collector, choice: &Node<'_>) -> Result<(), Malformed> {
-    for (key, value) in choice.known("choice", CHOICE)? {
+    for (key, value) in choice.known("choice", &[CHOICE, LISTS].concat())? {
         match key.as_ref() {
             "index" | "finish_reason" => {}
             "message" => read_members(text, &value.known("message", MESSAGE)?, Target::Completion)?,
-            // Token lists spell the text once more.
-            "logprobs" => text.echoes.push(Place(value.range())),
+            // They spell the text once more.
+            key if LISTS.contains(&key) => text.echoes.push(Place(value.range())),
             key => {
                 text.passage();
                 text.strings(Target::Completion, &value, vendor::words(key));

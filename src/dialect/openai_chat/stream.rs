@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{
     chunk::{self, Chunks, finish_reason},
+    request::AUDIO,
     response::{CHOICE, MESSAGE, error},
     vendor,
 };
@@ -14,6 +15,8 @@ use crate::{
     dialect::{
         Brought, Progress, Refusal, Request, StreamDialect,
         delta::{bring, unknown},
+        text::is_id,
+        tokens::{LISTS, are_ahead},
     },
     segment::{Delta, Part},
     wire::{
@@ -49,7 +52,7 @@ impl StreamDialect for Stream {
     }
 
     fn edit(&self, event: &Event, deltas: &[Delta], texts: &[String]) -> Result<String, Malformed> {
-        chunk::edit(event, deltas, texts, &["logprobs"])
+        chunk::edit(event, deltas, texts)
     }
 
     fn cut(&self, refusal: &Refusal) -> Vec<Message> {
@@ -73,11 +76,12 @@ impl StreamDialect for Stream {
 }
 
 fn read_choice(choice: &Node<'_>, brought: &mut Brought) -> Result<(), Malformed> {
-    let members = choice.known("choice", CHOICE)?;
+    let members = choice.known("choice", &[CHOICE, LISTS].concat())?;
     let index = members.iter().find(|(key, _)| key == "index").and_then(|(_, value)| value.integer()).unwrap_or(0);
     for (key, value) in &members {
         match key.as_ref() {
-            "index" | "logprobs" => {}
+            "index" => {}
+            key if LISTS.contains(&key) => {}
             "finish_reason" | "delta" if value.is_null() => {}
             "finish_reason" => brought.progress.ended.push(index),
             "delta" => {
@@ -87,6 +91,7 @@ fn read_choice(choice: &Node<'_>, brought: &mut Brought) -> Result<(), Malformed
             _ => unknown(index, key, value, vendor::words(key), brought),
         }
     }
+    brought.ahead |= are_ahead(&members, index, &brought.deltas);
     Ok(())
 }
 
@@ -107,6 +112,7 @@ fn delta(choice: u64, delta: &Node<'_>, brought: &mut Brought) -> Result<(), Mal
                 }
             }
             "function_call" => bring(choice, Part::ToolCall(0), &value, &call_word, brought),
+            "audio" => audio(choice, &value, brought)?,
             _ => unknown(choice, &key, &value, vendor::words(&key), brought),
         }
     }
@@ -115,6 +121,20 @@ fn delta(choice: u64, delta: &Node<'_>, brought: &mut Brought) -> Result<(), Mal
 
 fn call_word(key: &str, value: &str) -> bool {
     value.is_empty() && matches!(key, "name" | "arguments" | "input")
+}
+
+/// Of audio only the transcript is text.
+fn audio(choice: u64, audio: &Node<'_>, brought: &mut Brought) -> Result<(), Malformed> {
+    for (key, value) in audio.known("audio", AUDIO)?.iter().filter(|(_, value)| !value.is_null()) {
+        match key.as_ref() {
+            "data" if value.raw() == r#""""# => {}
+            "data" => brought.unscorable.push("audio".to_owned()),
+            "id" if value.string().is_some_and(|id| is_id(&id)) => {}
+            "expires_at" if value.integer().is_some() => {}
+            _ => unknown(choice, key, value, &|_, _| false, brought),
+        }
+    }
+    Ok(())
 }
 
 /// Some servers stream content as parts.

@@ -82,6 +82,15 @@ pub(in crate::dialect) fn words(field: &str) -> &'static dyn Fn(&str, &str) -> b
     }
 }
 
+/// What stands in a field that servers such as KoboldCpp and llama.cpp have for what is no text, if it is one.
+pub(in crate::dialect) fn media(field: &str) -> Option<&'static str> {
+    match field {
+        "images" | "image_data" => Some("image"),
+        "audio" | "audio_data" => Some("audio"),
+        _ => None,
+    }
+}
+
 fn verdict(key: &str, value: &str) -> bool {
     match key {
         _ if value.is_empty() => VERDICTS.contains(&key),

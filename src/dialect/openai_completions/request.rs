@@ -1,7 +1,7 @@
 //! Every place of a request that can carry text to the model.
 
 use crate::{
-    dialect::{Request, strict, text::Collector},
+    dialect::{Request, openai_chat::vendor, strict, text::Collector, tokens::is_empty},
     segment::Target,
     wire::{
         frame::Framing,
@@ -57,8 +57,8 @@ pub(super) fn read(document: &Document) -> Result<Request, Malformed> {
             "prompt" => prompt = Some(value),
             "suffix" => suffix = Some(value),
             key if SETTINGS.contains(&key) => {}
-            key => match TEXTLESS.iter().find(|(name, _)| *name == key) {
-                Some((_, kind)) => text.unscorable.push((*kind).to_owned()),
+            key => match TEXTLESS.iter().find(|(name, _)| *name == key).map(|(_, kind)| *kind).or_else(|| vendor::media(key)) {
+                Some(kind) => text.unscorable.extend((!is_empty(value)).then(|| kind.to_owned())),
                 None => unknown.push(*value),
             },
         }
@@ -165,6 +165,9 @@ mod tests {
             (r#"{"prompt": [12, "a"]}"#, 1, "a", "tokens"),
             (r#"{"prompt": 12}"#, 1, "", "tokens"),
             (r#"{"prompt": "", "prompt_embeds": "AAAA"}"#, 1, "", "prompt_embeds"),
+            (r#"{"prompt": "a", "images": ["AAAA"]}"#, 1, "a", "image"),
+            (r#"{"prompt": "a", "image_data": [{"data": "AAAA", "id": 1}], "images": []}"#, 1, "a", "image"),
+            (r#"{"prompt": "a", "audio": ["AAAA"]}"#, 1, "a", "audio"),
         ];
         for (body, choices, text, unscorable) in cases {
             let request = read_text(body).unwrap();

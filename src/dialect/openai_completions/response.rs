@@ -11,18 +11,17 @@ use crate::{
             vendor,
         },
         text::{Collector, error_word},
+        tokens::LISTS,
     },
     segment::{Content, Place, Target},
     wire::json::{Document, Malformed, Members, Node},
 };
 
 const CHOICE: &[&str] = &["index", "finish_reason", "text"];
-/// Token lists of a choice (vLLM's among them), which spell its text or the prompt's once more.
-pub(super) const ECHOES: &[&str] = &["logprobs", "prompt_logprobs", "prompt_token_ids", "token_ids"];
 
 pub(super) fn read(document: &Document) -> Result<Content, Malformed> {
     let mut text = Collector::default();
-    for (key, value) in document.root().known("answer", ENVELOPE)? {
+    for (key, value) in document.root().known("answer", &[ENVELOPE, LISTS].concat())? {
         text.passage();
         match key.as_ref() {
             "choices" => {
@@ -32,6 +31,7 @@ pub(super) fn read(document: &Document) -> Result<Content, Malformed> {
             }
             "error" => text.strings(Target::Completion, &value, &error_word),
             key if ENVELOPE.contains(&key) => {}
+            key if LISTS.contains(&key) => text.echoes.push(Place(value.range())),
             key => text.strings(Target::Completion, &value, vendor::words(key)),
         }
     }
@@ -43,7 +43,8 @@ fn read_choice(text: &mut Collector, choice: &Node<'_>) -> Result<(), Malformed>
         text.passage();
         match key.as_ref() {
             "index" | "finish_reason" => {}
-            key if ECHOES.contains(&key) => text.echoes.push(Place(value.range())),
+            // They spell the text, or the prompt's, once more.
+            key if LISTS.contains(&key) => text.echoes.push(Place(value.range())),
             key => text.strings(Target::Completion, &value, vendor::words(key)),
         }
     }
@@ -51,8 +52,7 @@ fn read_choice(text: &mut Collector, choice: &Node<'_>) -> Result<(), Malformed>
 }
 
 pub(super) fn known_choice<'d>(choice: &Node<'d>) -> Result<Members<'d>, Malformed> {
-    let known: Vec<&str> = CHOICE.iter().chain(ECHOES).copied().collect();
-    choice.known("choice", &known)
+    choice.known("choice", &[CHOICE, LISTS].concat())
 }
 
 /// A choice that tells the refusal and ends, in an answer or a chunk.

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::response::{ECHOES, known_choice, refused};
+use super::response::{known_choice, refused};
 use crate::{
     dialect::{
         Brought, Dialect as _, Progress, Refusal, Request, StreamDialect,
@@ -12,6 +12,7 @@ use crate::{
             chunk::{self, Chunks},
             vendor,
         },
+        tokens::{LISTS, are_ahead},
     },
     segment::{Delta, Part},
     wire::{
@@ -40,7 +41,7 @@ impl StreamDialect for Stream {
     }
 
     fn edit(&self, event: &Event, deltas: &[Delta], texts: &[String]) -> Result<String, Malformed> {
-        chunk::edit(event, deltas, texts, ECHOES)
+        chunk::edit(event, deltas, texts)
     }
 
     fn cut(&self, refusal: &Refusal) -> Vec<Message> {
@@ -63,10 +64,11 @@ fn read_choice(choice: &Node<'_>, brought: &mut Brought) -> Result<(), Malformed
                 brought.progress.begun.push(index);
                 bring(index, Part::Content, value, &|_, _| false, brought);
             }
-            key if ECHOES.contains(&key) => {}
+            key if LISTS.contains(&key) => {}
             _ => unknown(index, key, value, vendor::words(key), brought),
         }
     }
+    brought.ahead |= are_ahead(&members, index, &brought.deltas);
     Ok(())
 }
 
@@ -120,6 +122,28 @@ mod tests {
         let edited: Value = serde_json::from_str(&stream.edit(&events[2], &deltas, &["[x]".to_owned()]).unwrap()).unwrap();
         let choice = json!({"text": "[x]", "index": 0, "logprobs": null, "finish_reason": null});
         assert_eq!((&edited["choices"][0], &edited["obfuscation"]), (&choice, &json!("")));
+    }
+
+    #[test]
+    fn tokens_that_run_ahead_of_the_text_are_blanked() {
+        let logprobs = json!({"tokens": ["bomb"]});
+        for (choice, ahead) in [
+            (json!({"index": 1, "text": "a bomb", "logprobs": logprobs, "token_ids": null}), false),
+            (json!({"index": 1, "text": "", "logprobs": logprobs}), true),
+            (json!({"index": 1, "text": "a bomb", "token_ids": [1]}), true),
+        ] {
+            let chunk = json!({"choices": [{"index": 0, "text": "a bomb"}, choice], "prompt_token_ids": [1]});
+            let event = events(Framing::Sse, format!("data: {chunk}\n\n").as_bytes()).remove(0);
+            let mut stream = Stream::new(&asked());
+            let brought = stream.read(&event).unwrap();
+            assert_eq!(brought.ahead, ahead, "{choice}");
+            let texts: Vec<String> = brought.deltas.iter().map(|delta| delta.text.clone()).collect();
+            let edited: Value = serde_json::from_str(&stream.edit(&event, &brought.deltas, &texts).unwrap()).unwrap();
+            assert_eq!((&edited["choices"][1]["text"], &edited["prompt_token_ids"]), (&choice["text"], &Value::Null));
+            for list in LISTS {
+                assert!(edited["choices"][1].get(list).is_none_or(Value::is_null), "{list} in {edited}");
+            }
+        }
     }
 
     #[test]
