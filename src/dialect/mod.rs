@@ -5,6 +5,7 @@
 
 mod anthropic;
 mod bedrock;
+mod code;
 mod cohere;
 mod delta;
 mod gemini;
