@@ -17,6 +17,7 @@ mod schema;
 mod strict;
 mod text;
 mod unread;
+mod writing;
 
 use http::{Method, StatusCode, Uri};
 
