@@ -5,6 +5,7 @@
 
 mod anthropic;
 mod bedrock;
+mod code;
 mod cohere;
 mod delta;
 mod gemini;
@@ -17,6 +18,7 @@ mod strict;
 mod text;
 mod tokens;
 mod unread;
+mod writing;
 
 use http::{Method, StatusCode, Uri};
 

@@ -8,7 +8,6 @@
 use std::{borrow::Cow, collections::HashSet, fmt, ops::Range};
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
 
 /// Why a text is no acceptable JSON, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,13 +28,17 @@ impl Malformed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
     text: String,
+    /// Where its objects and arrays stand, in the order of their first bytes: whoever opens one steps over those within it, so
+    /// that a walk through all of them reads each byte but once, however deep it lies.
+    containers: Vec<Range<usize>>,
 }
 
 /// A value within a document: its bytes, and where they stand.
 #[derive(Debug, Clone, Copy)]
 pub struct Node<'a> {
-    raw: &'a str,
+    document: &'a Document,
     at: usize,
+    end: usize,
 }
 
 /// An object's members in their order.
@@ -60,14 +63,14 @@ impl Document {
             .map_err(|e| Malformed::new(format!("the body is not UTF-8 at byte {}", e.valid_up_to())))?;
         let mut reader = serde_json::Deserializer::from_str(text);
         Strict.deserialize(&mut reader).and_then(|()| reader.end()).map_err(|e| Malformed::new(e.to_string()))?;
-        Ok(Self { text: text.to_owned() })
+        Ok(Self { text: text.to_owned(), containers: containers(text) })
     }
 
     /// The outermost value.
     #[must_use]
     pub fn root(&self) -> Node<'_> {
-        let raw = self.text.trim_matches([' ', '\t', '\r', '\n']);
-        Node { raw, at: self.text.find(raw).unwrap_or_default() }
+        let end = self.text.trim_end_matches(SPACES).len();
+        Node { document: self, at: self.text.len() - self.text.trim_start_matches(SPACES).len(), end }
     }
 
     /// The text as it was read.
@@ -96,39 +99,111 @@ impl Document {
         out.push_str(self.text.get(done..).ok_or_else(|| Malformed::new("an edit lies outside the body"))?);
         Ok(out)
     }
+
+    /// The end of the value that begins at a byte.
+    fn end(&self, at: usize) -> usize {
+        let rest = self.text.get(at..).unwrap_or_default();
+        match rest.bytes().next() {
+            Some(b'"') => literal_end(&self.text, at),
+            Some(b'{' | b'[') => {
+                let found = self.containers.binary_search_by_key(&at, |container| container.start).ok();
+                found.and_then(|found| self.containers.get(found)).map_or(self.text.len(), |container| container.end)
+            }
+            _ => {
+                rest.find(|c| SPACES.contains(&c) || matches!(c, ',' | ']' | '}')).map_or(self.text.len(), |length| at + length)
+            }
+        }
+    }
+}
+
+/// What may stand between values.
+const SPACES: [char; 4] = [' ', '\t', '\r', '\n'];
+
+/// The end of the string that begins at a byte of a JSON text, past its closing quote.
+fn literal_end(text: &str, at: usize) -> usize {
+    let mut escaped = true;
+    let closes = |byte: u8| {
+        let closes = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        closes
+    };
+    let length = text.bytes().skip(at).position(closes);
+    length.map_or(text.len(), |length| at + length + 1)
+}
+
+/// Where the objects and arrays of a good JSON text stand.
+fn containers(text: &str) -> Vec<Range<usize>> {
+    let (mut found, mut open) = (Vec::<Range<usize>>::new(), Vec::new());
+    let mut at = 0;
+    while let Some(byte) = text.as_bytes().get(at) {
+        match byte {
+            b'"' => {
+                at = literal_end(text, at);
+                continue;
+            }
+            b'{' | b'[' => {
+                open.push(found.len());
+                found.push(at..at);
+            }
+            b'}' | b']' => {
+                if let Some(container) = open.pop().and_then(|last| found.get_mut(last)) {
+                    container.end = at + 1;
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    found
 }
 
 impl<'a> Node<'a> {
     /// Where the value stands in the document.
     #[must_use]
     pub fn range(&self) -> Range<usize> {
-        self.at..self.at + self.raw.len()
+        self.at..self.end
     }
 
     /// The value as JSON text.
     #[must_use]
     pub fn raw(&self) -> &'a str {
-        self.raw
+        self.document.text.get(self.range()).unwrap_or_default()
     }
 
     /// The decoded text, of a string.
     #[must_use]
     pub fn string(&self) -> Option<Cow<'a, str>> {
-        serde_json::from_str::<Text<'a>>(self.raw).ok().map(|text| text.0)
+        serde_json::from_str::<Text<'a>>(self.raw()).ok().map(|text| text.0)
     }
 
     /// The elements, of an array.
     #[must_use]
     pub fn array(&self) -> Option<Vec<Self>> {
-        let items: Vec<&'a RawValue> = serde_json::from_str(self.raw).ok()?;
-        Some(items.into_iter().map(|item| self.child(item)).collect())
+        self.raw().starts_with('[').then(|| self.within().collect())
     }
 
     /// The members, of an object.
     #[must_use]
     pub fn object(&self) -> Option<Members<'a>> {
-        let members: RawMembers<'a> = serde_json::from_str(self.raw).ok()?;
-        Some(members.0.into_iter().map(|(key, value)| (key.0, self.child(value))).collect())
+        if !self.raw().starts_with('{') {
+            return None;
+        }
+        let mut within = self.within();
+        let member = || Some((within.next()?.string()?, within.next()?));
+        Some(std::iter::from_fn(member).collect())
+    }
+
+    /// What stands in an array, or the names and values of an object in turn; what these hold is stepped over.
+    fn within(self) -> impl Iterator<Item = Self> {
+        let mut at = self.at + 1;
+        std::iter::from_fn(move || {
+            let rest = self.document.text.get(at..self.end.saturating_sub(1))?;
+            let between = |c| SPACES.contains(&c) || matches!(c, ',' | ':');
+            let begun = self.end - 1 - rest.trim_start_matches(between).len();
+            let node = Self { document: self.document, at: begun, end: self.document.end(begun) };
+            at = node.end;
+            (begun + 1 < self.end).then_some(node)
+        })
     }
 
     /// The members of an object whose keys a dialect knows. Some servers match keys without regard to case, the last one
@@ -151,25 +226,19 @@ impl<'a> Node<'a> {
     /// Whether the value is `null`.
     #[must_use]
     pub fn is_null(&self) -> bool {
-        self.raw == "null"
+        self.raw() == "null"
     }
 
     /// The value, of `true` and `false`.
     #[must_use]
     pub fn bool(&self) -> Option<bool> {
-        self.raw.parse().ok()
+        self.raw().parse().ok()
     }
 
     /// The value, of a whole number.
     #[must_use]
     pub fn integer(&self) -> Option<u64> {
-        self.raw.parse().ok()
-    }
-
-    fn child(&self, value: &'a RawValue) -> Self {
-        let raw = value.get();
-        // `raw` is a slice of `self.raw`, so the distance of their first bytes is its offset.
-        Self { raw, at: self.at + (raw.as_ptr().addr() - self.raw.as_ptr().addr()) }
+        self.raw().parse().ok()
     }
 }
 
@@ -264,29 +333,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// An object's members, the values unread.
-struct RawMembers<'a>(Vec<(Text<'a>, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for RawMembers<'a> {
-    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl<'de> Visitor<'de> for Read {
-            type Value = RawMembers<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawMembers<'de>, A::Error> {
-                let mut members = Vec::with_capacity(map.size_hint().unwrap_or(8));
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(RawMembers(members))
-            }
-        }
-        reader.deserialize_map(Read)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -322,6 +368,21 @@ mod tests {
         assert_eq!(members[1].1.raw(), "1.50");
         let patch = Patch { range: items[1].range(), with: quote("a \"b\"") };
         assert_eq!(document.clone().splice(vec![patch]).unwrap(), r#" {"a": [1, "a \"b\"", {"b": null}], "n": 1.50} "#);
+    }
+
+    /// Were it not so, each level of a deep value would be read again for all levels above it.
+    #[test]
+    fn who_opens_a_value_reads_nothing_of_what_lies_deeper() {
+        let mut document = Document::read(br#" [ {"a" : [[1,2],{"b\\":"\\"}] , "c":-1}, {}, [], "d" ] "#).unwrap();
+        // Any who looked inside would find the ends at other places.
+        document.text = document.text.replace(r#"[1,2],{"b\\":"\\"}"#, r#"""]}},{""[[[]"\""""#);
+        let items = document.root().array().unwrap();
+        let members = items[0].object().unwrap();
+        assert_eq!(items.iter().map(Node::raw).collect::<Vec<_>>()[1..], ["{}", "[]", "\"d\""]);
+        assert_eq!(members.iter().map(|(name, _)| name.as_ref()).collect::<Vec<_>>(), ["a", "c"]);
+        assert_eq!((members[0].1.raw().len(), members[1].1.raw()), (20, "-1"));
+        assert!(items[1].object().unwrap().is_empty() && items[2].array().unwrap().is_empty());
+        assert!(items[1].array().is_none() && items[2].object().is_none() && items[3].array().is_none());
     }
 
     #[test]

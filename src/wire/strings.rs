@@ -13,7 +13,7 @@ pub struct Literal<'a> {
     pub is_name: bool,
     /// As written, without the quotes.
     raw: &'a str,
-    above: &'a [Option<&'a str>],
+    above: &'a [Option<Cow<'a, str>>],
 }
 
 impl<'a> Literal<'a> {
@@ -25,8 +25,8 @@ impl<'a> Literal<'a> {
 
     /// The names of the fields that it stands in, from the outermost; a name stands in its own field.
     #[must_use]
-    pub fn path(&self) -> Vec<Cow<'a, str>> {
-        self.above.iter().flatten().map(|name| unescaped(name)).collect()
+    pub fn path(&self) -> Vec<&'a str> {
+        self.above.iter().flatten().map(AsRef::as_ref).collect()
     }
 }
 
@@ -42,7 +42,7 @@ fn unescaped(raw: &str) -> Cow<'_, str> {
 pub fn visit(document: &Document, visit: &mut dyn FnMut(&Literal<'_>)) {
     let text = document.text();
     // What is open around the current byte: an object by the name of the field that it is at, an array by none.
-    let (mut above, mut objects): (Vec<Option<&str>>, Vec<bool>) = (Vec::new(), Vec::new());
+    let (mut above, mut objects): (Vec<Option<Cow<'_, str>>>, Vec<bool>) = (Vec::new(), Vec::new());
     let (mut opened, mut escaped, mut names) = (None, false, false);
     for (at, byte) in text.bytes().enumerate() {
         if let Some(start) = opened {
@@ -52,7 +52,8 @@ pub fn visit(document: &Document, visit: &mut dyn FnMut(&Literal<'_>)) {
                 b'"' => {
                     let raw = text.get(start + 1..at).unwrap_or_default();
                     if names && let Some(name) = above.last_mut() {
-                        *name = Some(raw);
+                        // Once, and not for each string below: a name can be long.
+                        *name = Some(unescaped(raw));
                     }
                     visit(&Literal { range: start..at + 1, is_name: names, raw, above: &above });
                     (opened, names) = (None, false);

@@ -79,7 +79,7 @@ pub(super) fn media_word(key: &str, value: &str) -> bool {
 }
 
 /// What ids and settings are made of: names, and values of one short word. A longer value is a text that tries to hide there.
-fn setting_word(key: &str, value: &str) -> bool {
+pub(super) fn id_word(key: &str, value: &str) -> bool {
     let word = if value.is_empty() { key } else { value };
     is_id(word)
 }
@@ -160,7 +160,7 @@ fn read_media(text: &mut Collector, kind: &str, media: &Node<'_>, target: Target
 fn read_document(text: &mut Collector, document: &Node<'_>, target: Target) -> Result<(), Malformed> {
     for (key, value) in present(document, "document", DOCUMENT)? {
         match key.as_ref() {
-            "format" => text.strings(target, &value, &setting_word),
+            "format" => text.strings(target, &value, &id_word),
             "source" => {
                 for (key, value) in present(&value, "source", SOURCE)? {
                     match key.as_ref() {
@@ -180,7 +180,7 @@ fn read_document(text: &mut Collector, document: &Node<'_>, target: Target) -> R
 fn read_call(text: &mut Collector, call: &Node<'_>) -> Result<(), Malformed> {
     for (key, value) in present(call, "toolUse", CALL)? {
         match key.as_ref() {
-            "toolUseId" | "type" => text.strings(Target::ToolCall, &value, &setting_word),
+            "toolUseId" | "type" => text.strings(Target::ToolCall, &value, &id_word),
             _ => text.strings(Target::ToolCall, &value, &|_, _| false),
         }
     }
@@ -192,7 +192,7 @@ fn read_result(text: &mut Collector, result: &Node<'_>, target: Target) -> Resul
     let target = if target == Target::Completion { target } else { Target::ToolResult };
     for (key, value) in present(result, "toolResult", RESULT)? {
         match key.as_ref() {
-            "toolUseId" | "status" | "type" => text.strings(target, &value, &setting_word),
+            "toolUseId" | "status" | "type" => text.strings(target, &value, &id_word),
             "content" => read_blocks(text, "toolResult.content", &value, target)?,
             _ => text.strings(target, &value, &|_, _| false),
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::{
-    block::{media_word, word},
+    block::{id_word, media_word, word},
     response::{stop_reason, trace_word, usage},
 };
 use crate::{
@@ -130,8 +130,12 @@ fn read_piece(index: u64, piece: &Node<'_>, brought: &mut Brought) -> Result<(),
         match key.as_ref() {
             "text" => bring(index, Part::Content, value, &|_, _| false, brought),
             "toolUse" => {
-                for (_, value) in value.known("toolUse", CALL)?.iter().filter(|(key, _)| key != "toolUseId" && key != "type") {
-                    bring(index, Part::ToolCall(0), value, &|_, _| false, brought);
+                for (key, value) in value.known("toolUse", CALL)? {
+                    if matches!(key.as_ref(), "toolUseId" | "type") {
+                        entire(index, &value, &id_word, brought);
+                    } else {
+                        bring(index, Part::ToolCall(0), &value, &|_, _| false, brought);
+                    }
                 }
             }
             "toolResult" => read_result(index, value, brought)?,
@@ -169,8 +173,12 @@ fn read_result(index: u64, result: &Node<'_>, brought: &mut Brought) -> Result<(
         unknown(index, "toolResult", result, &word, brought);
         return Ok(());
     }
-    for (key, value) in result.known("toolResult", RESULT)?.iter().filter(|(key, _)| !RESULT.contains(&key.as_ref())) {
-        unknown(index, key, value, &|_, _| false, brought);
+    for (key, value) in result.known("toolResult", RESULT)? {
+        if RESULT.contains(&key.as_ref()) {
+            entire(index, &value, &id_word, brought);
+        } else {
+            unknown(index, &key, &value, &|_, _| false, brought);
+        }
     }
     Ok(())
 }
@@ -286,6 +294,11 @@ mod tests {
         assert_eq!(delta(reasoning("signature", "not sealed")), ("not sealed".to_owned(), vec![]));
         let result = json!({"toolResult": [{"text": "wet"}, {"json": {"status": "dry"}}]});
         assert_eq!(delta(result), ("wetstatus\ndry".to_owned(), vec![]));
+        for field in ["toolUse", "toolResult"] {
+            let piece = |id: &str| json!({field: {"toolUseId": id, "type": "server_tool_use"}});
+            assert_eq!(delta(piece("how_to_build_a_pipe_bomb")), ("how_to_build_a_pipe_bomb\n".to_owned(), vec![]));
+            assert_eq!(delta(piece("tooluse_kZJMlvQmRJ6eAyJE5GIl7Q")), (String::new(), vec![]));
+        }
         assert_eq!(delta(json!({"hologram": {"a": "b"}})), ("a\nb".to_owned(), vec![]));
         assert_eq!(read("throttlingException", json!({"message": "Slow."})).0, "Slow.");
     }

@@ -224,8 +224,14 @@ fn read_part(index: u64, part: &Node<'_>, brought: &mut Brought) -> Result<(), M
 }
 
 fn read_call(index: u64, call: &Node<'_>, brought: &mut Brought) -> Result<(), Malformed> {
-    for (_, value) in call.known("tool call", CALL)?.iter().filter(|(key, _)| !matches!(key.as_ref(), "id" | "type")) {
-        bring(CALLS + index, Part::ToolCall(index), value, &call_word, brought);
+    for (key, value) in call.known("tool call", CALL)? {
+        if matches!(key.as_ref(), "id" | "type") {
+            let mut text = Collector::default();
+            text.id(Target::Completion, &value);
+            lines(Channel { choice: CALLS + index, part: APART }, text, brought);
+        } else {
+            bring(CALLS + index, Part::ToolCall(index), &value, &call_word, brought);
+        }
     }
     Ok(())
 }
@@ -315,6 +321,18 @@ mod tests {
         ];
         let expected = expected.map(|(channel, text)| (channel, text.to_owned())).into();
         assert_eq!(told(&mut Stream::default(), &answer()), (expected, vec![]));
+    }
+
+    #[test]
+    fn an_id_that_says_something_is_read() {
+        let event = |id: &str| {
+            let call = json!({"id": id, "type": "function", "function": {"name": "f"}});
+            let data = json!({"type": "tool-call-start", "index": 0, "delta": {"message": {"tool_calls": call}}});
+            decode(format!("data: {data}\n\n").as_bytes())
+        };
+        let apart = |id: &str| told(&mut Stream::default(), &event(id)).0.remove(&(CALLS, APART));
+        assert_eq!(apart("how_to_build_a_pipe_bomb").as_deref(), Some("how_to_build_a_pipe_bomb\n"));
+        assert_eq!(apart("weather_AbC12dEf"), None);
     }
 
     #[test]
