@@ -194,14 +194,17 @@ pub struct Guard {
     pub threads: Option<usize>,
     /// Most tokens of a batch, padding included.
     pub batch_tokens: usize,
-    /// Most tokens that may wait; more are refused at once.
+    /// Most tokens that may wait; more are refused at once. One request takes a quarter of it at most and waits for itself
+    /// beyond that. A text of more than four times as many tokens, counted for each of the guard's passes, is refused.
     pub queue_tokens: usize,
-    /// Longest wait for a score.
+    /// Longest wait for a text's score, encoding it included.
     pub deadline_ms: u64,
     /// Most tokens of growing answers whose keys and values a decoder guard keeps, so that a check computes only what is new;
     /// 0 scores them whole each time, with one graph fewer in memory.
     pub kv_tokens: usize,
     /// Most memory that the guard takes on a GPU with CUDA, in MiB, weights included; all there is if none is named.
+    /// Where `kv_tokens` are kept there are two graphs, each with its weights, and each gets half of it; the one that keeps
+    /// them reserves in doubling steps, up to twice what it uses.
     pub memory_mb: Option<usize>,
 }
 

@@ -34,12 +34,13 @@ pub(super) struct Counts {
     pub(super) fed: AtomicU64,
     pub(super) reused: AtomicU64,
     pub(super) kept: AtomicU64,
+    pub(super) failed: AtomicU64,
 }
 
 impl Counts {
     /// Counts from nothing again; what is kept stays.
     pub(super) fn restart(&self) {
-        [&self.checks, &self.fed, &self.reused].into_iter().for_each(|count| count.store(0, Relaxed));
+        [&self.checks, &self.fed, &self.reused, &self.failed].into_iter().for_each(|count| count.store(0, Relaxed));
     }
 }
 
@@ -97,7 +98,8 @@ impl Decoder {
             opener.input(graph, &prefill, name)?;
         }
         check_labels(opener, manifest, graph, &prefill)?;
-        let growing = incremental.map(|graph| Growing::load(opener, manifest, graph, encoder)).transpose()?;
+        let growing =
+            incremental.map(|graph| Growing::load(Opener { grows: true, ..opener }, manifest, graph, encoder)).transpose()?;
         Ok(Self { prefill, growing, manifest: manifest.clone() })
     }
 
@@ -131,10 +133,9 @@ impl Engine for Decoder {
     }
 
     fn grow(&mut self, window: &Window) -> Result<Vec<f32>, Unavailable> {
-        match &mut self.growing {
-            Some(growing) => growing.score(&self.manifest, window).map(|score| vec![score]),
-            None => self.run(&[window]),
-        }
+        let Some(growing) = &mut self.growing else { return self.run(&[window]) };
+        let score = growing.score(&self.manifest, window).inspect_err(|_| growing.let_go())?;
+        Ok(vec![score])
     }
 }
 
@@ -170,14 +171,22 @@ impl Growing {
 
     fn score(&mut self, manifest: &Manifest, window: &Window) -> Result<f32, Unavailable> {
         let Step { score, reused, values, size } = self.step(manifest, window)?;
-        if score.is_finite() {
-            self.store.keep(window.ids.clone(), values, size);
+        if !score.is_finite() {
+            return Err(Unavailable::Engine(format!("the incremental graph yields {score}, no probability")));
         }
+        self.store.keep(window.ids.clone(), values, size);
         self.counts.checks.fetch_add(1, Relaxed);
         self.counts.fed.fetch_add((window.ids.len() - reused) as u64, Relaxed);
         self.counts.reused.fetch_add(reused as u64, Relaxed);
         self.counts.kept.store(self.store.size() as u64, Relaxed);
         Ok(score)
+    }
+
+    /// After a failure: it may be for want of memory, or for something wrong with what was kept.
+    fn let_go(&mut self) {
+        self.store.clear();
+        self.counts.failed.fetch_add(1, Relaxed);
+        self.counts.kept.store(self.store.size() as u64, Relaxed);
     }
 
     /// Runs the part of a sequence that is not kept.

@@ -9,7 +9,8 @@ pub(super) trait Engine: Send {
     /// P(unsafe) for each window, in order.
     fn run(&mut self, windows: &[&Window]) -> Result<Vec<f32>, Unavailable>;
 
-    /// The same for one window of a text that grows, whose beginning is not computed again where it could be kept.
+    /// The same for one window of a text that grows, whose beginning is not computed again where it could be kept. Where this
+    /// fails, [`Self::run`] may still do.
     fn grow(&mut self, window: &Window) -> Result<Vec<f32>, Unavailable> {
         self.run(&[window])
     }

@@ -70,6 +70,11 @@ impl<V> Store<V> {
         self.entries.push(Entry { ids, values, size, used: self.clock, pinned: true });
     }
 
+    /// Lets go of everything that is not kept for good.
+    pub(super) fn clear(&mut self) {
+        self.entries.retain(|entry| entry.pinned);
+    }
+
     /// Tokens kept, those that are cut back included.
     pub(super) fn size(&self) -> usize {
         self.entries.iter().map(|entry| entry.size).sum()
@@ -120,5 +125,8 @@ mod tests {
         store.keep(vec![5; 10], "too large", 10);
         assert_eq!(store.longest(&[5; 11]), (0, None));
         assert_eq!(store.size(), 9, "and nothing had to go for it");
+        store.clear();
+        assert_eq!(store.longest(&[1, 4]), (1, Some(&"template")));
+        assert_eq!(store.size(), 1);
     }
 }

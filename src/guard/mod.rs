@@ -13,6 +13,7 @@ pub mod manifest;
 mod proof;
 mod remote;
 mod runtime;
+mod share;
 mod speakers;
 mod tokenize;
 mod tune;
@@ -35,6 +36,7 @@ use self::{
     proof::{golden, prove, warm},
     remote::Fleet,
     runtime::Opener,
+    share::longest,
     tokenize::Encoder,
     worker::Worker,
 };
@@ -43,6 +45,7 @@ pub use self::{
     proof::Proof,
     remote::Server,
     runtime::{NoRuntime, Runtime},
+    share::Share,
     tokenize::Window,
     tune::{Calibration, Tuning, logit, tune},
 };
@@ -87,6 +90,7 @@ pub struct Guard {
     dir: PathBuf,
     encoder: Arc<Encoder>,
     way: Way,
+    queue_tokens: usize,
     deadline: Duration,
 }
 
@@ -110,6 +114,8 @@ pub struct Growth {
     pub reused: u64,
     /// Tokens whose keys and values are kept now.
     pub kept: u64,
+    /// Windows that could not be scored so, and were computed whole.
+    pub failed: u64,
 }
 
 impl Guard {
@@ -121,9 +127,9 @@ impl Guard {
     pub fn load(runtime: &Runtime, settings: &config::Guard) -> Result<Self, Unusable> {
         let dir = directory(settings.dir.as_deref())?;
         let manifest = Manifest::load(&dir, Needs::All)?;
-        let encoder = Encoder::load(&dir, &manifest, config::Engine::Onnx)?;
+        let encoder = Encoder::load(&dir, &manifest, config::Engine::Onnx, longest(settings))?;
         let golden = golden(&dir, &manifest, &encoder)?;
-        let opener = Opener { runtime, dir: &dir, settings, sessions: 1 };
+        let opener = Opener { runtime, dir: &dir, settings, sessions: 1, grows: false };
         let (mut engine, counts): (Box<dyn Engine>, _) = match manifest.kind {
             Kind::SequenceClassification => (Box::new(Classifier::load(opener, &manifest)?), None),
             Kind::DecoderLabel => {
@@ -144,7 +150,9 @@ impl Guard {
         let worker = Worker::start(engine, settings.queue_tokens, settings.batch_tokens)
             .map_err(|e| Unusable::new(&dir, format!("cannot start its thread: {e}")))?;
         let way = Way::Here { worker, provider, proof, counts };
-        Ok(Self { identity: manifest.identity(), manifest, dir, encoder: Arc::new(encoder), way, deadline: deadline(settings) })
+        let identity = manifest.identity();
+        let (encoder, queue_tokens, deadline) = (Arc::new(encoder), settings.queue_tokens, deadline(settings));
+        Ok(Self { manifest, identity, dir, encoder, way, queue_tokens, deadline })
     }
 
     /// A guard that servers elsewhere run; `section` is where its settings stand. Each server that can be reached is proven on
@@ -156,13 +164,14 @@ impl Guard {
         let engine = settings.engine;
         let dir = directory(settings.dir.as_deref())?;
         let manifest = Manifest::load(&dir, Needs::Words)?;
-        let encoder = Encoder::load(&dir, &manifest, engine)?;
+        let encoder = Encoder::load(&dir, &manifest, engine, longest(settings))?;
         let golden = golden(&dir, &manifest, &encoder)?;
         let fleet = Fleet::connect(&dir, &manifest, golden, settings, section).await?;
         // The same weights elsewhere may round otherwise, and a hosted guard gives words.
         let identity = format!("{} by {} {}", manifest.identity(), engine.name(), settings.remote.model);
         let way = Way::Elsewhere { fleet, engine };
-        Ok(Self { identity, manifest, dir, encoder: Arc::new(encoder), way, deadline: deadline(settings) })
+        let (encoder, queue_tokens, deadline) = (Arc::new(encoder), settings.queue_tokens, deadline(settings));
+        Ok(Self { manifest, identity, dir, encoder, way, queue_tokens, deadline })
     }
 
     /// Where it was loaded from.
@@ -234,9 +243,9 @@ impl Guard {
     /// What it has done for texts that grow; `None` if it keeps nothing of them.
     #[must_use]
     pub fn growth(&self) -> Option<Growth> {
-        let Counts { checks, fed, reused, kept } = self.counts()?;
-        let [checks, fed, reused, kept] = [checks, fed, reused, kept].map(|count| count.load(Relaxed));
-        Some(Growth { checks, fed, reused, kept })
+        let Counts { checks, fed, reused, kept, failed } = self.counts()?;
+        let [checks, fed, reused, kept, failed] = [checks, fed, reused, kept, failed].map(|count| count.load(Relaxed));
+        Some(Growth { checks, fed, reused, kept, failed })
     }
 
     fn counts(&self) -> Option<&Counts> {
@@ -249,12 +258,20 @@ impl Guard {
     /// The windows that together cover a text.
     ///
     /// # Errors
-    /// A text that the tokenizer cannot encode.
+    /// A text that the tokenizer cannot encode, or one that is too long to be scored.
     pub async fn windows(&self, task: Task, text: &str, prompt: Option<&str>) -> Result<Vec<Window>, Unavailable> {
         let encoder = Arc::clone(&self.encoder);
         let (text, prompt) = (text.to_owned(), prompt.map(str::to_owned));
         let encoded = spawn_blocking(move || encoder.windows(task, &text, prompt.as_deref())).await;
         encoded.map_err(|e| Unavailable::Engine(e.to_string()))?.map_err(|e| Unavailable::Engine(e.to_string()))
+    }
+
+    /// All work for a text's score, encoding it included, in the time that the score may take.
+    ///
+    /// # Errors
+    /// What the work fails with, or no time.
+    pub async fn in_time<T>(&self, work: impl Future<Output = Result<T, Unavailable>>) -> Result<T, Unavailable> {
+        tokio::time::timeout(self.deadline, work).await.unwrap_or(Err(Unavailable::Deadline))
     }
 
     /// P(unsafe) of one window, calibrated as the manifest says.

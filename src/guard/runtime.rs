@@ -75,6 +75,8 @@ pub(super) struct Opener<'o> {
     pub(super) settings: &'o config::Guard,
     /// Sessions that share the memory which the settings allow.
     pub(super) sessions: usize,
+    /// The session's tensors grow from run to run.
+    pub(super) grows: bool,
 }
 
 impl Opener<'_> {
@@ -87,7 +89,7 @@ impl Opener<'_> {
 
     /// A session for one of the guard's graphs.
     pub(super) fn open(self, graph: &File) -> Result<Session, Unusable> {
-        let provider = provider(self.settings, self.sessions).map_err(|why| Unusable::new(self.dir, why))?;
+        let provider = self.provider().map_err(|why| Unusable::new(self.dir, why))?;
         let threads = self.settings.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let build = || -> ort::Result<Session> {
             let builder = Session::builder(&self.runtime.0)?
@@ -99,6 +101,33 @@ impl Opener<'_> {
             { builder }.commit_from_file(self.dir.join(&graph.path))
         };
         build().map_err(|e| self.misfit(graph, &e.to_string()))
+    }
+
+    /// What a session is told of the provider; nothing for the CPU, which every session has.
+    fn provider(self) -> Result<Vec<ExecutionProviderDispatch>, String> {
+        let wanted = self.settings.provider;
+        let (is_built_in, dispatch) = match wanted {
+            Provider::Cpu => return Ok(Vec::new()),
+            Provider::Cuda => {
+                // Doubling soon reserves far more than whole texts use. But tensors that are a little larger each time fit in
+                // no region that was made for those before them: made as requested, regions would pile up.
+                let strategy =
+                    if self.grows { ArenaExtendStrategy::NextPowerOfTwo } else { ArenaExtendStrategy::SameAsRequested };
+                let cuda = ep::CUDA::default().with_arena_extend_strategy(strategy);
+                let share = self.settings.memory_mb.map(|memory| (memory << 20) / self.sessions.max(1));
+                let cuda = share.into_iter().fold(cuda, ep::CUDA::with_memory_limit);
+                (ep::CUDA::is_available(), cuda.build())
+            }
+            Provider::Tensorrt => (ep::TensorRT::is_available(), ep::TensorRT::default().build()),
+        };
+        // ONNX Runtime would fall back to the CPU without a word.
+        if is_built_in.unwrap_or(false) {
+            return Ok(vec![dispatch.error_on_failure()]);
+        }
+        Err(format!(
+            "the loaded ONNX Runtime has no {}; point --ort-lib at one that has (`pip install onnxruntime-gpu`), or set `guard.provider` to \"cpu\"",
+            wanted.name()
+        ))
     }
 
     /// An error that tells which graph.
@@ -124,30 +153,6 @@ impl Opener<'_> {
 /// The last dimension of an input or output, if the graph fixes it.
 pub(super) fn columns(outlet: &Outlet) -> Option<usize> {
     outlet.dtype().tensor_shape().and_then(|shape| shape.last()).and_then(|columns| usize::try_from(*columns).ok())
-}
-
-/// What a session is told of the provider; nothing for the CPU, which every session has.
-fn provider(settings: &config::Guard, sessions: usize) -> Result<Vec<ExecutionProviderDispatch>, String> {
-    let wanted = settings.provider;
-    let (is_built_in, dispatch) = match wanted {
-        Provider::Cpu => return Ok(Vec::new()),
-        Provider::Cuda => {
-            // Doubling, the default, would soon reserve far more than is used.
-            let cuda = ep::CUDA::default().with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested);
-            let share = settings.memory_mb.map(|memory| (memory << 20) / sessions.max(1));
-            let cuda = share.into_iter().fold(cuda, ep::CUDA::with_memory_limit);
-            (ep::CUDA::is_available(), cuda.build())
-        }
-        Provider::Tensorrt => (ep::TensorRT::is_available(), ep::TensorRT::default().build()),
-    };
-    // ONNX Runtime would fall back to the CPU without a word.
-    if is_built_in.unwrap_or(false) {
-        return Ok(vec![dispatch.error_on_failure()]);
-    }
-    Err(format!(
-        "the loaded ONNX Runtime has no {}; point --ort-lib at one that has (`pip install onnxruntime-gpu`), or set `guard.provider` to \"cpu\"",
-        wanted.name()
-    ))
 }
 
 fn names(outlets: &[Outlet]) -> String {

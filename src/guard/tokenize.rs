@@ -24,6 +24,8 @@ pub(super) struct Encoder {
     prompt: Speakers,
     response: Speakers,
     hosted: Option<Hosted>,
+    /// Most tokens of a text, counted for each pass.
+    most: usize,
 }
 
 /// One sequence, and the part of the text that it covers. With several passes there are as many of the same part.
@@ -46,18 +48,12 @@ pub(super) enum Unencodable {
     Tokenizer(String),
     #[error("the template and its context leave no room for text in {0} tokens")]
     NoRoom(usize),
-}
-
-/// What fills a template's slots.
-#[derive(Clone, Copy, Default)]
-struct Filling<'f> {
-    text: &'f str,
-    prompt: &'f str,
-    pass: &'f str,
+    #[error("the text takes {tokens} tokens, more than the {most} that four times `guard.queue_tokens` allow")]
+    TooLong { tokens: usize, most: usize },
 }
 
 impl Encoder {
-    pub(super) fn load(dir: &Path, manifest: &Manifest, engine: Engine) -> Result<Self, Unusable> {
+    pub(super) fn load(dir: &Path, manifest: &Manifest, engine: Engine, most: usize) -> Result<Self, Unusable> {
         let fail = |why: String| Unusable::new(dir, why);
         let name = manifest.files.tokenizer.path.display();
         let mut tokenizer =
@@ -70,7 +66,7 @@ impl Encoder {
         let speakers = |task| Speakers::new(&manifest.task(task).speakers).map_err(wrong);
         let (prompt, response) = (speakers(Task::Prompt)?, speakers(Task::Response)?);
         let hosted = (engine == Engine::Openai).then(Hosted::new).transpose().map_err(wrong)?;
-        let encoder = Self { tokenizer, manifest: manifest.clone(), prompt, response, hosted };
+        let encoder = Self { tokenizer, manifest: manifest.clone(), prompt, response, hosted, most };
         encoder.check().map_err(fail)?;
         Ok(encoder)
     }
@@ -92,7 +88,7 @@ impl Encoder {
                     Piece::Text { .. } => {}
                 }
             }
-            let frame = self.frame(task, "").map_err(|e| e.to_string())?;
+            let frame = self.frame(task, template).map_err(|e| e.to_string())?;
             if frame + context + SEAM >= self.manifest.tokens.max {
                 return Err(Unencodable::NoRoom(self.manifest.tokens.max).to_string());
             }
@@ -110,28 +106,38 @@ impl Encoder {
     /// those of its beginning did, so that only the last is another when the text grows.
     pub(super) fn windows(&self, task: Task, text: &str, prompt: Option<&str>) -> Result<Vec<Window>, Unencodable> {
         let prompt = prompt.unwrap_or_default();
-        let frame = self.frame(task, prompt)?;
+        let (speakers, template) = (self.speakers(task), self.template(task, prompt)?);
+        let frame = self.frame(task, &template)?;
         let room = self.manifest.tokens.window.min(self.manifest.tokens.max.saturating_sub(frame + SEAM)).max(1);
         let window = |range: Range<usize>, ids| {
             let part = text.get(range.clone()).unwrap_or_default();
             let words = self.hosted.as_ref().map(|hosted| hosted.words(task, part, prompt));
             Window { range, ids, task, words }
         };
-        let wholes = self.each_pass(task, Filling { text, prompt, ..Filling::default() })?;
-        if wholes.iter().all(|ids| ids.len() <= frame + room) {
-            return Ok(wholes.into_iter().map(|ids| window(0..text.len(), ids)).collect());
+        let broken = speakers.broken(text);
+        let whole = |ids: Vec<u32>| (ids.len() <= frame + room).then(|| window(0..text.len(), ids));
+        // Only up to the first that is too long.
+        let wholes = self.each_pass(task, &template, &broken.text).map(|ids| ids.map(whole));
+        if let Some(windows) = wholes.collect::<Result<Option<_>, _>>()? {
+            return Ok(windows);
         }
         // Cut as it is fed, so that no opening that is broken makes a window too long.
-        let broken = self.speakers(task).broken(text);
+        let encoding = self.encode(&broken.text)?;
+        let tokens = encoding.len().saturating_mul(self.manifest.task(task).each_pass().count());
+        if tokens > self.most {
+            return Err(Unencodable::TooLong { tokens, most: self.most });
+        }
         // Windows overlap as far as they are meant to, also where the context leaves less room.
         let overlap = self.manifest.tokens.window - self.manifest.tokens.stride;
         let stride = self.manifest.tokens.stride.min(room - overlap.min(room / 2));
         let mut windows = Vec::new();
-        let mut ranges = cut(&self.encode(&broken.text)?, &broken.text, room, stride);
+        let mut ranges = cut(&encoding, &broken.text, room, stride);
         ranges.reverse();
         while let Some(range) = ranges.pop() {
             let part = broken.text.get(range.clone()).unwrap_or_default();
-            let sequences = self.each_pass(task, Filling { text: part, prompt, ..Filling::default() })?;
+            // It may open otherwise than the text did.
+            let fed = speakers.broken(part);
+            let sequences = self.each_pass(task, &template, &fed.text).collect::<Result<Vec<_>, _>>()?;
             // Cutting at characters can cost more tokens than the cut ones were, but the graph's length is a hard bound.
             if sequences.iter().any(|ids| ids.len() > self.manifest.tokens.max) {
                 let middle = range.start + part.floor_char_boundary(part.len() / 2);
@@ -149,7 +155,7 @@ impl Encoder {
 
     /// What all sequences of each task begin with, but perhaps for the last token, which may merge with the text.
     pub(super) fn openings(&self) -> Result<Vec<Vec<u32>>, Unencodable> {
-        TASKS.iter().map(|&task| self.fill(task, self.manifest.task(task).opening(), Filling::default())).collect()
+        TASKS.iter().map(|&task| self.fill(self.manifest.task(task).opening(), "", "")).collect()
     }
 
     /// Most tokens that follow the text.
@@ -158,7 +164,7 @@ impl Encoder {
         for task in TASKS {
             let spec = self.manifest.task(task);
             for pass in spec.each_pass() {
-                most = most.max(self.fill(task, spec.closing(), Filling { pass, ..Filling::default() })?.len());
+                most = most.max(self.fill(spec.closing(), "", pass)?.len());
             }
         }
         Ok(most)
@@ -171,19 +177,33 @@ impl Encoder {
         }
     }
 
-    /// Tokens of the template and its context.
-    fn frame(&self, task: Task, prompt: &str) -> Result<usize, Unencodable> {
-        let empty = self.each_pass(task, Filling { prompt, ..Filling::default() })?;
-        Ok(empty.iter().map(Vec::len).max().unwrap_or_default())
-    }
-
-    fn each_pass(&self, task: Task, filling: Filling<'_>) -> Result<Vec<Vec<u32>>, Unencodable> {
-        let spec = self.manifest.task(task);
-        spec.each_pass().map(|pass| self.fill(task, &spec.template, Filling { pass, ..filling })).collect()
-    }
-
-    fn fill(&self, task: Task, pieces: &[Piece], filling: Filling<'_>) -> Result<Vec<u32>, Unencodable> {
+    /// A task's template with the prompt in it, once for all of a text's windows and passes.
+    fn template(&self, task: Task, prompt: &str) -> Result<Vec<Piece>, Unencodable> {
         let speakers = self.speakers(task);
+        let broken = speakers.broken(prompt);
+        let filled = self.manifest.task(task).template.iter().map(|piece| match piece {
+            Piece::Slot { slot: Slot::Prompt, max } => {
+                // What is left of it may open otherwise than the whole did.
+                let tail = speakers.broken(self.tail(&broken.text, *max)?);
+                Ok(Piece::Text { text: tail.text.into_owned() })
+            }
+            other => Ok(other.clone()),
+        });
+        filled.collect()
+    }
+
+    /// Tokens of a template without a text.
+    fn frame(&self, task: Task, template: &[Piece]) -> Result<usize, Unencodable> {
+        self.each_pass(task, template, "").try_fold(0, |most, ids| Ok(most.max(ids?.len())))
+    }
+
+    /// The template filled in for each pass.
+    fn each_pass(&self, task: Task, template: &[Piece], text: &str) -> impl Iterator<Item = Result<Vec<u32>, Unencodable>> {
+        self.manifest.task(task).each_pass().map(move |pass| self.fill(template, text, pass))
+    }
+
+    /// Texts come with their openings broken; a prompt that is not in the pieces yet is left out.
+    fn fill(&self, pieces: &[Piece], text: &str, pass: &str) -> Result<Vec<u32>, Unencodable> {
         let mut ids = Vec::new();
         let mut run = String::new();
         for piece in pieces {
@@ -192,14 +212,10 @@ impl Encoder {
                     self.append(&mut ids, &mut run)?;
                     ids.extend_from_slice(control);
                 }
-                Piece::Text { text } => run.push_str(text),
-                Piece::Slot { slot: Slot::Pass, .. } => run.push_str(filling.pass),
-                Piece::Slot { slot: Slot::Text, .. } => run.push_str(&speakers.broken(filling.text).text),
-                Piece::Slot { slot: Slot::Prompt, max } => {
-                    let broken = speakers.broken(filling.prompt);
-                    // What is left of it may open otherwise than the whole did.
-                    run.push_str(&speakers.broken(self.tail(&broken.text, *max)?).text);
-                }
+                Piece::Text { text: own } => run.push_str(own),
+                Piece::Slot { slot: Slot::Pass, .. } => run.push_str(pass),
+                Piece::Slot { slot: Slot::Text, .. } => run.push_str(text),
+                Piece::Slot { slot: Slot::Prompt, .. } => {}
             }
         }
         self.append(&mut ids, &mut run)?;

@@ -86,7 +86,10 @@ fn work(shared: &Shared, mut engine: Box<dyn Engine>, budget: usize) {
 fn run(engine: &mut dyn Engine, batch: Vec<Job>) {
     // A batch that panics costs its own callers an error, not everybody the guard.
     let scores = catch_unwind(AssertUnwindSafe(|| match batch.as_slice() {
-        [job] if job.grows => engine.grow(&job.window),
+        [job] if job.grows => engine.grow(&job.window).or_else(|error| {
+            tracing::warn!(%error, "a text that grows cannot be scored from what was kept; it is scored whole");
+            engine.run(&[&job.window])
+        }),
         jobs => engine.run(&jobs.iter().map(|job| &job.window).collect::<Vec<_>>()),
     }));
     let scores = scores.unwrap_or_else(|_| Err(Unavailable::Engine("the guard panicked".to_owned())));
@@ -106,6 +109,37 @@ fn run(engine: &mut dyn Engine, batch: Vec<Job>) {
             for job in batch {
                 drop(job.reply.send(Err(error.clone())));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::{guard::tokenize::Window, segment::Task};
+
+    /// Scores whole texts only.
+    struct Whole(Result<f32, Unavailable>);
+
+    impl Engine for Whole {
+        fn run(&mut self, windows: &[&Window]) -> Result<Vec<f32>, Unavailable> {
+            self.0.clone().map(|score| vec![score; windows.len()])
+        }
+
+        fn grow(&mut self, _: &Window) -> Result<Vec<f32>, Unavailable> {
+            Err(Unavailable::Engine("no memory".to_owned()))
+        }
+    }
+
+    #[test]
+    fn what_cannot_grow_is_scored_whole() {
+        for whole in [Ok(0.25), Err(Unavailable::Engine("nor this".to_owned()))] {
+            let (reply, mut answer) = oneshot::channel();
+            let window = Window { range: 0..1, ids: vec![7], task: Task::Response, words: None };
+            run(&mut Whole(whole.clone()), vec![Job { window, grows: true, deadline: Instant::now(), reply }]);
+            assert_eq!(answer.try_recv().unwrap(), whole);
         }
     }
 }

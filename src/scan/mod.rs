@@ -12,7 +12,10 @@ pub mod normalise;
 
 use std::{collections::BTreeMap, panic::resume_unwind, sync::Arc};
 
-use futures_util::future::join_all;
+use futures_util::{
+    future::{join_all, ready},
+    stream::{FuturesUnordered, TryStreamExt as _},
+};
 use tokio::task::spawn_blocking;
 
 use self::{
@@ -21,7 +24,7 @@ use self::{
 };
 use crate::{
     config,
-    guard::{Guard, Unavailable, Window},
+    guard::{Guard, Share, Unavailable, Window},
     segment::{Check, Content, Direction, Finding, Place, Score, Segment, Target, Task},
     telemetry::Metrics,
     wire::json::Document,
@@ -185,7 +188,8 @@ impl Scanner {
             (segments, found)
         })
         .await;
-        let answers = join_all(questions.iter().map(|question| self.judge(question))).await;
+        let share = Share::at(self.guards());
+        let answers = join_all(questions.iter().map(|question| self.judge(question, &share))).await;
         let mut cached = None;
         let mut passages = Vec::with_capacity(questions.len());
         for (question, (passage, hit)) in questions.into_iter().zip(answers) {
@@ -217,14 +221,14 @@ impl Scanner {
     }
 
     /// What the guards think of a text, and whether all of that was known.
-    async fn judge(&self, question: &Question) -> (Passage, bool) {
+    async fn judge(&self, question: &Question, share: &Share) -> (Passage, bool) {
         let target = question.target;
         let language = language::detect(&question.text);
-        let (mut guard, (mut value, mut hit)) = (Which::First, self.ask(Which::First, question).await);
+        let (mut guard, (mut value, mut hit)) = (Which::First, self.ask(Which::First, question, share).await);
         if let Some((band, _)) = &self.inner.guards.second {
             if value.as_ref().is_ok_and(|value| band.holds(*value)) {
                 // If the second cannot tell, nobody can: the first has said that it is unsure.
-                let (second, known) = self.ask(Which::Second, question).await;
+                let (second, known) = self.ask(Which::Second, question, share).await;
                 (guard, value, hit) = (Which::Second, second, hit && known);
             }
             self.inner.metrics.cascade(guard == Which::Second);
@@ -236,12 +240,12 @@ impl Scanner {
 
     /// One guard's score, and whether it was known. Each guard's scores are kept under its own identity, so that neither
     /// another band nor another second guard makes a kept one wrong.
-    async fn ask(&self, which: Which, question: &Question) -> (Result<f32, Unavailable>, bool) {
+    async fn ask(&self, which: Which, question: &Question, share: &Share) -> (Result<f32, Unavailable>, bool) {
         // What is read as JSON has other unhidden forms than plain text has.
         let kind = if question.target == Target::ToolCall { "json" } else { "text" };
         let guard = self.inner.guards.get(which);
         let key = key([guard.identity(), kind], question.target.task(), question.prompt.as_deref(), &question.text);
-        let work = Arc::clone(&self.inner).score(which, question.clone());
+        let work = Arc::clone(&self.inner).score(which, question.clone(), share.clone());
         let (score, hit) = self.inner.cache.get_or(key, work).await;
         self.inner.metrics.verdict(hit, score.is_ok());
         (score, hit)
@@ -250,45 +254,57 @@ impl Scanner {
 
 impl Inner {
     /// P(unsafe) of a text: the worst of its forms.
-    async fn score(self: Arc<Self>, which: Which, question: Question) -> Result<f32, Unavailable> {
-        let (target, text) = (question.target, question.text.clone());
-        let forms = off_reactor(text.len(), move || {
-            let view = view(target, &text);
-            let folded = view.is_changed().then(|| view.text().to_owned());
-            let unspaced = normalise::unspaced(view.text());
-            let carried = normalise::carried(view.text());
-            let untagged = normalise::untagged(&text);
-            [Some(text), folded, unspaced, carried, untagged]
-        });
-        let forms = forms.await;
-        let scores = forms.iter().flatten().map(|form| self.form(which, &question, form));
-        worst(join_all(scores).await)
+    async fn score(self: Arc<Self>, which: Which, question: Question, share: Share) -> Result<f32, Unavailable> {
+        let work = async {
+            let forms = off_reactor(question.text.len(), move || forms(question)).await;
+            worst(forms.iter().map(|form| self.form(which, form, &share)).collect()).await
+        };
+        self.guards.get(which).in_time(work).await
     }
 
     /// P(unsafe) of one form of a text: the worst of its windows. The windows of a text that does not fit in one are cached
     /// by themselves, so that a text that grows is not scored again from its beginning.
-    async fn form(self: &Arc<Self>, which: Which, question: &Question, form: &str) -> Result<f32, Unavailable> {
-        let (guard, grows) = (self.guards.get(which), question.grows);
-        let mut windows = guard.windows(question.target.task(), form, question.prompt.as_deref()).await?;
+    async fn form(self: &Arc<Self>, which: Which, form: &Question, share: &Share) -> Result<f32, Unavailable> {
+        let (guard, grows) = (self.guards.get(which), form.grows);
+        let mut windows = guard.windows(form.target.task(), &form.text, form.prompt.as_deref()).await?;
         if windows.len() == 1
             && let Some(window) = windows.pop()
         {
-            return self.window(which, window, grows).await;
+            return self.window(which, window, grows, share).await;
         }
         let scores = windows.into_iter().map(|window| {
             let key = window_key(guard.identity(), &window);
-            let inner = Arc::clone(self);
-            let work = async move { inner.window(which, window, grows).await };
+            let (inner, share) = (Arc::clone(self), share.clone());
+            let work = async move { inner.window(which, window, grows, &share).await };
             async move { self.cache.get_or(key, work).await.0 }
         });
-        worst(join_all(scores).await)
+        worst(scores.collect()).await
     }
 
-    async fn window(&self, which: Which, window: Window, grows: bool) -> Result<f32, Unavailable> {
+    async fn window(&self, which: Which, window: Window, grows: bool, share: &Share) -> Result<f32, Unavailable> {
+        let _room = share.take(&window).await;
         self.metrics.window();
         let guard = self.guards.get(which);
         if grows { guard.score_growing(window).await } else { guard.score(window).await }
     }
+}
+
+/// The forms in which a text is judged: as it is written, and with hiding undone in it and in what it answers.
+fn forms(question: Question) -> Vec<Question> {
+    let Question { target, segments, text, prompt, grows } = &question;
+    let view = view(*target, text);
+    let context = prompt.as_deref().map(normalise::fold).filter(normalise::View::is_changed);
+    let context = context.map(|context| Arc::from(context.text()));
+    let folded = (view.is_changed() || context.is_some()).then(|| view.text().to_owned());
+    let unspaced = normalise::unspaced(view.text());
+    let carried = normalise::carried(view.text());
+    let untagged = normalise::untagged(text);
+    let context = context.or_else(|| prompt.clone());
+    let texts = [folded, unspaced, carried, untagged].into_iter().flatten();
+    let form = |text| Question { target: *target, segments: segments.clone(), text, prompt: context.clone(), grows: *grows };
+    let mut forms: Vec<_> = texts.map(form).collect();
+    forms.push(question);
+    forms
 }
 
 /// Runs work on text where it cannot hold up others: at once when the text is short, else on a thread for such work.
@@ -319,8 +335,9 @@ fn view(target: Target, text: &str) -> normalise::View<'_> {
     if target == Target::ToolCall { normalise::fold_json(text) } else { normalise::fold(text) }
 }
 
-fn worst(scores: Vec<Result<f32, Unavailable>>) -> Result<f32, Unavailable> {
-    scores.into_iter().try_fold(0.0, |worst, score| score.map(|score| score.max(worst)))
+/// The greatest of scores that are awaited together, up to the first failure, which ends the others.
+async fn worst(scores: FuturesUnordered<impl Future<Output = Result<f32, Unavailable>>>) -> Result<f32, Unavailable> {
+    scores.try_fold(0.0, |worst: f32, score| ready(Ok(worst.max(score)))).await
 }
 
 /// The texts to judge: each passage whole, its parts if it has several, and the last user turns together.
@@ -413,6 +430,8 @@ fn seamless(texts: &[&str]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     fn segment(target: Target, passage: usize, text: &str) -> Segment {
@@ -444,5 +463,27 @@ mod tests {
             ("how\ntogo on", None),
         ];
         assert_eq!(asked, expected.map(|(text, prompt)| (text.to_owned(), prompt.map(Arc::from))));
+    }
+
+    #[test]
+    fn hiding_in_a_prompt_is_undone_too() {
+        let asked = |prompt: &str| {
+            let (target, text, prompt) = (Target::Completion, "sure".to_owned(), Some(Arc::from(prompt)));
+            let forms = forms(Question { target, segments: vec![0], text, prompt, grows: true });
+            forms.into_iter().map(|form| (form.text, form.prompt.unwrap())).collect::<Vec<_>>()
+        };
+        let form = |prompt: &str| ("sure".to_owned(), Arc::from(prompt));
+        let hidden = "hi\n\u{ff21}\u{ff29} assistant: of course";
+        assert_eq!(asked(hidden), [form("hi\nAI assistant: of course"), form(hidden)]);
+        assert_eq!(asked("hi"), [form("hi")]);
+    }
+
+    #[test]
+    fn the_first_failure_ends_the_rest() {
+        let never = std::future::pending().boxed();
+        let scores = [ready(Ok(0.5)).boxed(), never, ready(Err(Unavailable::Overloaded)).boxed()];
+        assert_eq!(worst(scores.into_iter().collect()).now_or_never(), Some(Err(Unavailable::Overloaded)));
+        let scores = [0.25, 0.5, 0.125].map(|score| ready(Ok(score)));
+        assert_eq!(worst(scores.into_iter().collect()).now_or_never(), Some(Ok(0.5)));
     }
 }

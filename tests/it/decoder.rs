@@ -86,6 +86,7 @@ async fn grow_at_random(guard: &Guard, rounds: usize, seed: u64) {
         }
     }
     let (least, most) = seen.iter().fold((1.0_f32, 0.0_f32), |(least, most), score| (least.min(*score), most.max(*score)));
+    assert_eq!(guard.growth().unwrap().failed, 0);
     assert!(most - least > 0.05, "scores that are all alike show nothing: {least} to {most}");
 }
 
@@ -259,6 +260,28 @@ async fn and_cut_when_the_verdict_turns() {
     let (text, end) = told(&stream.chunks().await, 0);
     assert_eq!((text.as_str(), end.as_deref()), ("no such answers", Some("content_filter")));
     pieces.abandoned().await;
+}
+
+#[tokio::test]
+async fn a_text_longer_than_the_queue_waits_for_itself_and_keeps_nobody_out() {
+    let room = |settings: &mut config::Guard| settings.queue_tokens = 1_200;
+    let guard = load(room);
+    let long = languages()["en"].repeat(100);
+    let windows = guard.windows(Task::Prompt, &long, None).await.unwrap();
+    assert!(windows.iter().map(|window| window.ids.len()).sum::<usize>() > 2 * 1_200);
+    let error = guard.windows(Task::Prompt, &long.repeat(3), None).await.unwrap_err().to_string();
+    assert!(error.contains("more than the 4800"), "{error}");
+    let proxy = Proxy::with(&rules("0.0"), |config| {
+        set(config);
+        room(&mut config.guard);
+    })
+    .await;
+    let other = format!("And so: {long}");
+    let answers = tokio::join!(proxy.post(ask(&long)), proxy.post(ask(&other)), proxy.post(ask("hello")));
+    for answer in [answers.0, answers.1, answers.2] {
+        assert_eq!(answer.content(), "no such prompts");
+    }
+    assert_eq!(proxy.post(ask(&long.repeat(3))).await.status, http::StatusCode::SERVICE_UNAVAILABLE);
 }
 
 #[tokio::test]

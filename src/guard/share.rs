@@ -1,0 +1,66 @@
+//! How much of a guard's queue one request may take, so that a long one keeps nobody else out.
+
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::{Guard, Window};
+use crate::config;
+
+/// Requests that it takes to fill a queue.
+const REQUESTS: usize = 4;
+/// Queues that a text may fill, one after another.
+const QUEUES: usize = 4;
+
+/// Most tokens of a text, counted for each pass.
+pub(super) fn longest(settings: &config::Guard) -> usize {
+    settings.queue_tokens.saturating_mul(QUEUES)
+}
+
+/// One request's share of its guards' queues. Windows for which it has no room wait for those before them.
+#[derive(Debug, Clone)]
+pub struct Share {
+    room: Arc<Semaphore>,
+    tokens: u32,
+}
+
+impl Share {
+    /// A share at each of these guards, as large as the smallest queue allows.
+    pub fn at<'g>(guards: impl Iterator<Item = &'g Guard>) -> Self {
+        Self::of(guards.map(|guard| guard.queue_tokens).min().unwrap_or_default())
+    }
+
+    fn of(queue: usize) -> Self {
+        let tokens = u32::try_from(queue / REQUESTS).unwrap_or(u32::MAX).max(1);
+        Self { room: Arc::new(Semaphore::new(usize::try_from(tokens).unwrap_or(Semaphore::MAX_PERMITS))), tokens }
+    }
+
+    /// Room for a window, given back when it is dropped. A window that is larger than the share takes all of it.
+    pub async fn take(&self, window: &Window) -> Option<SemaphorePermit<'_>> {
+        let tokens = u32::try_from(window.ids.len()).unwrap_or(u32::MAX).min(self.tokens);
+        self.room.acquire_many(tokens).await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::segment::Task;
+
+    #[test]
+    fn windows_wait_for_room() {
+        let share = Share::of(400);
+        let window = |length: usize| Window { range: 0..0, ids: vec![7; length], task: Task::Prompt, words: None };
+        let [half, large] = [50, 1_000].map(window);
+        let (first, second) = (share.take(&half).now_or_never(), share.take(&half).now_or_never());
+        assert!(first.flatten().is_some_and(|first| {
+            assert!(second.flatten().is_some(), "a quarter of the queue holds both");
+            assert!(share.take(&large).now_or_never().is_none(), "there is no room while the first is there");
+            drop(first);
+            true
+        }));
+        assert!(share.take(&large).now_or_never().flatten().is_some(), "one that is too large runs by itself");
+    }
+}
