@@ -10,6 +10,36 @@ const LONG_WORD: usize = 20;
 /// Letters of a usual word.
 const WORD: usize = 5;
 
+/// What APIs begin their ids with.
+const KINDS: [&str; 26] = [
+    "asst",
+    "batch",
+    "call",
+    "chatcmpl",
+    "ci",
+    "cntr",
+    "container",
+    "conv",
+    "cu",
+    "fc",
+    "file",
+    "fs",
+    "functions",
+    "ig",
+    "item",
+    "mcp",
+    "msg",
+    "pmpt",
+    "prompt",
+    "req",
+    "resp",
+    "rs",
+    "run",
+    "toolu",
+    "vs",
+    "ws",
+];
+
 /// Shortest ciphertext that is taken for such.
 const SEALED: usize = 24;
 /// Decoded text, in bytes, that ciphertext may hold: some of it tells in clear who made it.
@@ -30,7 +60,9 @@ pub(super) fn is_id(value: &str) -> bool {
 
 /// Whether ids say together what none of them says alone.
 pub(super) fn say_more<'v>(ids: impl IntoIterator<Item = &'v str>) -> bool {
-    let mut words = Words::of(ids);
+    let own = |id: &'v str| id.split_once('_').filter(|(kind, _)| KINDS.contains(kind)).map_or(id, |(_, own)| own);
+    // Numbers of one or two digits (`call_1`, `c3`) say nothing, however many they are.
+    let mut words = Words::of(ids.into_iter().map(own).filter(|own| own.len() > 2));
     words.plain.sort_unstable();
     words.plain.dedup();
     // Chance makes some in the random ids of a long conversation.

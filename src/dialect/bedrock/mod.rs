@@ -31,7 +31,7 @@ impl Dialect for Bedrock {
     }
 
     fn silent(&self) -> &'static [&'static str] {
-        &["source/bytes", "s3Location/uri", "/guardrailConfig/guardrailIdentifier"]
+        &["source/bytes", "s3Location/uri", "/guardrailConfig/guardrailIdentifier", "/additionalModelResponseFieldPaths"]
     }
 
     fn response(&self, document: &Document) -> Result<Content, Malformed> {
