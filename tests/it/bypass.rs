@@ -230,4 +230,19 @@ async fn answers_have_no_way_around_either() {
         let text = String::from_utf8_lossy(&answer.body).into_owned();
         assert!(!text.contains("menace"), "{name}: {text}");
     }
+    // The id of a call is text when it says something.
+    let call = |id: &str| {
+        let chunk = message(r#""content":"x""#).replace("message", "delta");
+        let call = format!(
+            r#""tool_calls":[{{"index":0,"id":"{id}","type":"function","function":{{"name":"f","arguments":"{{}}"}}}}]"#
+        );
+        format!("data: {}\n\n", chunk.replace(r#""content":"x""#, &call))
+    };
+    for (id, passes) in [("call_AbCdEfGhIjKlMnOp", true), ("here is a menace", false)] {
+        let (answer, ()) = tokio::join!(proxy.post(ask_stream("hi")), async {
+            proxy.upstream.call().await.answer_as(200, &[("content-type", "text/event-stream")], call(id));
+        });
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        assert_eq!(text.contains(id), passes, "{text}");
+    }
 }

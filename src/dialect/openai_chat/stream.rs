@@ -106,8 +106,13 @@ fn delta(choice: u64, delta: &Node<'_>, brought: &mut Brought) -> Result<(), Mal
                 for call in value.array().ok_or_else(|| Malformed::new("`tool_calls` is not an array"))? {
                     let members = call.known("tool call", CALL)?;
                     let index = members.iter().find(|(key, _)| key == "index").and_then(|(_, value)| value.integer());
-                    for (_, value) in members.iter().filter(|(key, _)| !matches!(key.as_ref(), "index" | "id" | "type")) {
-                        bring(choice, Part::ToolCall(index.unwrap_or(0)), value, &call_word, brought);
+                    for (key, value) in &members {
+                        match key.as_ref() {
+                            "index" => {}
+                            // As of a whole answer: what says more than ids do is text.
+                            "id" | "type" => unknown(choice, key, value, &|_, value| is_id(value), brought),
+                            _ => bring(choice, Part::ToolCall(index.unwrap_or(0)), value, &call_word, brought),
+                        }
                     }
                 }
             }
