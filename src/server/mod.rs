@@ -25,9 +25,9 @@ pub enum StartError {
     /// No ONNX Runtime.
     #[error(transparent)]
     Runtime(#[from] NoRuntime),
-    /// No guard.
-    #[error(transparent)]
-    Guard(#[from] Unusable),
+    /// No guard, and the section of its settings.
+    #[error("`{0}`: {1}")]
+    Guard(String, Unusable),
     /// No policies.
     #[error("policy: {0}")]
     Policies(#[from] LoadError),
@@ -137,11 +137,12 @@ async fn pair(settings: &config::Guard, section: &str, library: Option<&Path>) -
 }
 
 async fn guard(settings: &config::Guard, section: &str, library: Option<&Path>) -> Result<Guard, StartError> {
+    let unusable = |why| StartError::Guard(section.to_owned(), why);
     if settings.engine == config::Engine::Onnx {
         let runtime = Runtime::load(settings.ort_lib.as_deref().or(library))?;
-        return Ok(Guard::load(&runtime, settings)?);
+        return Guard::load(&runtime, settings).map_err(unusable);
     }
-    Ok(Guard::connect(settings, section).await?)
+    Guard::connect(settings, section).await.map_err(unusable)
 }
 
 async fn take(address: SocketAddr, flag: &'static str) -> Result<TcpListener, StartError> {

@@ -1,6 +1,6 @@
 //! Several guards beside each other: who is asked, and what each has to itself.
 
-use std::{process::Command, sync::Arc};
+use std::{fs, process::Command, sync::Arc};
 
 use seawall::{
     config::{Config, Engine, Guard},
@@ -116,8 +116,22 @@ fn the_command_line_picks_one_by_its_name() {
     let (_, complaint) = seawall(&scan("lage").each_ref().map(String::as_str), &[]);
     assert!(complaint.contains("there is no guard `lage` in the settings; did you mean `large`?"), "{complaint}");
 
-    let (_, complaint) = seawall(&["eval", "/nowhere", "--guard-name", "lage"], &[]);
-    assert!(complaint.contains("did you mean `large`?"), "{complaint}");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("mine.jsonl");
+    fs::write(&file, "{\"text\": \"danger\", \"label\": \"unsafe\"}\n{\"text\": \"tea\", \"label\": \"safe\"}\n").unwrap();
+    let eval = ["eval", file.to_str().unwrap(), "--rounds", "20", "--json", "--guard-name", "large"];
+    let (report, complaint) = seawall(&eval, &[("SEAWALL_GUARD__DIR", "/nowhere")]);
+    assert!(report.starts_with("{\"guard\":\"tests 1"), "only this one is loaded: {report}{complaint}");
+}
+
+#[test]
+fn each_is_checked_at_the_start_under_its_name() {
     let (_, complaint) = seawall(&["serve", "--check"], &[("SEAWALL_GUARDS__LARGE__THREADS", "0")]);
     assert_eq!(complaint, "seawall: SEAWALL_GUARDS__LARGE__THREADS: `guards.large.threads` must be more than 0\n");
+    let nowhere = [("SEAWALL_GUARDS__LARGE__DIR", "/nowhere"), ("SEAWALL_UPSTREAM__URL", "http://127.0.0.1:1")];
+    let small = fixture("guard").display().to_string();
+    let (_, complaint) = seawall(&["serve", "--check", "--guard", &small], &nowhere);
+    assert!(complaint.starts_with("seawall: `guards.large`: guard /nowhere: cannot read"), "{complaint}");
+    let (proven, complaint) = seawall(&["guard", "verify", "--guard", &small], &nowhere);
+    assert!(proven.ends_with("the guard is fine\n"), "commands for a guard load no other: {complaint}");
 }
