@@ -4,7 +4,7 @@ use std::{fs::File, io::Write as _, path::PathBuf, sync::Arc};
 
 use clap::Args;
 
-use super::{Failed, Settings, failed, say, usage};
+use super::{Failed, Settings, failed, say, usage, with_one_guard};
 use crate::{
     config::{Config, Guard},
     eval::{CascadeReport, Comparison, Judged, Labelled, Measure, Report, hidden, judge, page, read},
@@ -20,6 +20,9 @@ pub(super) struct Eval {
     /// JSON Lines with "text" and "label" (`safe` or `unsafe`), and "response", "lang" and "source" if need be
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Name of the guard, as the settings have it; `[guard]` if left out
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["guard", "compare"])]
+    guard_name: Option<String>,
     /// Two guards' directories, to be shown side by side
     #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with = "guard")]
     compare: Option<Vec<PathBuf>>,
@@ -88,7 +91,7 @@ struct Seen {
 
 impl Eval {
     pub(super) async fn run(self) -> Result<(), Failed> {
-        let config = patient(self.settings.load(&[])?);
+        let config = patient(with_one_guard(self.settings.load(&[])?, self.guard_name.as_deref())?);
         telemetry::start(&config.telemetry).map_err(usage)?;
         let texts = texts(&self.files)?;
         if self.cascade {
@@ -133,7 +136,7 @@ impl Eval {
     }
 
     async fn look(&self, config: &Config, texts: &[Labelled]) -> Result<Seen, Failed> {
-        let scanner = server::scanner(config, Arc::new(Metrics::default())).await.map_err(usage)?;
+        let scanner = server::scanner(config, &Arc::new(Metrics::default())).await.map_err(usage)?;
         let hidden = if self.hide > 0 { hidden(texts, self.hide) } else { Vec::new() };
         let hidden = self.score(&scanner, hidden).await?;
         Ok(Seen { guard: scanner.guard().identity().to_owned(), texts: self.score(&scanner, texts.to_vec()).await?, hidden })

@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use super::{
     Failed, Settings,
     eval::{patient, share, texts},
-    failed, say, usage,
+    failed, say, usage, with_one_guard,
 };
 use crate::{
     config::Engine,
@@ -128,11 +128,11 @@ fn labels(manifest: &Manifest, engine: Engine) -> String {
 
 impl Verify {
     async fn run(self) -> Result<(), Failed> {
-        let config = self.settings.load(&[])?;
+        let config = with_one_guard(self.settings.load(&[])?, None)?;
         telemetry::start(&config.telemetry).map_err(usage)?;
         let dir = guard::directory(config.guard.dir.as_deref()).map_err(usage)?;
         say(format!("proving      {}", dir.display()))?;
-        let scanner = server::scanner(&config, Arc::new(Metrics::default())).await.map_err(failed)?;
+        let scanner = server::scanner(&config, &Arc::new(Metrics::default())).await.map_err(failed)?;
         let (guard, manifest) = (scanner.guard(), scanner.guard().manifest());
         let engine = config.guard.engine;
         describe(&dir, manifest, engine)?;
@@ -193,12 +193,12 @@ async fn probe(guard: &guard::Guard, tokens: usize) -> Result<Option<Vec<f64>>, 
 
 impl Calibrate {
     async fn run(self) -> Result<(), Failed> {
-        let mut config = patient(self.settings.load(&[])?);
+        let mut config = patient(with_one_guard(self.settings.load(&[])?, None)?);
         // A guard is tuned by its own scores.
         config.guard.cascade = None;
         telemetry::start(&config.telemetry).map_err(usage)?;
         let texts = texts(&self.files)?;
-        let scanner = server::scanner(&config, Arc::new(Metrics::default())).await.map_err(usage)?;
+        let scanner = server::scanner(&config, &Arc::new(Metrics::default())).await.map_err(usage)?;
         let judged = judge(&scanner, texts).await.map_err(failed)?;
         let manifest = scanner.guard().manifest();
         if manifest.tasks.response.is_none() && judged.iter().any(|judged| judged.text.task == Task::Response) {

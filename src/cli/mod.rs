@@ -7,11 +7,11 @@ mod review;
 mod scan;
 mod serve;
 
-use std::{fmt::Display, path::PathBuf, process::ExitCode};
+use std::{fmt::Display, mem, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, DEFAULT_GUARD};
 
 /// A guardrail in front of LLM APIs.
 #[derive(Debug, Parser)]
@@ -65,6 +65,22 @@ impl Settings {
             own.into_iter().chain(more.iter().cloned()).filter_map(|(key, value)| Some((key, value?))).collect();
         config::load(self.config.as_deref(), &flags).map_err(usage)
     }
+}
+
+/// The settings with one guard and no other: `[guard]`, or the one of `[guards]` that is named.
+fn with_one_guard(mut config: Config, name: Option<&str>) -> Result<Config, Failed> {
+    let mut named = mem::take(&mut config.guards);
+    if let Some(name) = name.filter(|name| *name != DEFAULT_GUARD) {
+        let guard = named.remove(name).ok_or_else(|| no_guard(name, named.keys().map(String::as_str)))?;
+        let library = config.guard.ort_lib.take();
+        config.guard = config::Guard { ort_lib: guard.ort_lib.clone().or(library), ..guard };
+    }
+    Ok(config)
+}
+
+fn no_guard<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Failed {
+    let near = known.min_by_key(|known| strsim::damerau_levenshtein(known, name)).unwrap_or(DEFAULT_GUARD);
+    usage(format!("--guard-name: there is no guard `{name}` in the settings; did you mean `{near}`?"))
 }
 
 /// Why a command did not do its work.

@@ -1,6 +1,6 @@
 //! `seawall scan`
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use clap::Args;
 use futures_util::{TryStreamExt as _, stream};
@@ -10,10 +10,10 @@ use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, BufReader, stdin},
 };
 
-use super::{Failed, Settings, failed, say, usage};
+use super::{Failed, Settings, failed, no_guard, say, usage};
 use crate::{
     policy::Policies,
-    scan::{Scanner, Which, detect_language},
+    scan::{self, Ask, Scanner, Which, detect_language},
     segment::{Content, Direction, Segment, Target},
     server,
     telemetry::{self, Metrics},
@@ -26,6 +26,9 @@ const AT_ONCE: usize = 64;
 pub(super) struct Scan {
     #[command(flatten)]
     settings: Settings,
+    /// Name of the guard whose score is shown, as the settings have it; `[guard]` if left out
+    #[arg(long, value_name = "NAME")]
+    guard_name: Option<String>,
     /// JSON Lines with "text", and "response", "lang" and "id" if need be; `-` for standard input
     #[arg(default_value = "-", value_name = "FILE")]
     file: PathBuf,
@@ -70,10 +73,16 @@ impl Scan {
         let config = self.settings.load(&[])?;
         telemetry::start(&config.telemetry).map_err(usage)?;
         let policies = Policies::load(config.policies.dir.as_deref()).map_err(|e| usage(format!("policy: {e}")))?;
-        let scanner = server::scanner(&config, Arc::new(Metrics::default())).await.map_err(usage)?;
+        let scanner = server::scanner(&config, &Arc::new(Metrics::default())).await.map_err(usage)?;
+        let shown = match &self.guard_name {
+            Some(name) => scanner.guard_names().position(|own| own == name),
+            None => Some(scan::DEFAULT),
+        };
+        let unknown = || no_guard(self.guard_name.as_deref().unwrap_or_default(), scanner.guard_names());
+        let shown = shown.ok_or_else(unknown)?;
         if let Some(text) = self.text {
             let question = Question { text, response: None, lang: None, id: None };
-            return print(&judge(&scanner, &policies, question).await);
+            return print(&judge(&scanner, &policies, shown, question).await);
         }
         let name = self.file.display().to_string();
         let input: Box<dyn AsyncRead + Unpin + Send> = if name == "-" {
@@ -94,14 +103,15 @@ impl Scan {
             std::future::ready(question.map_err(|e| usage(format!("{name}:{number}: {e}"))))
         });
         let verdicts = verdicts.map_ok(|question| {
-            let judged = judge(&scanner, &policies, question);
+            let judged = judge(&scanner, &policies, shown, question);
             async { Ok(judged.await) }
         });
         verdicts.try_buffered(AT_ONCE).try_for_each(|verdict| std::future::ready(print(&verdict))).await
     }
 }
 
-async fn judge(scanner: &Scanner, policies: &Policies, question: Question) -> Verdict {
+/// Judges a line; `shown` is the guard whose score is wanted, beside what the policies ask.
+async fn judge(scanner: &Scanner, policies: &Policies, shown: usize, question: Question) -> Verdict {
     let Question { text, response, lang, id } = question;
     let (direction, target, judged, prompt) = match response {
         Some(response) => (Direction::Response, Target::Completion, response, Some(text)),
@@ -110,11 +120,12 @@ async fn judge(scanner: &Scanner, policies: &Policies, question: Question) -> Ve
     let lang = lang.or_else(|| detect_language(&judged).map(str::to_owned));
     let segment = Segment { target, passage: 0, text: judged.clone(), place: None };
     let content = Content { segments: vec![segment], ..Content::default() };
-    let evidence = scanner.evidence(content, direction, prompt.as_deref()).await;
+    let guards = BTreeSet::from([scan::DEFAULT, shown]).into_iter().collect();
+    let evidence = scanner.evidence(&Ask { guards }, content, direction, prompt.as_deref()).await;
     let decision = policies.decide(&evidence);
-    let passage = evidence.passages.first();
-    let score = passage.and_then(|passage| passage.score.as_ref().ok()).map(|score| score.value);
-    let guard = scanner.identity(passage.map_or(Which::First, |passage| passage.guard)).to_owned();
+    let verdict = evidence.passages.first().and_then(|passage| passage.verdict(shown));
+    let score = verdict.and_then(|verdict| verdict.score.as_ref().ok()).map(|score| score.value);
+    let guard = scanner.identity(shown, verdict.map_or(Which::First, |verdict| verdict.by)).to_owned();
     let chars = |byte: usize| judged.get(..byte).map_or(0, |before| before.chars().count());
     let findings = evidence.findings.iter().flatten();
     Verdict {

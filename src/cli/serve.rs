@@ -41,9 +41,11 @@ impl Serve {
         let server = Server::bind(config).await.map_err(usage)?;
         let (address, admin) = (server.address().map_err(failed)?, server.admin_address().map_err(failed)?);
         let policies = server.proxy().policies().names().collect::<Vec<_>>().join(", ");
-        let guard = server.proxy().scanner().guard().identity().to_owned();
+        let scanner = server.proxy().scanner();
+        let guards = scanner.guards().map(|(name, guard, _)| format!("{name} = {}", guard.identity()));
+        let guards = guards.collect::<Vec<_>>().join(", ");
         if self.check {
-            return say(format!("fine: guard {guard}, policies {policies}, upstream {upstream}"));
+            return say(format!("fine: guards {guards}; policies {policies}; upstream {upstream}"));
         }
         let stop = CancellationToken::new();
         let signals = stop.clone();
@@ -54,7 +56,7 @@ impl Serve {
             tracing::info!("stopping: exchanges in flight finish first");
             signals.cancel();
         });
-        tracing::info!(%address, %admin, upstream, guard, policies, "seawall is listening on http://{address}");
+        tracing::info!(%address, %admin, upstream, guards, policies, "seawall is listening on http://{address}");
         server.run(stop).await;
         Ok(())
     }

@@ -1,10 +1,14 @@
-//! `[guard.remote]` and `[guard.cascade]`: guards on servers elsewhere, and a second guard behind the first.
+//! `[guard.remote]` and `[guard.cascade]`: guards on servers elsewhere, and a second guard behind the first; and what must hold
+//! of all guards.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Guard, Key, Wrong};
+
+/// The name of `[guard]` among the guards.
+pub const DEFAULT_GUARD: &str = "default";
 
 /// What runs a guard's model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,6 +159,23 @@ impl Guard {
     }
 }
 
+/// What types alone cannot tell of `[guards]`.
+pub(super) fn check(guards: &BTreeMap<String, Guard>) -> Result<(), Wrong> {
+    for (name, guard) in guards {
+        let section = format!("guards.{name}");
+        if name == DEFAULT_GUARD {
+            return Err((section, "is `[guard]` itself: set it there, or choose another name".to_owned()));
+        }
+        let is_word = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+        // An underscore alone, since two end a name in environment variables.
+        if !name.split(['-', '_']).all(is_word) {
+            return Err((section, "must be named in lower-case words, such as `large` or `sea-guard`".to_owned()));
+        }
+        guard.check(&section)?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -178,6 +199,24 @@ mod tests {
         assert!(told(&format!("{named}modle = \"x\"\n")).contains("did you mean `model`?"));
         assert!(told(&format!("{named}model = \"x\"\nconcurrency = 0\n")).starts_with("s.toml:6: `guard.remote.concurrency`"));
         assert!(settings(&format!("{named}model = \"x\"\nprotocol = \"grpc\"\n")).is_ok());
+    }
+
+    #[test]
+    fn guards_have_names_and_are_checked_as_the_default_is() {
+        let told = |text: &str| settings(text).unwrap_err();
+        let config = settings("[guards.large]\ndir = \"a\"\n[guards.sea-guard_12b]\nthreads = 2\n").unwrap();
+        assert_eq!(config.guards.keys().collect::<Vec<_>>(), ["large", "sea-guard_12b"]);
+        assert!(told("[guards.default]\n").starts_with("s.toml:1: `guards.default` is `[guard]` itself"));
+        for name in ["Large", "l__m", "-l", "\"\"", "\"a b\"", "\"ก\""] {
+            assert!(told(&format!("[guards.{name}]\n")).contains("must be named in lower-case words"), "{name}");
+        }
+        assert_eq!(
+            told("[guards.large]\nbatch_token = 3\n"),
+            "s.toml:2: `guards.large.batch_token` is no setting; did you mean `batch_tokens`?"
+        );
+        assert_eq!(told("[guards.large]\nthreads = \"x\"\n"), "s.toml:2: `guards.large.threads` must be usize");
+        let cascade = "[guards.large.cascade]\nlow = 0.1\nhigh = 0.9\n[guards.large.cascade.second]\nthreads = 0\n";
+        assert_eq!(told(cascade), "s.toml:5: `guards.large.cascade.second.threads` must be more than 0");
     }
 
     #[test]

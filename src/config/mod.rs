@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     explain::explain,
-    guard::{Cascade, Engine, Protocol, Remote},
+    guard::{Cascade, DEFAULT_GUARD, Engine, Protocol, Remote},
     load::{Error, load},
 };
 
@@ -31,8 +31,10 @@ pub struct Config {
     pub upstreams: BTreeMap<String, Upstream>,
     /// Which calls go to which of them; the first route that fits holds.
     pub routes: Vec<Route>,
-    /// The guard model.
+    /// The guard model that rules ask, unless they name another.
     pub guard: Guard,
+    /// Further guards, by the names that rules have for them.
+    pub guards: BTreeMap<String, Guard>,
     /// The policies in force.
     pub policies: Policies,
     /// How streams are held back.
@@ -174,7 +176,7 @@ pub struct Route {
     pub upstream: String,
 }
 
-/// `[guard]`: the guard model.
+/// `[guard]` and `[guards.NAME]`: a guard model.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Guard {
@@ -424,6 +426,7 @@ impl Config {
             return Err(("listen.max_header_bytes".to_owned(), "must be at least 8192".to_owned()));
         }
         self.guard.check("guard")?;
+        guard::check(&self.guards)?;
         if !self.review.store.starts_with("sqlite:") {
             return Err(("review.store".to_owned(), "must be `sqlite://FILE`".to_owned()));
         }

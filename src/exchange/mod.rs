@@ -26,7 +26,7 @@ use crate::{
     dialect::{self, DIALECTS, Dialect, Refusal},
     policy::{Policies, Refused, Respond, Settled},
     review::Store,
-    scan::Scanner,
+    scan::{self, Ask, Scanner},
     segment::{Content, Direction, Segment, Target},
     telemetry::Metrics,
     upstream::{self, Upstream},
@@ -211,7 +211,7 @@ impl Proxy {
 
     /// Judges a request and makes the record of it durable.
     async fn judge(&self, document: Document, content: Content, record: &mut Record) -> Result<Settled, Failure> {
-        let assessed = self.scanner.assess(document, content, Direction::Request, None).await;
+        let assessed = self.scanner.assess(&Ask::only(scan::DEFAULT), (document, content), Direction::Request, None).await;
         let patches =
             self.policies.settle(assessed, |evidence, edits| dialect::patches(&evidence.segments, &evidence.echoes, edits));
         let (settled, decision, evidence) = patches.map_err(Failure::Request)?;
@@ -242,7 +242,8 @@ impl Proxy {
         if !record.is_flagged() {
             return Ok(());
         }
-        let case = record.case(self.scanner.identity(record.guard()), self.policies.revision());
+        let (guard, by) = record.guard();
+        let case = record.case(self.scanner.identity(guard, by), self.policies.revision());
         let written = self.store.record(&case).await;
         self.metrics.record(written.is_ok());
         written.map_err(Failure::Unrecorded)

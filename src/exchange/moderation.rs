@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     guard::Unavailable,
+    scan::{self, Ask},
     segment::{Content, Direction, Score, Segment, Target},
     wire::json::{Malformed, Node},
 };
@@ -71,9 +72,10 @@ impl Proxy {
 
     async fn score(&self, text: String) -> Result<Score, Unavailable> {
         let segments = vec![Segment { target: Target::Prompt, passage: 0, text, place: None }];
-        let evidence = self.scanner.evidence(Content { segments, ..Content::default() }, Direction::Request, None).await;
+        let (ask, content) = (Ask::only(scan::DEFAULT), Content { segments, ..Content::default() });
+        let evidence = self.scanner.evidence(&ask, content, Direction::Request, None).await;
         // One text is one passage; text of no characters is none, and safe.
-        let score = evidence.passages.into_iter().next().map(|passage| passage.score);
+        let score = evidence.passages.first().map(|passage| passage.score(scan::DEFAULT));
         score.unwrap_or(Ok(Score { value: 0.0, threshold: 1.0 }))
     }
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::{
     policy::{Action, Decision, Reason},
     review::{self, Case, Text},
-    scan::{Evidence, Which},
+    scan::{self, Evidence, Which},
     segment::Segment,
 };
 
@@ -27,8 +27,8 @@ pub(super) struct Record {
     word: &'static str,
     reasons: Vec<Reason>,
     score: Option<f32>,
-    /// The guard that gave it.
-    guard: Which,
+    /// The guard that gave it, and which of its cascade.
+    guard: (usize, Which),
     language: Option<&'static str>,
     request: Vec<Segment>,
     response: Vec<Segment>,
@@ -48,7 +48,7 @@ impl Record {
             word: "allow",
             reasons: Vec::new(),
             score: None,
-            guard: Which::First,
+            guard: (scan::DEFAULT, Which::First),
             language: None,
             request: Vec::new(),
             response: Vec::new(),
@@ -78,12 +78,14 @@ impl Record {
             }
         }
         for passage in &evidence.passages {
-            if let Ok(score) = &passage.score
-                && self.score.is_none_or(|worst| score.value > worst)
-            {
-                self.score = Some(score.value);
-                self.guard = passage.guard;
-                self.language = passage.language;
+            for verdict in &passage.verdicts {
+                if let Ok(score) = &verdict.score
+                    && self.score.is_none_or(|worst| score.value > worst)
+                {
+                    self.score = Some(score.value);
+                    self.guard = (verdict.guard, verdict.by);
+                    self.language = passage.language;
+                }
             }
         }
     }
@@ -114,8 +116,8 @@ impl Record {
         self.word = "block";
     }
 
-    /// The guard that decided what mattered.
-    pub(super) fn guard(&self) -> Which {
+    /// The guard that decided what mattered, and which of its cascade.
+    pub(super) fn guard(&self) -> (usize, Which) {
         self.guard
     }
 

@@ -22,7 +22,7 @@ use crate::{
     dialect::{Arguments, Brought, Progress, Refusal, StreamDialect},
     gate::{Gate, Released},
     policy::{self, Action, Decision, Refused, Respond},
-    scan::Evidence,
+    scan::{self, Ask, Evidence},
     segment::{Channel, Check, Direction, Edit, Segment, Target},
     wire::{
         encoding::Undecodable,
@@ -121,7 +121,7 @@ impl Proxy {
         });
         let status = head.status.as_u16();
         let dialect = call.dialect.stream(&call.request);
-        let gate = Gate::new(self.limits.stream, self.scanner.guard().reads_whole_answers());
+        let gate = Gate::new(self.limits.stream, self.scanner.reads_whole_answers(&Ask::only(scan::DEFAULT)));
         let proxy = Arc::clone(&self);
         let run = Run {
             proxy,
@@ -179,8 +179,9 @@ impl Run {
     async fn run(&mut self, mut body: Incoming) -> End {
         let proxy = Arc::clone(&self.proxy);
         let prompt = self.call.prompt.clone();
+        let ask = Ask::only(scan::DEFAULT);
         let judge = async |check: Check| {
-            let (evidence, settled) = proxy.scanner.stream(&check, prompt.as_deref()).await;
+            let (evidence, settled) = proxy.scanner.stream(&ask, &check, prompt.as_deref()).await;
             Step::Judged(check, evidence, settled)
         };
         let idle = self.call.upstream.idle;

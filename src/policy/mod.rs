@@ -13,7 +13,7 @@ pub use self::{
 };
 use crate::{
     guard::Unavailable,
-    scan::{Assessed, Evidence, Passage, detect},
+    scan::{self, Assessed, Evidence, Passage, detect},
     segment::{Edit, Finding, Target},
     wire::json::{Document, Malformed, Patch},
 };
@@ -185,11 +185,11 @@ impl Decision {
             detectors: Vec::new(),
         };
         if let Some(threshold) = rule.threshold {
-            let score = match &passage.score {
+            let score = match passage.score(scan::DEFAULT) {
                 Ok(score) => score,
                 Err(unavailable) => {
                     if policy.on_guard_error == Unjudged::Block && rule.mode == Mode::Enforce {
-                        self.refuse(Refused::Unjudged(unavailable.clone()));
+                        self.refuse(Refused::Unjudged(unavailable));
                     }
                     return;
                 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    scan::Which,
+    scan::{Verdict, Which},
     segment::{Direction, Score, Segment},
 };
 
@@ -25,8 +25,11 @@ fn evidence(score: Result<f32, Unavailable>) -> Evidence {
             target: Target::Prompt,
             segments: vec![0],
             language: Some("en"),
-            guard: Which::First,
-            score: score.map(|value| Score { value, threshold: 0.5 }),
+            verdicts: vec![Verdict {
+                guard: scan::DEFAULT,
+                by: Which::First,
+                score: score.map(|value| Score { value, threshold: 0.5 }),
+            }],
         }],
         unscorable: Vec::new(),
         echoes: Vec::new(),
@@ -66,6 +69,9 @@ fn what_was_not_judged_is_refused_unless_the_policy_says_otherwise() {
     let failed = evidence(Err(Unavailable::Deadline));
     assert_eq!(policies(&stop).decide(&failed).refusal, Some(Refused::Unjudged(Unavailable::Deadline)));
     assert_eq!(policies(&format!("on_guard_error = \"allow\"\n{stop}")).decide(&failed).refusal, None);
+    let mut unasked = evidence(Ok(0.0));
+    unasked.passages[0].verdicts[0].guard = 1;
+    assert!(matches!(policies(&stop).decide(&unasked).refusal, Some(Refused::Unjudged(Unavailable::Engine(_)))));
     let image = Evidence { unscorable: vec!["image_url".into()], ..evidence(Ok(0.0)) };
     assert_eq!(policies(&stop).decide(&image).refusal, Some(Refused::Unscorable("image_url".into())));
     assert_eq!(policies(&format!("on_unscorable = \"allow\"\n{stop}")).decide(&image).refusal, None);

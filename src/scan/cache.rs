@@ -24,12 +24,12 @@ use crate::{
 pub(super) type Key = [u8; 32];
 
 /// Scores by key. Concurrent equals wait for one scoring.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Cache {
     kept: Option<Kept>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Kept {
     scores: Moka<Key, f32>,
     flights: Flights,
@@ -103,6 +103,13 @@ impl Cache {
             scores: Moka::builder().max_capacity(settings.entries).time_to_live(Duration::from_secs(settings.ttl_s)).build(),
             flights: Flights::default(),
         });
+        Self { kept }
+    }
+
+    /// The same scores for another guard. Guards of one identity share what is known; a scoring under way is one guard's own,
+    /// with its queue and its deadline.
+    pub(super) fn beside(&self) -> Self {
+        let kept = self.kept.as_ref().map(|kept| Kept { scores: kept.scores.clone(), flights: Flights::default() });
         Self { kept }
     }
 
@@ -208,6 +215,17 @@ mod tests {
         assert_eq!(runs.load(Ordering::SeqCst), 2);
         assert!(answers.iter().all(|(score, _)| *score == Ok(0.5)));
         assert_eq!(answers.iter().filter(|(_, cached)| !cached).count(), 1);
+    }
+
+    #[tokio::test]
+    async fn guards_share_scores_and_wait_for_no_other() {
+        let cache = Cache::new(&config::Cache::default());
+        let other = cache.beside();
+        let mut slow = Box::pin(cache.get_or([4; 32], std::future::pending()));
+        assert!((&mut slow).now_or_never().is_none());
+        assert_eq!(other.get_or([4; 32], async { Ok(0.25) }).await, (Ok(0.25), false));
+        drop(slow);
+        assert_eq!(cache.get_or([4; 32], async { Ok(0.75) }).await, (Ok(0.25), true));
     }
 
     #[tokio::test]

@@ -1,6 +1,13 @@
 //! One guard, or two of which the second judges what the first is unsure of.
 
-use crate::guard::Guard;
+use std::sync::Arc;
+
+use super::{Question, cache::Cache, judge::Judge};
+use crate::{
+    guard::{Guard, Share, Unavailable},
+    segment::Score,
+    telemetry::Metrics,
+};
 
 /// Scores of which the first guard is unsure.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,22 +35,62 @@ pub enum Which {
     Second,
 }
 
-/// The guards of a scanner.
+/// A guard to judge with, and a second one where the first's score is in the band.
 #[derive(Debug)]
-pub(super) struct Guards {
-    pub(super) first: Guard,
-    pub(super) second: Option<(Band, Guard)>,
+pub struct Pair {
+    /// The one that is asked first, or the only one.
+    pub first: Guard,
+    /// The one that is asked where the first is unsure.
+    pub second: Option<(Band, Guard)>,
 }
 
-impl Guards {
+/// Such guards at work.
+#[derive(Debug)]
+pub(super) struct Cascade {
+    first: Arc<Judge>,
+    second: Option<(Band, Arc<Judge>)>,
+}
+
+impl Cascade {
+    /// Each guard shares the scores of `cache`, and no more than these.
+    pub(super) fn new(Pair { first, second }: Pair, cache: &Cache, metrics: &Arc<Metrics>) -> Self {
+        let judge = |guard| Arc::new(Judge { guard, cache: cache.beside(), metrics: Arc::clone(metrics) });
+        Self { first: judge(first), second: second.map(|(band, guard)| (band, judge(guard))) }
+    }
+
+    pub(super) fn first(&self) -> &Guard {
+        &self.first.guard
+    }
+
+    pub(super) fn second(&self) -> Option<&Guard> {
+        self.second.as_ref().map(|(_, judge)| &judge.guard)
+    }
+
     pub(super) fn get(&self, which: Which) -> &Guard {
-        match (which, &self.second) {
-            (Which::Second, Some((_, second))) => second,
-            (Which::First | Which::Second, _) => &self.first,
-        }
+        self.second().filter(|_| which == Which::Second).unwrap_or(self.first())
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Guard> {
-        std::iter::once(&self.first).chain(self.second.as_ref().map(|(_, guard)| guard))
+        std::iter::once(self.first()).chain(self.second())
+    }
+
+    /// What the guards think of a text, which of them decided, and whether all of that was known.
+    pub(super) async fn judge(
+        &self,
+        question: &Question,
+        language: Option<&str>,
+        share: &Share,
+    ) -> (Which, Result<Score, Unavailable>, bool) {
+        let (mut by, (mut value, mut hit)) = (Which::First, self.first.ask(question, share).await);
+        if let Some((band, second)) = &self.second {
+            if value.as_ref().is_ok_and(|value| band.holds(*value)) {
+                // If the second cannot tell, nobody can: the first has said that it is unsure.
+                let (score, known) = second.ask(question, share).await;
+                (by, value, hit) = (Which::Second, score, hit && known);
+            }
+            self.first.metrics.cascade(by == Which::Second);
+        }
+        let threshold = self.get(by).manifest().task(question.target.task()).threshold(language);
+        (by, value.map(|value| Score { value, threshold }), hit)
     }
 }

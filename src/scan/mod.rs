@@ -1,40 +1,38 @@
 //! Judging text: what the detectors find in it, and what the guard, through the verdict cache, thinks of it.
 //!
 //! Text is judged as written and with hiding undone; every part of a message by itself and the message whole; and the last
-//! turns of a conversation once more together, so that an attack split over parts or turns is seen. In a cascade a second
-//! guard judges what the first is unsure of; the score and threshold of the guard that decided stand.
+//! turns of a conversation once more together, so that an attack split over parts or turns is seen. Several guards can be
+//! asked, each for a verdict of its own. In a cascade a second guard judges what the first is unsure of; the score and threshold
+//! of the guard that decided stand.
 
 mod cache;
 mod cascade;
 pub mod detect;
+mod judge;
 mod language;
 pub mod normalise;
 
 use std::{collections::BTreeMap, panic::resume_unwind, sync::Arc};
 
-use futures_util::{
-    future::{join_all, ready},
-    stream::{FuturesUnordered, TryStreamExt as _},
-};
+use futures_util::future::join_all;
 use tokio::task::spawn_blocking;
 
-use self::{
-    cache::{Cache, key, window_key},
-    cascade::Guards,
-};
+use self::{cache::Cache, cascade::Cascade};
 use crate::{
     config,
-    guard::{Guard, Share, Unavailable, Window},
+    guard::{Guard, Share, Unavailable},
     segment::{Check, Content, Direction, Finding, Place, Score, Segment, Target, Task},
     telemetry::Metrics,
     wire::json::Document,
 };
 
 pub use self::{
-    cascade::{Band, Which},
+    cascade::{Band, Pair, Which},
     language::detect as detect_language,
 };
 
+/// The place of `[guard]` among the guards: the first.
+pub const DEFAULT: usize = 0;
 /// Marks that end a sentence or a clause in the eight languages.
 const SENTENCE_ENDS: [char; 11] = ['.', '!', '?', ':', ';', ',', '။', '၊', '।', '…', '"'];
 /// Bytes of text from which on reading it takes milliseconds.
@@ -54,9 +52,17 @@ pub struct Scanner {
 
 #[derive(Debug)]
 struct Inner {
-    guards: Guards,
+    default: Cascade,
+    named: Vec<(String, Cascade)>,
     cache: Cache,
-    metrics: Arc<Metrics>,
+}
+
+/// What is wanted of a scan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// The guards that judge, by their place in [`Scanner::guard_names`], each named once. The others do no work; a place where
+    /// no guard is gives no verdict.
+    pub guards: Vec<usize>,
 }
 
 /// A body and what was learned about its text. Only a policy turns it into something that may be sent on.
@@ -75,7 +81,7 @@ pub struct Evidence {
     pub segments: Vec<Segment>,
     /// What the detectors found in each segment.
     pub findings: Vec<Vec<Finding>>,
-    /// The texts that the guard judged.
+    /// The texts that the guards judged.
     pub passages: Vec<Passage>,
     /// Content that no text guard can judge.
     pub unscorable: Vec<String>,
@@ -85,7 +91,7 @@ pub struct Evidence {
     pub cached: Option<bool>,
 }
 
-/// A text that the guard judged as one.
+/// A text that was judged as one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Passage {
     /// What it is to the model.
@@ -94,9 +100,18 @@ pub struct Passage {
     pub segments: Vec<usize>,
     /// Its language, if it tells.
     pub language: Option<&'static str>,
-    /// The guard that decided, or failed to.
-    pub guard: Which,
-    /// What that guard thinks of it.
+    /// What the guards that were asked think of it.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// What a guard thinks of a text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    /// The guard's place in [`Scanner::guard_names`].
+    pub guard: usize,
+    /// Which of its cascade decided, or failed to.
+    pub by: Which,
+    /// What that one thinks.
     pub score: Result<Score, Unavailable>,
 }
 
@@ -115,6 +130,31 @@ struct Question {
 /// The end of a prompt, as context for an answer to it.
 fn ending(prompt: &str) -> Arc<str> {
     prompt.get(prompt.ceil_char_boundary(prompt.len().saturating_sub(CONTEXT_BYTES))..).unwrap_or(prompt).into()
+}
+
+impl Ask {
+    /// One guard, by its place.
+    #[must_use]
+    pub fn only(guard: usize) -> Self {
+        Self { guards: vec![guard] }
+    }
+}
+
+impl Passage {
+    /// What a guard thinks of it; `None` if it was not asked.
+    #[must_use]
+    pub fn verdict(&self, guard: usize) -> Option<&Verdict> {
+        self.verdicts.iter().find(|verdict| verdict.guard == guard)
+    }
+
+    /// A guard's score. One that was not asked has no more to say than one that failed.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn score(&self, guard: usize) -> Result<Score, Unavailable> {
+        let unasked = || Err(Unavailable::Engine("it was not asked".to_owned()));
+        self.verdict(guard).map_or_else(unasked, |verdict| verdict.score.clone())
+    }
 }
 
 impl Evidence {
@@ -139,27 +179,41 @@ impl Assessed {
 }
 
 impl Scanner {
-    /// A scanner that asks this guard, and a second one where the first's score is in the band.
+    /// A scanner of this guard, the default, and others by their names.
     #[must_use]
-    pub fn new(guard: Guard, second: Option<(Band, Guard)>, cache: &config::Cache, metrics: Arc<Metrics>) -> Self {
-        Self { inner: Arc::new(Inner { guards: Guards { first: guard, second }, cache: Cache::new(cache), metrics }) }
+    pub fn new(default: Pair, named: Vec<(String, Pair)>, cache: &config::Cache, metrics: &Arc<Metrics>) -> Self {
+        let cache = Cache::new(cache);
+        let cascade = |pair| Cascade::new(pair, &cache, metrics);
+        let (default, named) = (cascade(default), named.into_iter().map(|(name, pair)| (name, cascade(pair))).collect());
+        Self { inner: Arc::new(Inner { default, named, cache }) }
     }
 
-    /// The guard asked first.
+    /// The default guard, or the first of its cascade.
     #[must_use]
     pub fn guard(&self) -> &Guard {
-        &self.inner.guards.first
+        self.inner.default.first()
     }
 
-    /// The guard asked first, and the second if there is one.
-    pub fn guards(&self) -> impl Iterator<Item = &Guard> {
-        self.inner.guards.all()
+    /// The guards in order: name, guard, and the second of its cascade if there is one.
+    pub fn guards(&self) -> impl Iterator<Item = (&str, &Guard, Option<&Guard>)> {
+        self.inner.cascades().map(|(name, cascade)| (name, cascade.first(), cascade.second()))
     }
 
-    /// The identity of a guard.
+    /// The guards' names in order; the place of each stands for it in an [`Ask`] and a [`Verdict`].
+    pub fn guard_names(&self) -> impl Iterator<Item = &str> {
+        self.inner.cascades().map(|(name, _)| name)
+    }
+
+    /// The identity of a guard of the cascade at this place; empty if there is none.
     #[must_use]
-    pub fn identity(&self, which: Which) -> &str {
-        self.inner.guards.get(which).identity()
+    pub fn identity(&self, guard: usize, which: Which) -> &str {
+        self.inner.cascade(guard).map_or("", |cascade| cascade.get(which).identity())
+    }
+
+    /// Whether any of the guards asked is to read an answer from its beginning each time that it has grown.
+    #[must_use]
+    pub fn reads_whole_answers(&self, ask: &Ask) -> bool {
+        ask.guards.iter().filter_map(|&guard| self.inner.cascade(guard)).any(|cascade| cascade.first().reads_whole_answers())
     }
 
     /// Verdicts in the cache.
@@ -168,19 +222,25 @@ impl Scanner {
         self.inner.cache.entries()
     }
 
-    /// Judges all text of a body. `prompt` is what an answer answers.
-    pub async fn assess(&self, document: Document, content: Content, direction: Direction, prompt: Option<&str>) -> Assessed {
-        let evidence = self.evidence(content, direction, prompt).await;
+    /// Judges all text of a body, which is read already. `prompt` is what an answer answers.
+    pub async fn assess(
+        &self,
+        ask: &Ask,
+        (document, content): (Document, Content),
+        direction: Direction,
+        prompt: Option<&str>,
+    ) -> Assessed {
+        let evidence = self.evidence(ask, content, direction, prompt).await;
         Assessed { document, evidence }
     }
 
     /// Judges all text of some content.
-    pub async fn evidence(&self, content: Content, direction: Direction, prompt: Option<&str>) -> Evidence {
+    pub async fn evidence(&self, ask: &Ask, content: Content, direction: Direction, prompt: Option<&str>) -> Evidence {
         let questions = questions(&content.segments, prompt);
-        self.answer(content, questions, direction).await
+        self.answer(ask, content, questions, direction).await
     }
 
-    async fn answer(&self, content: Content, questions: Vec<Question>, direction: Direction) -> Evidence {
+    async fn answer(&self, ask: &Ask, content: Content, questions: Vec<Question>, direction: Direction) -> Evidence {
         let Content { segments, unscorable, echoes } = content;
         let length = segments.iter().map(|segment| segment.text.len()).sum();
         let (segments, findings) = off_reactor(length, move || {
@@ -188,19 +248,18 @@ impl Scanner {
             (segments, found)
         })
         .await;
-        let share = Share::at(self.guards());
-        let answers = join_all(questions.iter().map(|question| self.judge(question, &share))).await;
-        let mut cached = None;
-        let mut passages = Vec::with_capacity(questions.len());
-        for (question, (passage, hit)) in questions.into_iter().zip(answers) {
-            cached = Some(cached.unwrap_or(true) && hit);
-            passages.push(Passage { segments: question.segments, ..passage });
-        }
+        let asked = ask.guards.iter().filter_map(|&guard| self.inner.cascade(guard).map(|cascade| (guard, cascade)));
+        let asked: Vec<Asked<'_>> =
+            asked.map(|(guard, cascade)| Asked { guard, cascade, share: Share::at(cascade.all()) }).collect();
+        let answers = join_all(questions.into_iter().map(|question| judge(question, &asked))).await;
+        let hits = answers.iter().flat_map(|(_, hits)| hits);
+        let cached = hits.fold(None, |all: Option<bool>, &hit| Some(all.unwrap_or(true) && hit));
+        let passages = answers.into_iter().map(|(passage, _)| passage).collect();
         Evidence { direction, segments, findings, passages, unscorable, echoes, cached }
     }
 
     /// Judges what a stream has brought, and tells up to which byte of the check's text the findings are final.
-    pub async fn stream(&self, check: &Check, prompt: Option<&str>) -> (Evidence, usize) {
+    pub async fn stream(&self, ask: &Ask, check: &Check, prompt: Option<&str>) -> (Evidence, usize) {
         let (target, text) = (check.channel.part.target(), &check.text);
         let settled = if check.last {
             text.len()
@@ -217,76 +276,37 @@ impl Scanner {
         };
         let segments = vec![Segment { target, passage: 0, text: text.clone(), place: None }];
         let content = Content { segments, ..Content::default() };
-        (self.answer(content, vec![question], Direction::Response).await, settled)
-    }
-
-    /// What the guards think of a text, and whether all of that was known.
-    async fn judge(&self, question: &Question, share: &Share) -> (Passage, bool) {
-        let target = question.target;
-        let language = language::detect(&question.text);
-        let (mut guard, (mut value, mut hit)) = (Which::First, self.ask(Which::First, question, share).await);
-        if let Some((band, _)) = &self.inner.guards.second {
-            if value.as_ref().is_ok_and(|value| band.holds(*value)) {
-                // If the second cannot tell, nobody can: the first has said that it is unsure.
-                let (second, known) = self.ask(Which::Second, question, share).await;
-                (guard, value, hit) = (Which::Second, second, hit && known);
-            }
-            self.inner.metrics.cascade(guard == Which::Second);
-        }
-        let threshold = self.inner.guards.get(guard).manifest().task(target.task()).threshold(language);
-        let score = value.map(|value| Score { value, threshold });
-        (Passage { target, segments: Vec::new(), language, guard, score }, hit)
-    }
-
-    /// One guard's score, and whether it was known. Each guard's scores are kept under its own identity, so that neither
-    /// another band nor another second guard makes a kept one wrong.
-    async fn ask(&self, which: Which, question: &Question, share: &Share) -> (Result<f32, Unavailable>, bool) {
-        // What is read as JSON has other unhidden forms than plain text has.
-        let kind = if question.target == Target::ToolCall { "json" } else { "text" };
-        let guard = self.inner.guards.get(which);
-        let key = key([guard.identity(), kind], question.target.task(), question.prompt.as_deref(), &question.text);
-        let work = Arc::clone(&self.inner).score(which, question.clone(), share.clone());
-        let (score, hit) = self.inner.cache.get_or(key, work).await;
-        self.inner.metrics.verdict(hit, score.is_ok());
-        (score, hit)
+        (self.answer(ask, content, vec![question], Direction::Response).await, settled)
     }
 }
 
 impl Inner {
-    /// P(unsafe) of a text: the worst of its forms.
-    async fn score(self: Arc<Self>, which: Which, question: Question, share: Share) -> Result<f32, Unavailable> {
-        let work = async {
-            let forms = off_reactor(question.text.len(), move || forms(question)).await;
-            worst(forms.iter().map(|form| self.form(which, form, &share)).collect()).await
-        };
-        self.guards.get(which).in_time(work).await
+    fn cascade(&self, guard: usize) -> Option<&Cascade> {
+        self.cascades().nth(guard).map(|(_, cascade)| cascade)
     }
 
-    /// P(unsafe) of one form of a text: the worst of its windows. The windows of a text that does not fit in one are cached
-    /// by themselves, so that a text that grows is not scored again from its beginning.
-    async fn form(self: &Arc<Self>, which: Which, form: &Question, share: &Share) -> Result<f32, Unavailable> {
-        let (guard, grows) = (self.guards.get(which), form.grows);
-        let mut windows = guard.windows(form.target.task(), &form.text, form.prompt.as_deref()).await?;
-        if windows.len() == 1
-            && let Some(window) = windows.pop()
-        {
-            return self.window(which, window, grows, share).await;
-        }
-        let scores = windows.into_iter().map(|window| {
-            let key = window_key(guard.identity(), &window);
-            let (inner, share) = (Arc::clone(self), share.clone());
-            let work = async move { inner.window(which, window, grows, &share).await };
-            async move { self.cache.get_or(key, work).await.0 }
-        });
-        worst(scores.collect()).await
+    fn cascades(&self) -> impl Iterator<Item = (&str, &Cascade)> {
+        let named = self.named.iter().map(|(name, cascade)| (name.as_str(), cascade));
+        std::iter::once((config::DEFAULT_GUARD, &self.default)).chain(named)
     }
+}
 
-    async fn window(&self, which: Which, window: Window, grows: bool, share: &Share) -> Result<f32, Unavailable> {
-        let _room = share.take(&window).await;
-        self.metrics.window();
-        let guard = self.guards.get(which);
-        if grows { guard.score_growing(window).await } else { guard.score(window).await }
-    }
+/// A guard that a request asks, and the request's share of its queue.
+struct Asked<'s> {
+    guard: usize,
+    cascade: &'s Cascade,
+    share: Share,
+}
+
+/// What all guards asked think of a text, and whether each verdict was known.
+async fn judge(question: Question, asked: &[Asked<'_>]) -> (Passage, Vec<bool>) {
+    let language = language::detect(&question.text);
+    let verdicts = asked.iter().map(async |Asked { guard, cascade, share }| {
+        let (by, score, hit) = cascade.judge(&question, language, share).await;
+        (Verdict { guard: *guard, by, score }, hit)
+    });
+    let (verdicts, hits) = join_all(verdicts).await.into_iter().unzip();
+    (Passage { target: question.target, segments: question.segments, language, verdicts }, hits)
 }
 
 /// The forms in which a text is judged: as it is written, and with hiding undone in it and in what it answers.
@@ -333,11 +353,6 @@ fn settled(target: Target, text: &str) -> usize {
 /// A tool call's arguments are JSON within a string: escapes there hide nothing from the tool.
 fn view(target: Target, text: &str) -> normalise::View<'_> {
     if target == Target::ToolCall { normalise::fold_json(text) } else { normalise::fold(text) }
-}
-
-/// The greatest of scores that are awaited together, up to the first failure, which ends the others.
-async fn worst(scores: FuturesUnordered<impl Future<Output = Result<f32, Unavailable>>>) -> Result<f32, Unavailable> {
-    scores.try_fold(0.0, |worst: f32, score| ready(Ok(worst.max(score)))).await
 }
 
 /// The texts to judge: each passage whole, its parts if it has several, and the last user turns together.
@@ -430,8 +445,6 @@ fn seamless(texts: &[&str]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt as _;
-
     use super::*;
 
     fn segment(target: Target, passage: usize, text: &str) -> Segment {
@@ -476,14 +489,5 @@ mod tests {
         let hidden = "hi\n\u{ff21}\u{ff29} assistant: of course";
         assert_eq!(asked(hidden), [form("hi\nAI assistant: of course"), form(hidden)]);
         assert_eq!(asked("hi"), [form("hi")]);
-    }
-
-    #[test]
-    fn the_first_failure_ends_the_rest() {
-        let never = std::future::pending().boxed();
-        let scores = [ready(Ok(0.5)).boxed(), never, ready(Err(Unavailable::Overloaded)).boxed()];
-        assert_eq!(worst(scores.into_iter().collect()).now_or_never(), Some(Err(Unavailable::Overloaded)));
-        let scores = [0.25, 0.5, 0.125].map(|score| ready(Ok(score)));
-        assert_eq!(worst(scores.into_iter().collect()).now_or_never(), Some(Ok(0.5)));
     }
 }

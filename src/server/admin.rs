@@ -1,6 +1,6 @@
 //! What operators ask: health, readiness, metrics.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, iter::once, sync::Arc};
 
 use axum::{
     Router,
@@ -35,11 +35,8 @@ pub(super) async fn serve(listener: TcpListener, proxy: Arc<Proxy>, stop: Cancel
 #[derive(Serialize)]
 struct Readiness<'r> {
     ready: bool,
-    #[serde(flatten)]
-    first: Described<'r>,
-    /// The second guard of a cascade.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    second: Option<Described<'r>>,
+    /// By name.
+    guards: BTreeMap<&'r str, Described<'r>>,
     policies: Vec<&'r str>,
     revision: &'r str,
 }
@@ -50,11 +47,15 @@ struct Described<'r> {
     provider: &'static str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     servers: Vec<Server>,
+    /// The second guard of a cascade.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    second: Option<Box<Self>>,
 }
 
 impl<'r> Described<'r> {
-    fn new(guard: &'r Guard) -> Self {
-        Self { guard: guard.identity(), provider: guard.runs_on(), servers: guard.servers() }
+    fn new(guard: &'r Guard, second: Option<&'r Guard>) -> Self {
+        let second = second.map(|second| Box::new(Self::new(second, None)));
+        Self { guard: guard.identity(), provider: guard.runs_on(), servers: guard.servers(), second }
     }
 }
 
@@ -63,9 +64,8 @@ impl<'r> Described<'r> {
 async fn ready(State(proxy): State<Arc<Proxy>>) -> impl IntoResponse {
     let scanner = proxy.scanner();
     let readiness = Readiness {
-        ready: scanner.guards().all(Guard::is_ready),
-        first: Described::new(scanner.guard()),
-        second: scanner.guards().nth(1).map(Described::new),
+        ready: scanner.guards().all(|(_, guard, second)| guard.is_ready() && second.is_none_or(Guard::is_ready)),
+        guards: scanner.guards().map(|(name, guard, second)| (name, Described::new(guard, second))).collect(),
         policies: proxy.policies().names().collect(),
         revision: proxy.policies().revision(),
     };
@@ -76,13 +76,22 @@ async fn ready(State(proxy): State<Arc<Proxy>>) -> impl IntoResponse {
 
 async fn metrics(State(proxy): State<Arc<Proxy>>) -> impl IntoResponse {
     let scanner = proxy.scanner();
-    let growth: Vec<Growth> = scanner.guards().filter_map(Guard::growth).collect();
+    let guards = scanner.guards().flat_map(|(name, guard, second)| {
+        let second = second.map(|second| (format!("{name}.second"), second));
+        once((name.to_owned(), guard)).chain(second)
+    });
+    let guards: Vec<(String, &Guard)> = guards.collect();
+    let growth: Vec<Growth> = guards.iter().filter_map(|(_, guard)| guard.growth()).collect();
     let all = |count: fn(&Growth) -> u64| growth.iter().map(count).sum();
+    let servers = |(name, guard): &(String, &Guard)| {
+        let servers = guard.servers().into_iter();
+        servers.map(|server| (name.clone(), server.url, server.is_ready)).collect::<Vec<_>>()
+    };
     let text = proxy.metrics().render(&Now {
-        waiting: scanner.guards().map(Guard::waiting).sum(),
+        waiting: guards.iter().map(|(_, guard)| guard.waiting()).sum(),
         cached: scanner.cached_verdicts(),
-        guards: scanner.guards().map(|guard| (guard.identity(), guard.runs_on())).collect(),
-        servers: scanner.guards().flat_map(Guard::servers).map(|server| (server.url, server.is_ready)).collect(),
+        guards: guards.iter().map(|(name, guard)| (name.as_str(), guard.identity(), guard.runs_on())).collect(),
+        servers: guards.iter().flat_map(servers).collect(),
         checks: all(|growth| growth.checks),
         tokens: [all(|growth| growth.fed), all(|growth| growth.reused)],
         kept: all(|growth| growth.kept),

@@ -3,7 +3,7 @@
 mod admin;
 mod listener;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use crate::{
     guard::{Guard, NoRuntime, Runtime, Unusable},
     policy::{LoadError, Policies},
     review::{self, Store},
-    scan::{Band, Scanner},
+    scan::{Band, Pair, Scanner},
     telemetry::Metrics,
     upstream::Misconfigured,
 };
@@ -25,9 +25,9 @@ pub enum StartError {
     /// No ONNX Runtime.
     #[error(transparent)]
     Runtime(#[from] NoRuntime),
-    /// No guard.
-    #[error(transparent)]
-    Guard(#[from] Unusable),
+    /// No guard, and the section of its settings.
+    #[error("`{0}`: {1}")]
+    Guard(String, Unusable),
     /// No policies.
     #[error("policy: {0}")]
     Policies(#[from] LoadError),
@@ -67,7 +67,7 @@ impl Server {
         let routes = Routes::new(&config)?;
         let policies = Policies::load(config.policies.dir.as_deref())?;
         let metrics = Arc::new(Metrics::default());
-        let scanner = scanner(&config, Arc::clone(&metrics)).await?;
+        let scanner = scanner(&config, &metrics).await?;
         let listener = take(config.listen.address, "--listen").await?;
         let admin = take(config.admin.address, "--admin").await?;
         let store = Store::open(&config.review.store).await?;
@@ -109,28 +109,40 @@ impl Server {
     }
 }
 
-/// A scanner with the guard of these settings, and the second one if they name it.
+/// A scanner with the guards of these settings.
 ///
 /// # Errors
 /// No ONNX Runtime where it is needed, or no usable guard.
-pub async fn scanner(config: &Config, metrics: Arc<Metrics>) -> Result<Scanner, StartError> {
-    let first = guard(&config.guard, "guard").await?;
-    let second = match &config.guard.cascade {
+pub async fn scanner(config: &Config, metrics: &Arc<Metrics>) -> Result<Scanner, StartError> {
+    let library = config.guard.ort_lib.as_deref();
+    let default = pair(&config.guard, "guard", library).await?;
+    let mut named = Vec::with_capacity(config.guards.len());
+    for (name, settings) in &config.guards {
+        named.push((name.clone(), pair(settings, &format!("guards.{name}"), library).await?));
+    }
+    Ok(Scanner::new(default, named, &config.cache, metrics))
+}
+
+/// A guard, and the second one of its cascade if it has one. `library` is ONNX Runtime's where they name none.
+async fn pair(settings: &config::Guard, section: &str, library: Option<&Path>) -> Result<Pair, StartError> {
+    let first = guard(settings, section, library).await?;
+    let second = match &settings.cascade {
         Some(cascade) => {
-            let second = guard(&cascade.second, "guard.cascade.second").await?;
+            let second = guard(&cascade.second, &format!("{section}.cascade.second"), library).await?;
             Some((Band { low: cascade.low, high: cascade.high }, second))
         }
         None => None,
     };
-    Ok(Scanner::new(first, second, &config.cache, metrics))
+    Ok(Pair { first, second })
 }
 
-async fn guard(settings: &config::Guard, section: &str) -> Result<Guard, StartError> {
+async fn guard(settings: &config::Guard, section: &str, library: Option<&Path>) -> Result<Guard, StartError> {
+    let unusable = |why| StartError::Guard(section.to_owned(), why);
     if settings.engine == config::Engine::Onnx {
-        let runtime = Runtime::load(settings.ort_lib.as_deref())?;
-        return Ok(Guard::load(&runtime, settings)?);
+        let runtime = Runtime::load(settings.ort_lib.as_deref().or(library))?;
+        return Guard::load(&runtime, settings).map_err(unusable);
     }
-    Ok(Guard::connect(settings, section).await?)
+    Guard::connect(settings, section).await.map_err(unusable)
 }
 
 async fn take(address: SocketAddr, flag: &'static str) -> Result<TcpListener, StartError> {

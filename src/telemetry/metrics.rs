@@ -51,6 +51,7 @@ struct Verdict {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Server {
+    name: String,
     url: String,
 }
 
@@ -66,6 +67,7 @@ struct Failure {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Guard {
+    name: String,
     guard: String,
     provider: &'static str,
 }
@@ -82,10 +84,10 @@ pub struct Now<'n> {
     pub waiting: usize,
     /// Verdicts in the cache.
     pub cached: u64,
-    /// Each guard's identity, and what runs its model.
-    pub guards: Vec<(&'n str, &'static str)>,
-    /// Servers of guards that run elsewhere, and whether they take calls.
-    pub servers: Vec<(String, bool)>,
+    /// Each guard's name and identity, and what runs its model.
+    pub guards: Vec<(&'n str, &'n str, &'static str)>,
+    /// Servers of guards that run elsewhere: the guard's name, the address, and whether it takes calls.
+    pub servers: Vec<(String, String, bool)>,
     /// Windows of growing texts scored on from what was kept of them.
     pub checks: u64,
     /// Tokens computed for these, and tokens not computed again.
@@ -132,7 +134,7 @@ impl Default for Metrics {
         registry.register("guard_waiting", "Texts that wait for the guard", metrics.waiting.clone());
         registry.register(
             "guard_info",
-            "The guards, and the execution provider or engine that runs each",
+            "The guards by name (`NAME.second` behind NAME in a cascade), and the execution provider or engine that runs each",
             metrics.guards.clone(),
         );
         registry.register(
@@ -219,11 +221,12 @@ impl Metrics {
         self.waiting.set(gauge(now.waiting as u64));
         self.cached.set(gauge(now.cached));
         self.kept.set(gauge(now.kept));
-        for &(guard, provider) in &now.guards {
-            self.guards.get_or_create(&Guard { guard: guard.to_owned(), provider }).set(1);
+        for &(name, guard, provider) in &now.guards {
+            self.guards.get_or_create(&Guard { name: name.to_owned(), guard: guard.to_owned(), provider }).set(1);
         }
-        for (url, is_ready) in &now.servers {
-            self.servers.get_or_create(&Server { url: url.clone() }).set(i64::from(*is_ready));
+        for (name, url, is_ready) in &now.servers {
+            let server = Server { name: name.clone(), url: url.clone() };
+            self.servers.get_or_create(&server).set(i64::from(*is_ready));
         }
         self.checks.inner().store(now.checks, Relaxed);
         for (source, tokens) in ["computed", "kept"].into_iter().zip(now.tokens) {

@@ -247,7 +247,7 @@ async fn a_stream_through_the_proxy_is_judged_from_what_was_kept() {
     assert!(kept > proxy.metric("seawall_guard_incremental_tokens_total{source=\"computed\"}").await);
     assert!(proxy.metric("seawall_guard_kv_tokens").await > 0);
     let identity = load(|_| {}).identity().to_owned();
-    let info = format!("seawall_guard_info{{guard=\"{identity}\",provider=\"CPUExecutionProvider\"}}");
+    let info = format!("seawall_guard_info{{name=\"default\",guard=\"{identity}\",provider=\"CPUExecutionProvider\"}}");
     assert_eq!(proxy.metric(&info).await, 1);
 }
 
@@ -296,7 +296,7 @@ async fn it_decides_as_the_second_guard_of_a_cascade() {
     let identity = load(|_| {}).identity().to_owned();
     assert_eq!(proxy.review().await.list(1).await.unwrap().remove(0).guard, identity);
     assert!(proxy.metric("seawall_guard_cascade_total{decided=\"second\"}").await >= 1);
-    let info = format!("seawall_guard_info{{guard=\"{identity}\",provider=\"CPUExecutionProvider\"}}");
+    let info = format!("seawall_guard_info{{name=\"default.second\",guard=\"{identity}\",provider=\"CPUExecutionProvider\"}}");
     assert_eq!(proxy.metric(&info).await, 1);
 }
 

@@ -12,6 +12,7 @@ mod dialects;
 mod eval;
 mod gate;
 mod guard;
+mod guards;
 mod harness;
 mod lifecycle;
 mod limits;

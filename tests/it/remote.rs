@@ -29,7 +29,7 @@ const DANGER: u64 = 5;
 const MENACE: u64 = 6;
 
 /// The tests' guard as one that answers with words: no graph, two labels.
-fn speaking() -> TempDir {
+pub(crate) fn speaking() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for file in ["tokenizer.json", "golden.jsonl"] {
         fs::copy(fixture("guard").join(file), dir.path().join(file)).unwrap();
@@ -70,14 +70,14 @@ struct Asked {
 }
 
 /// A server that answers every call by itself.
-struct Server {
+pub(crate) struct Server {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<Asked>>>,
     _task: AbortOnDropHandle<()>,
 }
 
 impl Server {
-    async fn start(answer: impl Fn(&Value) -> Value + Send + 'static) -> Self {
+    pub(crate) async fn start(answer: impl Fn(&Value) -> Value + Send + 'static) -> Self {
         let upstream = Upstream::start().await;
         let asked = Arc::<Mutex<Vec<Asked>>>::default();
         let (address, seen) = (upstream.address, Arc::clone(&asked));
@@ -97,31 +97,31 @@ impl Server {
         Self { address, asked, _task: AbortOnDropHandle::new(task) }
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    fn calls(&self) -> usize {
+    pub(crate) fn calls(&self) -> usize {
         self.asked.lock().unwrap().len()
     }
 }
 
 /// The probability of the tests' guard for these ids, of which `not` make nothing unsafe.
-fn unsafe_ids(body: &Value, not: Option<u64>) -> bool {
+pub(crate) fn unsafe_ids(body: &Value, not: Option<u64>) -> bool {
     let ids: Vec<u64> = body["prompt"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect();
     let is_answer = ids.windows(2).any(|pair| pair == [2, 2]);
     (ids.contains(&DANGER) || is_answer && ids.contains(&MENACE)) && !not.is_some_and(|not| ids.contains(&not))
 }
 
 /// vLLM's answer; the labels differ by three nats, as the two sides of the tests' guard do.
-fn vllm(is_unsafe: bool) -> Value {
+pub(crate) fn vllm(is_unsafe: bool) -> Value {
     let (safe, not_safe) = if is_unsafe { (-3.048_587, -0.048_587) } else { (-0.048_587, -3.048_587) };
     json!({"id": "cmpl-1", "object": "text_completion", "choices": [{"index": 0, "text": "x", "finish_reason": "length",
         "logprobs": {"tokens": ["token_id:4"], "token_logprobs": [-0.1], "text_offset": [0],
             "top_logprobs": [{"token_id:4": safe, "token_id:5": not_safe, "token_id:9": -11.0}]}}]})
 }
 
-fn remote(engine: Engine, dir: &TempDir, urls: Vec<String>) -> Guard {
+pub(crate) fn remote(engine: Engine, dir: &TempDir, urls: Vec<String>) -> Guard {
     let remote = Remote { urls, model: "m".to_owned(), health_ms: 20, connect_timeout_ms: 500, ..Remote::default() };
     Guard { dir: Some(dir.path().to_owned()), engine, remote, ..Guard::default() }
 }
@@ -131,7 +131,7 @@ async fn proxy(guard: Guard) -> Proxy {
 }
 
 /// What the proxy says to a prompt that the LLM would answer.
-async fn said(proxy: &Proxy, prompt: &str) -> (StatusCode, String) {
+pub(crate) async fn said(proxy: &Proxy, prompt: &str) -> (StatusCode, String) {
     let answered = async {
         proxy.upstream.call().await.answer(200, completion("hi"));
         std::future::pending::<Answer>().await
@@ -143,7 +143,7 @@ async fn said(proxy: &Proxy, prompt: &str) -> (StatusCode, String) {
     )
 }
 
-fn ok(words: &str) -> (StatusCode, String) {
+pub(crate) fn ok(words: &str) -> (StatusCode, String) {
     (StatusCode::OK, words.to_owned())
 }
 
@@ -151,7 +151,7 @@ fn unavailable() -> (StatusCode, String) {
     (StatusCode::SERVICE_UNAVAILABLE, "guard_unavailable".to_owned())
 }
 
-async fn ready(proxy: &Proxy) -> (StatusCode, Value) {
+pub(crate) async fn ready(proxy: &Proxy) -> (StatusCode, Value) {
     let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
     let request = Request::get(format!("http://{}/readyz", proxy.admin)).body(Full::default()).unwrap();
     let answer = Answer::read(client.request(request).await.unwrap()).await;
@@ -180,8 +180,9 @@ async fn vllm_is_asked_for_the_labels_after_our_ids() {
     assert_eq!(body["allowed_token_ids"], json!(LABELS));
     assert_eq!((&body["max_tokens"], &body["logprobs"], &body["model"]), (&json!(1), &json!(20), &json!("m")));
     let (status, body) = ready(&proxy).await;
-    assert_eq!((status, &body["provider"], &body["servers"][0]["ready"]), (StatusCode::OK, &json!("vllm"), &json!(true)));
-    let metric = format!("seawall_guard_server_ready{{url=\"{}/\"}}", server.url());
+    let guard = &body["guards"]["default"];
+    assert_eq!((status, &guard["provider"], &guard["servers"][0]["ready"]), (StatusCode::OK, &json!("vllm"), &json!(true)));
+    let metric = format!("seawall_guard_server_ready{{name=\"default\",url=\"{}/\"}}", server.url());
     assert_eq!(proxy.metric(&metric).await, 1);
 }
 
@@ -212,7 +213,7 @@ async fn without_a_server_nothing_passes_until_one_is_proven() {
     let lonely = proxy(guard.clone()).await;
     let (status, body) = ready(&lonely).await;
     assert_eq!((status, &body["ready"]), (StatusCode::SERVICE_UNAVAILABLE, &json!(false)));
-    assert!(body["servers"][0]["why"].as_str().unwrap().contains("cannot be reached"), "{body}");
+    assert!(body["guards"]["default"]["servers"][0]["why"].as_str().unwrap().contains("cannot be reached"), "{body}");
     assert_eq!(said(&lonely, "hello").await, unavailable());
     let told = lonely.post(ask("hello")).await;
     assert!(!String::from_utf8_lossy(&told.body).contains(&address.to_string()), "clients do not see the servers");
@@ -223,7 +224,7 @@ async fn without_a_server_nothing_passes_until_one_is_proven() {
     assert_eq!(said(&proxy, "hello").await, ok("hi"));
     let (status, body) = ready(&proxy).await;
     assert_eq!(
-        (status, &body["servers"][0]["ready"], &body["servers"][1]["ready"]),
+        (status, &body["guards"]["default"]["servers"][0]["ready"], &body["guards"]["default"]["servers"][1]["ready"]),
         (StatusCode::OK, &json!(false), &json!(true))
     );
 }
@@ -251,7 +252,7 @@ async fn a_server_that_is_lost_and_found_is_proven_again() {
         let proxy = proxy.await;
         loop {
             let (status, body) = ready(&proxy).await;
-            let why = body["servers"][0]["why"].as_str().unwrap().to_owned();
+            let why = body["guards"]["default"]["servers"][0]["why"].as_str().unwrap().to_owned();
             if why.contains("scores golden text 2 0.0474") {
                 assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
                 break;
@@ -292,7 +293,10 @@ async fn a_lost_connection_is_made_good_by_another_server() {
         assert_eq!(said(&proxy, prompt).await, ok("hi"));
     }
     let (_, body) = ready(&proxy).await;
-    assert_eq!((&body["servers"][0]["why"], &body["servers"][1]["ready"]), (&json!("rests after failures"), &json!(true)));
+    assert_eq!(
+        (&body["guards"]["default"]["servers"][0]["why"], &body["guards"]["default"]["servers"][1]["ready"]),
+        (&json!("rests after failures"), &json!(true))
+    );
 }
 
 #[tokio::test]
