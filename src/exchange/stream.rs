@@ -21,7 +21,7 @@ use crate::{
     config::StreamMode,
     dialect::{Arguments, Brought, Progress, Refusal, StreamDialect},
     gate::{Gate, Released},
-    policy::{self, Action, Decision, Refused, Respond},
+    policy::{Action, Decision, Refused, Respond},
     scan::Evidence,
     segment::{Channel, Check, Direction, Edit, Segment, Target},
     wire::{
@@ -283,7 +283,7 @@ impl Run {
             return None;
         }
         let evidence = Evidence::unscorable(Direction::Response, unscorable);
-        let decision = self.proxy.policies.decide(&evidence);
+        let decision = self.call.policies.decide(&evidence);
         self.record.decided(&decision, &evidence);
         ending(&decision)
     }
@@ -316,7 +316,7 @@ impl Run {
 
     /// Acts on a verdict: opens the gate so far, or ends the stream.
     async fn judged(&mut self, check: &Check, evidence: &Evidence, settled: usize) -> Option<End> {
-        let decision = self.proxy.policies.decide(evidence);
+        let decision = self.call.policies.decide(evidence);
         let known = self.record.matches();
         self.record.decided(&decision, evidence);
         if self.record.matches() > known {
@@ -333,7 +333,7 @@ impl Run {
             return None;
         }
         // What was to be edited has left already, as it can in `lag`.
-        let message = policy::BLOCKED.to_owned();
+        let message = self.call.policies.blocked().to_owned();
         Some(End::Cut(Refusal { message, filtered: true, direction: Direction::Response }))
     }
 

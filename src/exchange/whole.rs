@@ -37,7 +37,7 @@ impl Proxy {
 
         let assessed = self.scanner.assess(document, content, Direction::Response, call.prompt.as_deref()).await;
         let patches =
-            self.policies.settle(assessed, |evidence, edits| dialect::patches(&evidence.segments, &evidence.echoes, edits));
+            call.policies.settle(assessed, |evidence, edits| dialect::patches(&evidence.segments, &evidence.echoes, edits));
         let (settled, decision, evidence) = patches.map_err(unreadable)?;
         record.decided(&decision, &evidence);
         record.answered(evidence.segments);
