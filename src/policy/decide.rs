@@ -127,7 +127,8 @@ impl<'e> Seen<'e> {
         policy.scope.speaks(self.passage.language) && (policy.exempt.is_empty() || !self.is_exempt(policy, judge))
     }
 
-    /// Whether all of it, or each of its parts, is a text that the policy lets pass.
+    /// Whether all of it, or each of its parts, is a text that the policy lets pass. A stream is judged in pieces that are
+    /// known only if they are all of the answer.
     fn is_exempt(&self, policy: &Policy, judge: &Judge<'_>) -> bool {
         let (all, parts) = self.hashes.get_or_init(|| {
             let texts = self.passage.segments.iter().filter_map(|at| judge.evidence.segments.get(*at));
