@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Hexadecimal digits of a hash: two of a million values share one with a chance of a quarter of a percent.
+/// Hexadecimal digits of a hash: two of a million values share one with a chance of a fifth of a percent.
 const DIGITS: usize = 12;
 
 /// The key that values are hashed with. Without it, whoever can guess a value can check the guess.
