@@ -1,9 +1,10 @@
 //! `seawall scan`
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
 use futures_util::{TryStreamExt as _, stream};
+use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 use tokio::{
     fs::File,
@@ -12,8 +13,8 @@ use tokio::{
 
 use super::{Failed, Settings, failed, no_guard, say, usage};
 use crate::{
-    policy::Policies,
-    scan::{self, Ask, Scanner, Which, detect_language},
+    policy::{self, Policies},
+    scan::{self, Scanner, Which, detect_language},
     segment::{Content, Direction, Segment, Target},
     server,
     telemetry::{self, Metrics},
@@ -72,7 +73,7 @@ impl Scan {
     pub(super) async fn run(self) -> Result<(), Failed> {
         let config = self.settings.load(&[])?;
         telemetry::start(&config.telemetry).map_err(usage)?;
-        let policies = Policies::load(config.policies.dir.as_deref()).map_err(|e| usage(format!("policy: {e}")))?;
+        let policies = Arc::new(server::policies(&config).map_err(usage)?);
         let scanner = server::scanner(&config, &Arc::new(Metrics::default())).await.map_err(usage)?;
         let shown = match &self.guard_name {
             Some(name) => scanner.guard_names().position(|own| own == name),
@@ -111,7 +112,7 @@ impl Scan {
 }
 
 /// Judges a line; `shown` is the guard whose score is wanted, beside what the policies ask.
-async fn judge(scanner: &Scanner, policies: &Policies, shown: usize, question: Question) -> Verdict {
+async fn judge(scanner: &Scanner, policies: &Arc<Policies>, shown: usize, question: Question) -> Verdict {
     let Question { text, response, lang, id } = question;
     let (direction, target, judged, prompt) = match response {
         Some(response) => (Direction::Response, Target::Completion, response, Some(text)),
@@ -120,9 +121,16 @@ async fn judge(scanner: &Scanner, policies: &Policies, shown: usize, question: Q
     let lang = lang.or_else(|| detect_language(&judged).map(str::to_owned));
     let segment = Segment { target, passage: 0, text: judged.clone(), place: None };
     let content = Content { segments: vec![segment], ..Content::default() };
-    let guards = BTreeSet::from([scan::DEFAULT, shown]).into_iter().collect();
-    let evidence = scanner.evidence(&Ask { guards }, content, direction, prompt.as_deref()).await;
-    let decision = policies.decide(&evidence);
+    // A text comes over no route and from nobody: only policies that ask for neither hold.
+    let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
+    let call = policy::Call { draw: fastrand::u64(..), today, ..policy::Call::default() };
+    let selected = policies.select(call);
+    let mut ask = selected.ask().clone();
+    if !ask.guards.contains(&shown) {
+        ask.guards.push(shown);
+    }
+    let evidence = scanner.evidence(&ask, content, direction, prompt.as_deref()).await;
+    let decision = selected.decide(&evidence);
     let verdict = evidence.passages.first().and_then(|passage| passage.verdict(shown));
     let score = verdict.and_then(|verdict| verdict.score.as_ref().ok()).map(|score| score.value);
     let guard = scanner.identity(shown, verdict.map_or(Which::First, |verdict| verdict.by)).to_owned();

@@ -11,12 +11,8 @@ use figment::{
     providers::{Env, Serialized},
     value::Dict,
 };
-use toml::{
-    Spanned,
-    de::{DeString, DeTable, DeValue},
-};
 
-use super::{Config, explain};
+use super::{Config, explain, locate, nearest, position};
 
 /// The settings' file in the working directory, read if it is there.
 const FILE: &str = "seawall.toml";
@@ -70,8 +66,7 @@ impl Place<'_> {
             Kind::UnknownField(field, known) => {
                 let full: Vec<&str> = [key.as_str(), field].into_iter().filter(|part| !part.is_empty()).collect();
                 let key = if key.split('.').next_back() == Some(field) { key } else { full.join(".") };
-                let near =
-                    known.iter().min_by_key(|name| strsim::damerau_levenshtein(name, field)).copied().unwrap_or_default();
+                let near = nearest(field, known.iter().copied()).unwrap_or_default();
                 self.at(&key, &format!("is no setting; did you mean `{near}`?")).0
             }
             // The value itself is not told: it may be a secret.
@@ -86,43 +81,12 @@ impl Place<'_> {
         if env::var_os(&variable).is_some() {
             return Error(format!("{variable}: `{key}` {why}"));
         }
-        match self.find(key) {
-            Some(line) => Error(format!("{}:{line}: `{key}` {why}", self.path.display())),
+        let names: Vec<&str> = key.split('.').collect();
+        match locate(self.text, &names) {
+            Some(at) => Error(format!("{}:{}: `{key}` {why}", self.path.display(), position(self.text, at).0)),
             None => Error(format!("`{key}` {why}")),
         }
     }
-
-    /// The line of the file that sets a key.
-    fn find(&self, key: &str) -> Option<usize> {
-        let table = DeTable::parse(self.text).ok()?;
-        let mut names = key.split('.');
-        let (name, value) = member(table.get_ref(), names.next()?)?;
-        let (mut found, mut value) = (name.span().start, value);
-        for name in names {
-            match value.get_ref() {
-                DeValue::Table(inner) => {
-                    let (name, inner) = member(inner, name)?;
-                    (found, value) = (name.span().start, inner);
-                }
-                DeValue::Array(items) => {
-                    value = items.get(name.parse::<usize>().ok()?)?;
-                    found = value.span().start;
-                }
-                _ => break,
-            }
-        }
-        Some(line_of(self.text, found))
-    }
-}
-
-type Member<'t, 'i> = (&'t Spanned<DeString<'i>>, &'t Spanned<DeValue<'i>>);
-
-fn member<'t, 'i>(table: &'t DeTable<'i>, name: &str) -> Option<Member<'t, 'i>> {
-    table.iter().find(|(own, _)| own.get_ref() == name)
-}
-
-fn line_of(text: &str, at: usize) -> usize {
-    text.get(..at).unwrap_or_default().matches('\n').count() + 1
 }
 
 #[cfg(test)]

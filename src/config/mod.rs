@@ -6,15 +6,17 @@
 mod explain;
 mod guard;
 mod load;
+mod policies;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    explain::explain,
+    explain::{explain, locate, nearest, position},
     guard::{Cascade, DEFAULT_GUARD, Engine, Protocol, Remote},
     load::{Error, load},
+    policies::{Policies, Secret, Uncovered},
 };
 
 /// All settings.
@@ -148,15 +150,7 @@ impl Key {
     /// # Errors
     /// No secret where it is said to be.
     pub fn value(&self) -> Result<String, String> {
-        let secret = match (&self.env, &self.file) {
-            (Some(name), None) => std::env::var(name).map_err(|_| format!("the environment variable `{name}` is not set"))?,
-            (None, Some(file)) => std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?,
-            _ => return Err("name one of `env` and `file`".to_owned()),
-        };
-        let secret = secret.trim();
-        if secret.is_empty() {
-            return Err("the secret is empty".to_owned());
-        }
+        let secret = policies::secret(self.env.as_deref(), self.file.as_deref())?;
         let usual = if self.header.eq_ignore_ascii_case("authorization") { "Bearer " } else { "" };
         Ok(format!("{}{secret}", self.prefix.as_deref().unwrap_or(usual)))
     }
@@ -166,6 +160,9 @@ impl Key {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
+    /// What policies and records call it; its prefix if left out.
+    #[serde(default)]
+    pub name: Option<String>,
     /// The path's beginning, in whole segments; it is taken off before the call is passed on.
     #[serde(default)]
     pub prefix: String,
@@ -232,14 +229,6 @@ impl Provider {
             Self::Tensorrt => "TensorrtExecutionProvider",
         }
     }
-}
-
-/// `[policies]`: the policies in force.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Policies {
-    /// A policy file, or a directory whose `.toml` files are all in force; the embedded `baseline` if none is named.
-    pub dir: Option<PathBuf>,
 }
 
 /// When streamed text leaves.
@@ -444,7 +433,7 @@ impl Config {
         for (number, route) in self.routes.iter().enumerate() {
             let key = |field: &str| format!("routes.{number}.{field}");
             if !self.upstreams.contains_key(&route.upstream) {
-                let near = self.upstreams.keys().min_by_key(|name| strsim::damerau_levenshtein(name, &route.upstream));
+                let near = nearest(&route.upstream, self.upstreams.keys().map(String::as_str));
                 let hint =
                     near.map_or_else(|| "no `[upstreams.NAME]` is set".to_owned(), |name| format!("did you mean `{name}`?"));
                 return Err((key("upstream"), format!("`{}` is no upstream; {hint}", route.upstream)));

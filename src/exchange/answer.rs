@@ -53,6 +53,12 @@ pub enum Failure {
     /// The request cannot be read unambiguously.
     #[error("request: {0}")]
     Request(Malformed),
+    /// No policy covers the call.
+    #[error(
+        "no policy covers this call, so nothing was passed on: the operator can widen the `[scope]` of a policy, or set \
+         `policies.uncovered = \"allow\"`"
+    )]
+    Uncovered,
     /// A rule blocks the exchange and asks for an error.
     #[error("{0}")]
     Blocked(String),
@@ -103,6 +109,7 @@ impl Failure {
                 Undecodable::Corrupt(_) => (StatusCode::BAD_REQUEST, "corrupt_encoding"),
             },
             Self::Request(_) => (StatusCode::BAD_REQUEST, "malformed_request"),
+            Self::Uncovered => (StatusCode::FORBIDDEN, "no_policy"),
             Self::Blocked(_) => (StatusCode::BAD_REQUEST, "content_filter"),
             Self::Unjudged(_) => (StatusCode::SERVICE_UNAVAILABLE, "guard_unavailable"),
             Self::Unscorable(_) => (StatusCode::BAD_REQUEST, "unscorable_content"),

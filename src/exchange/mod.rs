@@ -1,6 +1,7 @@
 //! The straight line: decode, scan, decide, forward, decode, gate, decide, encode, record. Reading this file explains Seawall.
 
 pub mod answer;
+mod asked;
 mod moderation;
 mod record;
 mod route;
@@ -9,6 +10,7 @@ mod whole;
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts, response};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -17,16 +19,17 @@ use tokio_util::task::TaskTracker;
 pub use self::route::Routes;
 use self::{
     answer::{Body, Broken, Failure, events, json},
+    asked::{asked, headers},
     record::Record,
     route::{Kind, Route},
     stream::Streamed,
 };
 use crate::{
-    config::{self, Config, Headers},
+    config::{self, Config, Headers, Uncovered},
     dialect::{self, DIALECTS, Dialect, Refusal},
-    policy::{Policies, Refused, Respond, Settled},
+    policy::{self, Policies, Refused, Respond, Selected, Settled},
     review::Store,
-    scan::{self, Ask, Scanner},
+    scan::Scanner,
     segment::{Content, Direction, Segment, Target},
     telemetry::Metrics,
     upstream::{self, Upstream},
@@ -44,7 +47,7 @@ use crate::{
 pub struct Proxy {
     routes: Routes,
     scanner: Scanner,
-    policies: Policies,
+    policies: ArcSwap<Policies>,
     store: Store,
     metrics: Arc<Metrics>,
     limits: Limits,
@@ -72,6 +75,7 @@ struct Limits {
     request_time: Duration,
     stream: config::Stream,
     headers: Headers,
+    uncovered: Uncovered,
 }
 
 /// Most texts of one request.
@@ -87,6 +91,7 @@ enum Answered {
 struct Call {
     dialect: &'static dyn Dialect,
     upstream: Arc<Upstream>,
+    policies: Selected,
     request: dialect::Request,
     /// The user's last turn, which the answer answers.
     prompt: Option<String>,
@@ -102,7 +107,9 @@ impl Proxy {
             request_time: Duration::from_millis(settings.listen.body_timeout_ms),
             stream: settings.stream,
             headers: settings.listen.headers,
+            uncovered: settings.policies.uncovered,
         };
+        let policies = ArcSwap::from_pointee(policies);
         Self { routes, scanner, policies, store, metrics, limits, tasks: TaskTracker::new() }
     }
 
@@ -147,8 +154,13 @@ impl Proxy {
 
     /// The policies in force.
     #[must_use]
-    pub fn policies(&self) -> &Policies {
-        &self.policies
+    pub fn policies(&self) -> Arc<Policies> {
+        self.policies.load_full()
+    }
+
+    /// Puts other policies in force. Exchanges that have begun end under those that they began with.
+    pub fn replace_policies(&self, policies: Policies) {
+        self.policies.store(Arc::new(policies));
     }
 
     /// The counters.
@@ -181,13 +193,21 @@ impl Proxy {
         if content.segments.len() > SEGMENTS {
             return Err(Failure::Request(Malformed::new(format!("the body holds more than {SEGMENTS} texts"))));
         }
-        let call = Call { dialect, upstream: route.upstream, request, prompt: last_prompt(&content.segments) };
+        let prompt = last_prompt(&content.segments);
+        let policies = self.policies();
+        let asked = asked(dialect, &route, &request, prompt.as_deref());
+        let policies = policies.select(policy::Call { headers: headers(&policies, &head.headers), ..asked });
+        record.covered(policies.revision());
+        if !policies.is_covered() && self.limits.uncovered == Uncovered::Block {
+            return Err(Failure::Uncovered);
+        }
+        let call = Call { dialect, upstream: route.upstream, policies, request, prompt };
 
         hygiene::for_upstream(&mut head.headers);
         let Parts { method, headers, .. } = head;
         // A call that can act, or be remembered, waits for its verdict.
         let ahead = (call.upstream.races() && !acts(&document)).then(|| document.clone());
-        let judge = self.judge(document, content, record);
+        let judge = self.judge(document, content, &call.policies, record);
         let (settled, answer) = match ahead {
             Some(document) => {
                 raced(judge, call.upstream.race(method.clone(), &route.path, headers.clone(), &document), &document).await?
@@ -210,10 +230,16 @@ impl Proxy {
     }
 
     /// Judges a request and makes the record of it durable.
-    async fn judge(&self, document: Document, content: Content, record: &mut Record) -> Result<Settled, Failure> {
-        let assessed = self.scanner.assess(&Ask::only(scan::DEFAULT), (document, content), Direction::Request, None).await;
+    async fn judge(
+        &self,
+        document: Document,
+        content: Content,
+        policies: &Selected,
+        record: &mut Record,
+    ) -> Result<Settled, Failure> {
+        let assessed = self.scanner.assess(policies.ask(), (document, content), Direction::Request, None).await;
         let patches =
-            self.policies.settle(assessed, |evidence, edits| dialect::patches(&evidence.segments, &evidence.echoes, edits));
+            policies.settle(assessed, |evidence, edits| dialect::patches(&evidence.segments, &evidence.echoes, edits));
         let (settled, decision, evidence) = patches.map_err(Failure::Request)?;
         record.decided(&decision, &evidence);
         record.cached = evidence.cached;
@@ -243,7 +269,7 @@ impl Proxy {
             return Ok(());
         }
         let (guard, by) = record.guard();
-        let case = record.case(self.scanner.identity(guard, by), self.policies.revision());
+        let case = record.case(self.scanner.identity(guard, by));
         let written = self.store.record(&case).await;
         self.metrics.record(written.is_ok());
         written.map_err(Failure::Unrecorded)
@@ -289,6 +315,11 @@ impl Proxy {
         let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(id = record.id, dialect = record.dialect, decision = record.word(), status, ms, "exchange");
     }
+}
+
+/// Names of the APIs that are spoken, for policies.
+pub fn dialects() -> impl Iterator<Item = &'static str> {
+    DIALECTS.iter().map(|dialect| dialect.name())
 }
 
 /// Fields by which a call can do more than answer: have tools run, or be kept for a later call.

@@ -23,6 +23,8 @@ pub(super) struct Record {
     pub(super) cached: Option<bool>,
     model: String,
     stream: bool,
+    /// The policies' revision.
+    policy: String,
     action: Action,
     word: &'static str,
     reasons: Vec<Reason>,
@@ -44,6 +46,7 @@ impl Record {
             cached: None,
             model: String::new(),
             stream: false,
+            policy: String::new(),
             action: Action::Allow,
             word: "allow",
             reasons: Vec::new(),
@@ -58,6 +61,11 @@ impl Record {
     pub(super) fn asked(&mut self, model: &str, stream: bool) {
         model.clone_into(&mut self.model);
         self.stream = stream;
+    }
+
+    /// Keeps the revision of the policies that were chosen for the exchange.
+    pub(super) fn covered(&mut self, revision: &str) {
+        revision.clone_into(&mut self.policy);
     }
 
     /// Adds a decision and the evidence that it rests on.
@@ -129,7 +137,7 @@ impl Record {
         self.begun.elapsed()
     }
 
-    pub(super) fn case(&self, guard: &str, policy: &str) -> Case {
+    pub(super) fn case(&self, guard: &str) -> Case {
         Case {
             id: self.id.clone(),
             at: self.at.to_string(),
@@ -140,7 +148,7 @@ impl Record {
             language: self.language.map(str::to_owned),
             score: self.score,
             guard: guard.to_owned(),
-            policy: policy.to_owned(),
+            policy: self.policy.clone(),
             reasons: review::reasons(&self.reasons),
             request: self.request.iter().map(Text::of).collect(),
             response: self.response.iter().map(Text::of).collect(),

@@ -28,6 +28,9 @@ const STEERING: [&str; 10] = [
     "x-method-override",
 ];
 
+/// What policies call the upstream of the section `[upstream]`.
+const DEFAULT: &str = "default";
+
 /// What a call is.
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
@@ -42,7 +45,10 @@ pub(super) enum Kind {
 /// A call's way.
 pub(super) struct Route {
     pub(super) kind: Kind,
+    /// Its name; empty where no route took the call.
+    pub(super) name: Arc<str>,
     pub(super) upstream: Arc<Upstream>,
+    pub(super) upstream_name: Arc<str>,
     /// The path as the upstream is asked for it.
     pub(super) path: PathAndQuery,
 }
@@ -56,9 +62,11 @@ pub struct Routes {
 
 #[derive(Debug)]
 struct Way {
+    name: Arc<str>,
     prefix: String,
     host: Option<String>,
     upstream: Arc<Upstream>,
+    upstream_name: Arc<str>,
     /// Methods and paths that pass unread.
     pass: Vec<(String, Vec<String>)>,
 }
@@ -69,20 +77,16 @@ impl Routes {
     /// # Errors
     /// An upstream that cannot be used, or none at all.
     pub fn new(settings: &Config) -> Result<Self, Misconfigured> {
-        let way = |settings: &config::Upstream, section: &str, prefix: &str, host: Option<&str>| {
-            let upstream = Arc::new(Upstream::new(settings, section)?);
-            let (prefix, host) = (prefix.to_owned(), host.map(str::to_ascii_lowercase));
-            Ok(Way { prefix, host, upstream, pass: settings.pass.iter().map(|line| split(line)).collect() })
-        };
         let mut routes = Vec::new();
         for route in &settings.routes {
             if let Some(upstream) = settings.upstreams.get(&route.upstream) {
-                routes.push(way(upstream, &format!("upstreams.{}", route.upstream), &route.prefix, route.host.as_deref())?);
+                routes.push(Way::new(route, upstream, &format!("upstreams.{}", route.upstream))?);
             }
         }
         // With routes to go, calls that fit none may go nowhere.
         let alone = routes.is_empty() || !settings.upstream.url.is_empty();
-        let fallback = alone.then(|| way(&settings.upstream, "upstream", "", None)).transpose()?;
+        let rest = config::Route { name: None, prefix: String::new(), host: None, upstream: DEFAULT.to_owned() };
+        let fallback = alone.then(|| Way::new(&rest, &settings.upstream, "upstream")).transpose()?;
         Ok(Self { routes, fallback })
     }
 
@@ -102,11 +106,24 @@ impl Routes {
         let kind = way.kind(method, inner).ok_or_else(unknown)?;
         let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
         let path = format!("{inner}{query}").parse().map_err(|_| Failure::AmbiguousPath)?;
-        Ok(Route { kind, upstream: Arc::clone(&way.upstream), path })
+        let (name, upstream, upstream_name) =
+            (Arc::clone(&way.name), Arc::clone(&way.upstream), Arc::clone(&way.upstream_name));
+        Ok(Route { kind, name, upstream, upstream_name, path })
     }
 }
 
 impl Way {
+    fn new(route: &config::Route, settings: &config::Upstream, section: &str) -> Result<Self, Misconfigured> {
+        Ok(Self {
+            name: route.name.as_deref().unwrap_or(&route.prefix).into(),
+            prefix: route.prefix.clone(),
+            host: route.host.as_deref().map(str::to_ascii_lowercase),
+            upstream: Arc::new(Upstream::new(settings, section)?),
+            upstream_name: route.upstream.as_str().into(),
+            pass: settings.pass.iter().map(|line| split(line)).collect(),
+        })
+    }
+
     fn fits(&self, path: &str, host: Option<&str>) -> bool {
         let under = path.strip_prefix(self.prefix.as_str()).is_some_and(|rest| rest.starts_with('/'));
         under && self.host.as_deref().is_none_or(|wanted| host == Some(wanted))
@@ -260,6 +277,7 @@ mod tests {
     #[test]
     fn prefixes_and_hosts_choose_the_upstream() {
         let route = |prefix: &str, host: Option<&str>, upstream: &str| config::Route {
+            name: None,
             prefix: prefix.into(),
             host: host.map(str::to_owned),
             upstream: upstream.into(),

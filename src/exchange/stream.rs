@@ -21,8 +21,8 @@ use crate::{
     config::StreamMode,
     dialect::{Arguments, Brought, Progress, Refusal, StreamDialect},
     gate::{Gate, Released},
-    policy::{self, Action, Decision, Refused, Respond},
-    scan::{self, Ask, Evidence},
+    policy::{Action, Decision, Refused, Respond},
+    scan::Evidence,
     segment::{Channel, Check, Direction, Edit, Segment, Target},
     wire::{
         encoding::Undecodable,
@@ -121,7 +121,7 @@ impl Proxy {
         });
         let status = head.status.as_u16();
         let dialect = call.dialect.stream(&call.request);
-        let gate = Gate::new(self.limits.stream, self.scanner.reads_whole_answers(&Ask::only(scan::DEFAULT)));
+        let gate = Gate::new(self.limits.stream, self.scanner.reads_whole_answers(call.policies.ask()));
         let proxy = Arc::clone(&self);
         let run = Run {
             proxy,
@@ -179,7 +179,7 @@ impl Run {
     async fn run(&mut self, mut body: Incoming) -> End {
         let proxy = Arc::clone(&self.proxy);
         let prompt = self.call.prompt.clone();
-        let ask = Ask::only(scan::DEFAULT);
+        let ask = self.call.policies.ask().clone();
         let judge = async |check: Check| {
             let (evidence, settled) = proxy.scanner.stream(&ask, &check, prompt.as_deref()).await;
             Step::Judged(check, evidence, settled)
@@ -284,7 +284,7 @@ impl Run {
             return None;
         }
         let evidence = Evidence::unscorable(Direction::Response, unscorable);
-        let decision = self.proxy.policies.decide(&evidence);
+        let decision = self.call.policies.decide(&evidence);
         self.record.decided(&decision, &evidence);
         ending(&decision)
     }
@@ -317,7 +317,7 @@ impl Run {
 
     /// Acts on a verdict: opens the gate so far, or ends the stream.
     async fn judged(&mut self, check: &Check, evidence: &Evidence, settled: usize) -> Option<End> {
-        let decision = self.proxy.policies.decide(evidence);
+        let decision = self.call.policies.decide(evidence);
         let known = self.record.matches();
         self.record.decided(&decision, evidence);
         if self.record.matches() > known {
@@ -334,7 +334,7 @@ impl Run {
             return None;
         }
         // What was to be edited has left already, as it can in `lag`.
-        let message = policy::BLOCKED.to_owned();
+        let message = self.call.policies.blocked().to_owned();
         Some(End::Cut(Refusal { message, filtered: true, direction: Direction::Response }))
     }
 

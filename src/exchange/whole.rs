@@ -12,7 +12,6 @@ use super::{
 use crate::{
     dialect,
     policy::Settled,
-    scan::{self, Ask},
     segment::Direction,
     wire::{
         body::{self, Patience},
@@ -36,10 +35,10 @@ impl Proxy {
         let document = Document::read(&bytes).map_err(unreadable)?;
         let content = call.dialect.response(&document).map_err(unreadable)?;
 
-        let (ask, prompt) = (Ask::only(scan::DEFAULT), call.prompt.as_deref());
-        let assessed = self.scanner.assess(&ask, (document, content), Direction::Response, prompt).await;
+        let (ask, prompt) = (call.policies.ask(), call.prompt.as_deref());
+        let assessed = self.scanner.assess(ask, (document, content), Direction::Response, prompt).await;
         let patches =
-            self.policies.settle(assessed, |evidence, edits| dialect::patches(&evidence.segments, &evidence.echoes, edits));
+            call.policies.settle(assessed, |evidence, edits| dialect::patches(&evidence.segments, &evidence.echoes, edits));
         let (settled, decision, evidence) = patches.map_err(unreadable)?;
         record.decided(&decision, &evidence);
         record.answered(evidence.segments);

@@ -1,87 +1,223 @@
 //! Policies from files, all or nothing.
 
 use std::{
+    collections::{BTreeSet, HashSet},
     fs,
     path::{Path, PathBuf},
 };
 
-use super::{Policies, Policy};
-use crate::{config::explain, scan::detect};
+use super::{
+    HashKey, Policies,
+    compile::{Mistake, Policy},
+    rule::File,
+};
+use crate::config::{explain, locate, position};
 
 /// The policy in force when none is named.
 const BASELINE: &str = include_str!("../../policies/baseline.toml");
+/// How the names of policies' tests end, which stand beside them.
+const TESTS: &str = ".test.toml";
 
-/// Why no policies are in force: file, place, mistake.
+/// What policies may name that other rooms have, and the key that they hash with.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'t> {
+    /// Names of the guards; [`super::Selected::guards`] tells them by their place.
+    pub guards: &'t [&'t str],
+    /// Names of the APIs.
+    pub dialects: &'t [&'t str],
+    /// For `redact = "hash"`.
+    pub hash_key: HashKey,
+}
+
+/// Why no policies are in force: file, place and mistake, one a line.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct LoadError(String);
 
 impl Policies {
-    /// The policies of a file, or of all `.toml` files of a directory; the embedded baseline if none is named.
+    /// The policies of a file, or of all `.toml` files of a directory but the tests; the embedded baseline if none is named.
     ///
     /// # Errors
-    /// A file that cannot be read, or one mistake in any of them.
-    pub fn load(path: Option<&Path>) -> Result<Self, LoadError> {
-        let Some(path) = path else { return Self::parse(&[(PathBuf::from("baseline.toml"), BASELINE.to_owned())]) };
+    /// A file that cannot be read, or all mistakes in any of them.
+    pub fn load(path: Option<&Path>, terms: &Terms<'_>) -> Result<Self, LoadError> {
+        let Some(path) = path else {
+            return Self::parse(&[(PathBuf::from("baseline.toml"), BASELINE.to_owned())], terms);
+        };
         let unreadable = |path: &Path, e: std::io::Error| LoadError(format!("{}: cannot be read: {e}", path.display()));
         let mut paths = vec![path.to_owned()];
         if path.is_dir() {
             let entries = fs::read_dir(path).map_err(|e| unreadable(path, e))?;
-            paths =
-                entries.flatten().map(|entry| entry.path()).filter(|path| path.extension() == Some("toml".as_ref())).collect();
+            paths = entries.flatten().map(|entry| entry.path()).filter(|path| is_policy(path)).collect();
             paths.sort();
         }
         if paths.is_empty() {
             return Err(LoadError(format!("{}: holds no policy: put a `.toml` file there, or name a file", path.display())));
         }
         let read = |path: PathBuf| fs::read_to_string(&path).map_err(|e| unreadable(&path, e)).map(|text| (path, text));
-        Self::parse(&paths.into_iter().map(read).collect::<Result<Vec<_>, _>>()?)
+        Self::parse(&paths.into_iter().map(read).collect::<Result<Vec<_>, _>>()?, terms)
     }
 
-    fn parse(sources: &[(PathBuf, String)]) -> Result<Self, LoadError> {
-        let known: Vec<&str> = detect::names().map(|(name, _)| name).collect();
-        let mut policies: Vec<Policy> = Vec::new();
+    /// The policies of these texts; mistakes are told with the paths.
+    ///
+    /// # Errors
+    /// All mistakes in any of them.
+    pub fn parse(sources: &[(PathBuf, String)], terms: &Terms<'_>) -> Result<Self, LoadError> {
+        let (mut policies, mut mistakes): (Vec<Policy>, Vec<String>) = (Vec::new(), Vec::new());
+        let mut names = HashSet::new();
         let mut revision = blake3::Hasher::new();
         for (path, text) in sources {
-            let policy: Policy = toml::from_str(text).map_err(|e| LoadError(explain(path, text, &e)))?;
-            if policies.iter().any(|other| other.name == policy.name) {
-                return Err(LoadError(format!("{}: another file has the policy `{}`", path.display(), policy.name)));
-            }
-            for rule in &policy.rules {
-                rule.check(&known).map_err(|why| LoadError(format!("{}: rule `{}`: {why}", path.display(), rule.name)))?;
-            }
             revision.update(&(text.len() as u64).to_le_bytes());
             revision.update(text.as_bytes());
-            policies.push(policy);
+            let file: File = match toml::from_str(text) {
+                Ok(file) => file,
+                Err(error) => {
+                    mistakes.push(explain(path, text, &error));
+                    continue;
+                }
+            };
+            if !names.insert(file.name.clone()) {
+                let why = format!("another file has the policy `{}`", file.name);
+                mistakes.push(tell(path, text, &Mistake { key: vec!["name".to_owned()], why }));
+            }
+            match Policy::new(file, terms) {
+                Ok(policy) => policies.push(policy),
+                Err(wrong) => mistakes.extend(wrong.iter().map(|mistake| tell(path, text, mistake))),
+            }
         }
+        if !mistakes.is_empty() {
+            return Err(LoadError(mistakes.join("\n")));
+        }
+        let headers: BTreeSet<&String> = policies.iter().flat_map(|policy| policy.scope.headers.keys()).collect();
+        let headers = headers.into_iter().cloned().collect();
         let revision = revision.finalize().to_hex().chars().take(12).collect();
-        Ok(Self { policies, revision })
+        Ok(Self { policies, revision, headers, hash_key: terms.hash_key })
     }
+}
+
+fn is_policy(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.ends_with(".toml") && !name.ends_with(TESTS)
+}
+
+/// A mistake as `FILE:LINE:COLUMN: key: mistake`.
+fn tell(path: &Path, text: &str, mistake: &Mistake) -> String {
+    let key: Vec<&str> = mistake.key.iter().map(String::as_str).collect();
+    let (line, column) = position(text, locate(text, &key).unwrap_or_default());
+    format!("{}:{line}:{column}: `{}`: {}", path.display(), key.join("."), mistake.why)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::tests::TERMS;
 
     fn told(text: &str) -> String {
-        Policies::parse(&[(PathBuf::from("p.toml"), text.to_owned())]).unwrap_err().to_string()
+        Policies::parse(&[(PathBuf::from("p.toml"), text.to_owned())], &TERMS).unwrap_err().to_string()
+    }
+
+    /// What is said of a line of a rule, after the key.
+    fn of_rule(line: &str) -> String {
+        told(&format!("name = \"p\"\n[[rule]]\nname = \"r\"\nwhere = [\"prompt\"]\n{line}\n"))
     }
 
     #[test]
     fn mistakes_are_told_with_their_place() {
-        let rule = |line: &str| told(&format!("name = \"p\"\n[[rule]]\nname = \"r\"\nwhere = [\"prompt\"]\n{line}\n"));
-        assert!(rule("action = \"blok\"").starts_with("p.toml:5:10: "), "{}", rule("action = \"blok\""));
-        assert!(rule("action = \"blok\"").ends_with("did you mean `block`?"));
-        assert!(rule("treshold = 0.5\naction = \"block\"").ends_with("did you mean `threshold`?"));
-        assert!(rule("threshold = 1.5\naction = \"block\"").contains("\"guard\" or a number from 0 to 1"));
-        assert_eq!(rule("action = \"redact\""), "p.toml: rule `r`: `redact` needs `detectors` that say what to mask");
-        assert!(rule("detectors = [\"payment_cart\"]\naction = \"flag\"").ends_with("did you mean `payment_card`?"));
-        assert!(Policies::load(Some(Path::new("/nowhere"))).unwrap_err().to_string().contains("cannot be read"));
+        let unknown = of_rule("action = \"blok\"");
+        assert!(unknown.starts_with("p.toml:5:10: `rule.0.action`: "), "{unknown}");
+        assert!(unknown.ends_with("did you mean `block`?"), "{unknown}");
+        let unknown = of_rule("treshold = 0.5\naction = \"block\"");
+        assert!(unknown.starts_with("p.toml:5:1: `rule.0.treshold`: "), "{unknown}");
+        assert!(unknown.ends_with("did you mean `threshold`?"), "{unknown}");
+        let target = told("name = \"p\"\n[[rule]]\nname = \"r\"\nwhere = [\"system\", \"promt\"]\naction = \"flag\"\n");
+        assert!(target.starts_with("p.toml:4:20: `rule.0.where.1`: ") && target.ends_with("`prompt`?"), "{target}");
+        assert!(told("name = \"p\"\n[scope]\nmodel = [\"x\"]\n").starts_with("p.toml:3:1: `scope.model`: "));
+        assert!(
+            of_rule("threshold = \"gard\"\naction = \"flag\"").contains("p.toml:5:13: `rule.0.threshold`: must be \"guard\"")
+        );
+    }
+
+    #[test]
+    fn what_types_cannot_tell_is_told_so_too() {
+        for (line, mistake) in [
+            ("action = \"redact\"", "5:1: `rule.0.action`: `redact` needs `detectors` that say what to take out"),
+            (
+                "detectors = [\"email\", \"payment_cart\"]\naction = \"flag\"",
+                "5:23: `rule.0.detectors.1`: there is no detector `payment_cart`; did you mean `payment_card`?",
+            ),
+            ("threshold = 1.5\naction = \"flag\"", "5:1: `rule.0.threshold`: must be \"guard\" or a number from 0 to 1"),
+            (
+                "threshold = { th = 0.5, \"response.tha\" = 0.5 }\naction = \"flag\"",
+                "5:25: `rule.0.threshold.response.tha`: there is no task or language `tha`; did you mean `ta`?",
+            ),
+            (
+                "threshold = { promt = 2 }\naction = \"flag\"",
+                "5:15: `rule.0.threshold.promt`: must be \"guard\" or a number from 0 to 1\n\
+                 p.toml:5:15: `rule.0.threshold.promt`: there is no task or language `promt`; did you mean `prompt`?",
+            ),
+            (
+                "guard = \"defalt\"\nthreshold = 0.5\naction = \"flag\"",
+                "5:1: `rule.0.guard`: there is no guard `defalt`; did you mean `default`?",
+            ),
+            ("guard = \"large\"\naction = \"flag\"", "5:1: `rule.0.guard`: does nothing without a `threshold`"),
+            (
+                "sample = 0.0\naction = \"flag\"",
+                "5:1: `rule.0.sample`: must be a share of the exchanges, more than 0 and at most 1",
+            ),
+            (
+                "action = \"block\"\nmessages = { th = \"x\", xx = \"x\" }",
+                "6:24: `rule.0.messages.xx`: there is no language `xx`; did you mean `en`?",
+            ),
+            (
+                "action = \"flag\"\n[scope]\ndialects = [\"openai_*\", \"openai\"]",
+                "7:25: `scope.dialects.1`: there is no API `openai`; did you mean `openai_chat`?",
+            ),
+            (
+                "action = \"flag\"\n[scope]\nheaders.x-team = []",
+                "7:9: `scope.headers.x-team`: names nothing, so the policy would cover nothing: leave it out to cover all",
+            ),
+            (
+                "action = \"flag\"\n[[exempt]]\nhash = \"12\"\nexpires = \"tomorrow\"",
+                "7:1: `exempt.0.hash`: must be the 64 hexadecimal digits of a text's hash\n\
+                 p.toml:8:1: `exempt.0.expires`: must be a day, such as `2027-01-31`",
+            ),
+            (
+                "action = \"flag\"\n[[rule]]\nname = \"r\"\nwhere = [\"prompt\"]\naction = \"flag\"",
+                "7:1: `rule.1.name`: another rule is named `r`: records could not tell them apart",
+            ),
+        ] {
+            assert_eq!(of_rule(line), format!("p.toml:{mistake}"), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_mistakes_of_all_files_are_told_at_once() {
+        let source = |name: &str, text: &str| (PathBuf::from(name), text.to_owned());
+        let sources = [
+            source("a.toml", "name = 1"),
+            source("b.toml", "name = \"b\""),
+            source("c.toml", "description = \"\"\nname = \"b\""),
+        ];
+        let told = Policies::parse(&sources, &TERMS).unwrap_err().to_string();
+        let lines: Vec<&str> = told.lines().collect();
+        assert!(lines[0].starts_with("a.toml:1:8: `name`: "), "{told}");
+        assert_eq!(lines[1..], ["c.toml:2:1: `name`: another file has the policy `b`"]);
+    }
+
+    #[test]
+    fn a_directory_is_read_without_its_tests() {
+        let dir = tempfile::tempdir().unwrap();
+        let told = || Policies::load(Some(dir.path()), &TERMS);
+        assert!(told().unwrap_err().to_string().contains("holds no policy"));
+        for (name, text) in [("b.toml", "name = \"b\""), ("a.toml", "name = \"a\""), ("a.test.toml", "x = 1"), ("notes.md", "")]
+        {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        assert_eq!(told().unwrap().names().collect::<Vec<_>>(), ["a", "b"]);
+        assert!(Policies::load(Some(Path::new("/nowhere")), &TERMS).unwrap_err().to_string().contains("cannot be read"));
     }
 
     #[test]
     fn the_baseline_loads() {
-        let policies = Policies::load(None).unwrap();
-        assert_eq!(policies.revision().len(), 12);
+        assert_eq!(Policies::load(None, &TERMS).unwrap().revision().len(), 12);
     }
 }

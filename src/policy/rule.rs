@@ -1,86 +1,128 @@
-//! What a policy file says.
+//! What a policy file says, key by key, as it is written; `compile` makes of it what decides.
+//!
+//! The doc comments here are what editors show: `policies/schema.json` is made of these types.
 
-use serde::{Deserialize, Deserializer, Serialize, de};
+use std::collections::BTreeMap;
 
+use schemars::{JsonSchema, generate::SchemaSettings};
+use serde::{Deserialize, Serialize};
+
+use super::{scope::Scope, threshold::Threshold};
 use crate::segment::{Direction, Target};
 
-/// A policy file.
-#[derive(Debug, Clone, Deserialize)]
+/// A policy file: one policy. All policies that cover a call hold at once, and the strictest action of all matching rules wins.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Policy {
+#[schemars(title = "Seawall policy")]
+pub(super) struct File {
     /// Its name, in records and logs.
     pub name: String,
     /// What it is for, for people.
     #[serde(default)]
+    #[expect(dead_code, reason = "people read it, in the file")]
     pub description: String,
+    /// `shadow`: every rule of this policy only records what it would have done.
+    #[serde(default)]
+    pub mode: Mode,
     /// What happens to text that the guard could not judge.
     #[serde(default)]
     pub on_guard_error: Unjudged,
     /// What happens to content that no text guard can judge, such as images.
     #[serde(default)]
     pub on_unscorable: Unjudged,
-    /// Its rules; of all that match, the strictest action wins.
+    /// The calls that it covers; all if left out.
+    #[serde(default)]
+    pub scope: Scope,
+    /// Its rules.
     #[serde(default, rename = "rule")]
     pub rules: Vec<Rule>,
+    /// Known texts that no rule of this policy holds against.
+    #[serde(default, rename = "exempt")]
+    pub exempt: Vec<Exempt>,
 }
 
-/// What happens to what was not judged.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Unjudged {
-    /// The exchange is refused.
-    #[default]
-    Block,
-    /// It passes, unjudged, as the operator chose.
-    Allow,
-}
-
-/// A rule: it matches a passage when all that it asks for holds.
-#[derive(Debug, Clone, Deserialize)]
+/// A rule: it matches a text when all that it asks for holds.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Rule {
+pub(super) struct Rule {
     /// Its name, in records and logs.
     pub name: String,
     /// The kinds of text that it looks at.
     #[serde(rename = "where")]
+    #[schemars(length(min = 1))]
     pub targets: Vec<Target>,
     /// Requests or responses only; both if left out.
     pub direction: Option<Direction>,
-    /// The guard finds the text unsafe.
+    /// The guard whose score it asks for: `default`, or a name from `[guards]`.
+    pub guard: Option<String>,
+    /// The guard finds the text unsafe from this P(unsafe) on.
     pub threshold: Option<Threshold>,
     /// One of these detectors finds something: names, or the part before the dot for a family.
     #[serde(default)]
     pub detectors: Vec<String>,
     /// What is done.
     pub action: Action,
-    /// How a block answers.
-    #[serde(default)]
-    pub respond: Respond,
-    /// What a block answers, or `replace` puts in place of the text.
-    pub message: Option<String>,
     /// Whether it acts, or only records that it would.
     #[serde(default)]
     pub mode: Mode,
+    /// The share of exchanges in which it is asked; all if left out.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub sample: Option<f64>,
+    /// What stands in place of what `redact` takes out.
+    #[serde(default)]
+    pub redact: Redaction,
+    /// How a block answers.
+    #[serde(default)]
+    pub respond: Respond,
+    /// What a block answers, or `replace` puts in place of the text, in languages that `messages` does not name.
+    pub message: Option<String>,
+    /// The same by language: the answer speaks the language of the last prompt.
+    #[serde(default)]
+    pub messages: BTreeMap<String, String>,
+    /// What happens to text that the guard could not judge, in place of the policy's own word.
+    pub on_guard_error: Option<Unjudged>,
 }
 
-/// At which P(unsafe) a text is unsafe.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Threshold {
-    /// `"guard"`: the guard's own threshold for task and language.
-    Guard,
-    /// At or above this probability.
-    AtLeast(f32),
+/// A known text that no rule of the policy holds against.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Exempt {
+    /// The text's hash: BLAKE3 of the text with hiding undone, 64 hexadecimal digits.
+    pub hash: String,
+    /// Why it is let pass.
+    #[serde(default)]
+    #[expect(dead_code, reason = "people read it, in the file")]
+    pub note: String,
+    /// Who answers for it.
+    #[serde(default)]
+    #[expect(dead_code, reason = "people read it, in the file")]
+    pub owner: String,
+    /// The last day on which it holds, such as `2027-01-31` (UTC); for good if left out.
+    pub expires: Option<String>,
+}
+
+/// What happens to what was not judged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Unjudged {
+    /// The exchange is refused.
+    #[default]
+    Block,
+    /// It passes, unjudged, and is recorded for review.
+    Flag,
+    /// It passes, unjudged, as the operator chose.
+    Allow,
 }
 
 /// What is done with a text; later ones are stricter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// It passes.
     Allow,
     /// It passes and is recorded for review.
     Flag,
-    /// What the detectors found is masked.
+    /// What the detectors found is taken out.
     Redact,
     /// The whole text gives way to the message.
     Replace,
@@ -88,8 +130,19 @@ pub enum Action {
     Block,
 }
 
+/// What stands in place of a redacted value.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Redaction {
+    /// What it was, such as `[email]`.
+    #[default]
+    Mask,
+    /// What it was and a keyed hash of it, such as `[email 3f9a0c51d2e8]`: the same value has the same hash.
+    Hash,
+}
+
 /// How a block answers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Respond {
     /// The message, as the model's own answer in the client's dialect.
@@ -100,7 +153,7 @@ pub enum Respond {
 }
 
 /// Whether a rule acts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// It acts.
@@ -110,49 +163,20 @@ pub enum Mode {
     Shadow,
 }
 
-impl Rule {
-    /// Whether it looks for what this detector finds.
-    #[must_use]
-    pub fn wants(&self, detector: &str) -> bool {
-        let family = detector.split('.').next();
-        self.detectors.iter().any(|wanted| wanted == detector || Some(wanted.as_str()) == family)
-    }
-
-    /// What types alone cannot tell.
-    pub(super) fn check(&self, known: &[&str]) -> Result<(), String> {
-        let unknown = |wanted: &&String| !known.iter().any(|name| name == wanted || name.split('.').next() == Some(wanted));
-        if let Some(detector) = self.detectors.iter().find(unknown) {
-            let near = known.iter().min_by_key(|name| strsim::damerau_levenshtein(name, detector)).copied().unwrap_or_default();
-            return Err(format!("there is no detector `{detector}`; did you mean `{near}`?"));
-        }
-        if self.targets.is_empty() {
-            return Err("`where` names no kind of text".to_owned());
-        }
-        match self.action {
-            Action::Redact if self.detectors.is_empty() => Err("`redact` needs `detectors` that say what to mask".to_owned()),
-            Action::Replace if self.message.is_none() => {
-                Err("`replace` needs a `message` to put in place of the text".to_owned())
-            }
-            Action::Replace if self.targets.contains(&Target::ToolCall) => {
-                Err("`replace` cannot rewrite a `tool_call`, whose arguments must stay JSON: block it instead".to_owned())
-            }
-            Action::Allow | Action::Flag | Action::Redact | Action::Replace | Action::Block => Ok(()),
-        }
-    }
+/// The JSON Schema of a policy file, as editors read it.
+#[must_use]
+pub fn schema() -> String {
+    let schema = SchemaSettings::draft07().into_generator().into_root_schema_for::<File>();
+    format!("{:#}\n", schema.as_value())
 }
 
-impl<'de> Deserialize<'de> for Threshold {
-    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Written {
-            Number(f32),
-            Word(String),
-        }
-        match Written::deserialize(reader) {
-            Ok(Written::Number(value)) if (0.0..=1.0).contains(&value) => Ok(Self::AtLeast(value)),
-            Ok(Written::Word(word)) if word == "guard" => Ok(Self::Guard),
-            _ => Err(de::Error::custom("`threshold` must be \"guard\" or a number from 0 to 1")),
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn editors_have_the_schema_of_these_types() {
+        let kept = include_str!("../../policies/schema.json");
+        assert!(kept == schema(), "policies/schema.json is stale: run `seawall policy schema > policies/schema.json`");
     }
 }

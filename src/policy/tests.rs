@@ -1,25 +1,41 @@
+use std::{path::PathBuf, sync::Arc};
+
+use jiff::civil::date;
+
 use super::*;
 use crate::{
-    scan::{Verdict, Which},
-    segment::{Direction, Score, Segment},
+    guard::Unavailable,
+    scan::{self, Evidence, Passage, Verdict, Which},
+    segment::{Direction, Edit, Finding, Score, Segment, Target},
 };
 
-fn policies(rules: &str) -> Policies {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("p.toml");
-    std::fs::write(&path, format!("name = \"p\"\n{rules}")).unwrap();
-    Policies::load(Some(&path)).unwrap()
+/// What the tests' policies may name.
+pub(super) const TERMS: Terms<'_> =
+    Terms { guards: &["default", "large"], dialects: &["openai_chat", "anthropic"], hash_key: HashKey::TESTS };
+
+fn set(policies: &[&str]) -> Arc<Policies> {
+    let sources: Vec<(PathBuf, String)> = policies
+        .iter()
+        .enumerate()
+        .map(|(number, text)| (PathBuf::from(format!("{number}.toml")), format!("name = \"p{number}\"\n{text}")))
+        .collect();
+    Arc::new(Policies::parse(&sources, &TERMS).unwrap())
+}
+
+fn policies(rules: &str) -> Selected {
+    set(&[rules]).select(Call::default())
 }
 
 fn rule(name: &str, lines: &str) -> String {
     format!("[[rule]]\nname = \"{name}\"\nwhere = [\"prompt\"]\n{lines}\n")
 }
 
+const TEXT: &str = "card 4111111111111111 end";
+
 fn evidence(score: Result<f32, Unavailable>) -> Evidence {
-    let text = "card 4111111111111111 end".to_owned();
     Evidence {
         direction: Direction::Request,
-        segments: vec![Segment { target: Target::Prompt, passage: 0, text, place: None }],
+        segments: vec![Segment { target: Target::Prompt, passage: 0, text: TEXT.to_owned(), place: None }],
         findings: vec![vec![Finding { detector: "payment_card", range: 5..21 }]],
         passages: vec![Passage {
             target: Target::Prompt,
@@ -35,6 +51,10 @@ fn evidence(score: Result<f32, Unavailable>) -> Evidence {
         echoes: Vec::new(),
         cached: None,
     }
+}
+
+fn unsafe_text() -> Evidence {
+    evidence(Ok(0.9))
 }
 
 #[test]
@@ -56,25 +76,47 @@ fn the_strictest_action_wins_and_every_match_is_a_reason() {
 }
 
 #[test]
-fn a_shadow_rule_records_and_does_nothing() {
-    let set = policies(&rule("stop", "threshold = 0.1\naction = \"block\"\nmode = \"shadow\""));
-    let decision = set.decide(&evidence(Ok(0.9)));
-    assert_eq!((decision.action, decision.reasons.len(), &decision.refusal), (Action::Allow, 1, &None));
-    assert_eq!(set.decide(&evidence(Err(Unavailable::Deadline))).refusal, None);
+fn a_shadow_rule_or_policy_records_and_does_nothing() {
+    let stop = |mode: &str| rule("stop", &format!("threshold = 0.1\naction = \"block\"\n{mode}"));
+    for rules in [stop("mode = \"shadow\""), format!("mode = \"shadow\"\n{}", stop("mode = \"enforce\""))] {
+        let set = policies(&rules);
+        let decision = set.decide(&unsafe_text());
+        assert_eq!((decision.action, decision.reasons.len(), &decision.refusal), (Action::Allow, 1, &None));
+        assert_eq!(decision.reasons[0].mode, Mode::Shadow);
+        assert_eq!(set.decide(&evidence(Err(Unavailable::Deadline))).refusal, None);
+    }
+    let image = Evidence { unscorable: vec!["image_url".into()], ..evidence(Ok(0.0)) };
+    let decision = policies("mode = \"shadow\"").decide(&image);
+    assert_eq!((decision.action, &decision.refusal), (Action::Allow, &None));
+    assert_eq!((decision.reasons[0].action, decision.reasons[0].mode), (Action::Block, Mode::Shadow));
 }
 
 #[test]
-fn what_was_not_judged_is_refused_unless_the_policy_says_otherwise() {
+fn what_was_not_judged_is_refused_unless_policy_or_rule_say_otherwise() {
     let stop = rule("stop", "threshold = 0.1\naction = \"block\"");
     let failed = evidence(Err(Unavailable::Deadline));
-    assert_eq!(policies(&stop).decide(&failed).refusal, Some(Refused::Unjudged(Unavailable::Deadline)));
-    assert_eq!(policies(&format!("on_guard_error = \"allow\"\n{stop}")).decide(&failed).refusal, None);
-    let mut unasked = evidence(Ok(0.0));
-    unasked.passages[0].verdicts[0].guard = 1;
-    assert!(matches!(policies(&stop).decide(&unasked).refusal, Some(Refused::Unjudged(Unavailable::Engine(_)))));
+    let refused = policies(&stop).decide(&failed);
+    assert_eq!(refused.refusal, Some(Refused::Unjudged(Unavailable::Deadline)));
+    assert_eq!((refused.reasons[0].rule.as_str(), refused.reasons[0].action), ("stop", Action::Block));
+    assert!(refused.reasons[0].note.is_some());
+    let told = |rules: &str, evidence: &Evidence| {
+        let decision = policies(rules).decide(evidence);
+        (decision.refusal, decision.action, decision.reasons.len())
+    };
+    let allow = format!("on_guard_error = \"allow\"\n{stop}");
+    assert_eq!(told(&allow, &failed), (None, Action::Allow, 0));
+    assert_eq!(told(&format!("on_guard_error = \"flag\"\n{stop}"), &failed), (None, Action::Flag, 1));
+    assert_eq!(told(&format!("{allow}on_guard_error = \"flag\""), &failed), (None, Action::Flag, 1), "the rule's own word");
     let image = Evidence { unscorable: vec!["image_url".into()], ..evidence(Ok(0.0)) };
-    assert_eq!(policies(&stop).decide(&image).refusal, Some(Refused::Unscorable("image_url".into())));
-    assert_eq!(policies(&format!("on_unscorable = \"allow\"\n{stop}")).decide(&image).refusal, None);
+    assert_eq!(told(&stop, &image), (Some(Refused::Unscorable("image_url".into())), Action::Block, 1));
+    assert_eq!(told(&format!("on_unscorable = \"flag\"\n{stop}"), &image), (None, Action::Flag, 1));
+    assert_eq!(told(&format!("on_unscorable = \"allow\"\n{stop}"), &image), (None, Action::Allow, 0));
+}
+
+#[test]
+fn a_rule_that_needs_a_finding_needs_no_score_without_one() {
+    let both = policies(&rule("both", "threshold = 0.1\ndetectors = [\"secret\"]\naction = \"block\""));
+    assert_eq!(both.decide(&evidence(Err(Unavailable::Deadline))).refusal, None);
 }
 
 #[test]
@@ -86,12 +128,103 @@ fn replace_swallows_masks() {
         ]
         .concat(),
     );
-    let decision = set.decide(&evidence(Ok(0.9)));
+    let decision = set.decide(&unsafe_text());
     assert_eq!(decision.edits, [(0, vec![Edit { range: 0..25, with: "gone".into() }])]);
+}
+
+#[test]
+fn a_hash_stands_for_the_value() {
+    let set = policies(&rule("mask", "detectors = [\"payment_card\"]\naction = \"redact\"\nredact = \"hash\""));
+    let hash = HashKey::TESTS.pseudonym("4111111111111111");
+    let with = format!("[payment card {hash}]");
+    assert_eq!(set.decide(&unsafe_text()).edits, [(0, vec![Edit { range: 5..21, with }])]);
 }
 
 #[test]
 fn a_rule_may_look_one_way_only() {
     let set = policies(&rule("see", "direction = \"response\"\naction = \"flag\""));
-    assert_eq!(set.decide(&evidence(Ok(0.0))).action, Action::Allow);
+    assert_eq!(set.decide(&unsafe_text()).action, Action::Allow);
+    let answer = Evidence { direction: Direction::Response, ..unsafe_text() };
+    assert_eq!(set.decide(&answer).action, Action::Flag);
+}
+
+#[test]
+fn only_the_policies_that_cover_a_call_decide() {
+    let flag = rule("see", "threshold = 0.1\naction = \"flag\"");
+    let block = rule("stop", "guard = \"large\"\nthreshold = 0.1\naction = \"block\"");
+    let set = set(&[&format!("{flag}[scope]\nmodels = [\"a*\"]"), &format!("{block}[scope]\nheaders.X-Team = [\"red\"]")]);
+    assert_eq!(set.headers().collect::<Vec<_>>(), ["x-team"]);
+    let decided = |call: Call| {
+        let selected = set.select(call);
+        (selected.is_covered(), selected.ask().guards.clone(), selected.decide(&unsafe_text()).action)
+    };
+    let model = |model: &str| Call { model: model.to_owned(), ..Call::default() };
+    let team = |call: Call| Call { headers: [("x-team".to_owned(), "red".to_owned())].into(), ..call };
+    assert_eq!(decided(model("abc")), (true, vec![0], Action::Flag));
+    assert_eq!(decided(team(model("abc"))), (true, vec![0, 1], Action::Block));
+    assert_eq!(decided(team(model("x"))), (true, vec![1], Action::Block));
+    assert_eq!(decided(model("x")), (false, vec![], Action::Allow));
+}
+
+#[test]
+fn a_policy_for_a_language_is_asked_of_that_language() {
+    let rules = format!("{}[scope]\nlanguages = [\"th\"]", rule("stop", "threshold = 0.1\naction = \"block\""));
+    let set = policies(&rules);
+    assert!(!set.is_covered(), "text in other languages is left to other policies");
+    assert_eq!(set.decide(&unsafe_text()).action, Action::Allow);
+    let mut thai = unsafe_text();
+    thai.passages[0].language = Some("th");
+    assert_eq!(set.decide(&thai).action, Action::Block);
+    let image = Evidence { unscorable: vec!["image_url".into()], ..evidence(Ok(0.0)) };
+    assert_eq!(set.decide(&image).refusal, None);
+}
+
+#[test]
+fn a_sampled_rule_is_asked_in_its_share_of_exchanges() {
+    let set = set(&[&rule("see", "threshold = 0.1\naction = \"flag\"\nsample = 0.25")]);
+    let asked = (0..1000).filter(|draw| {
+        let selected = set.select(Call { draw: *draw, ..Call::default() });
+        let flagged = selected.decide(&unsafe_text()).action == Action::Flag;
+        assert_eq!(selected.ask().guards.len(), usize::from(flagged), "a guard is asked only where the rule is");
+        flagged
+    });
+    let asked = asked.count();
+    assert!((200..300).contains(&asked), "{asked}");
+}
+
+#[test]
+fn a_refusal_speaks_the_askers_language() {
+    let rules = rule("stop", "threshold = 0.1\naction = \"block\"\nmessages = { th = \"ไม่\" }");
+    let set = set(&[&rules]);
+    let told = |language| {
+        let selected = set.select(Call { language, ..Call::default() });
+        match selected.decide(&unsafe_text()).refusal {
+            Some(Refused::Blocked { message, .. }) => message,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(told(Some("th")), "ไม่");
+    assert_eq!(told(Some("vi")), built_in(Some("vi")));
+    assert_eq!(told(None), built_in(None));
+}
+
+#[test]
+fn a_known_text_is_exempt_until_its_day_is_over() {
+    let hash = text_hash(TEXT);
+    assert_eq!(hash, text_hash(&TEXT.replace("card", "c\u{200b}ard")), "hiding is undone");
+    let stop = rule("stop", "threshold = 0.1\naction = \"block\"");
+    let rules = format!("{stop}[[exempt]]\nhash = \"{hash}\"\nexpires = \"2027-01-31\"\nowner = \"ops\"");
+    let (exempt, strict) = (set(&[&rules]), set(&[&rules, &stop]));
+    let on = |set: &Arc<Policies>, today| set.select(Call { today, ..Call::default() }).decide(&unsafe_text()).action;
+    assert_eq!(on(&exempt, date(2027, 1, 31)), Action::Allow);
+    assert_eq!(on(&exempt, date(2027, 2, 1)), Action::Block);
+    assert_eq!(on(&strict, date(2027, 1, 31)), Action::Block, "other policies hold against it");
+    let mut other = unsafe_text();
+    other.segments[0].text.push('!');
+    assert_eq!(exempt.select(Call::default()).decide(&other).action, Action::Block);
+    // Two turns that are both known are known together.
+    let mut turns = unsafe_text();
+    turns.segments.push(turns.segments[0].clone());
+    turns.passages[0].segments.push(1);
+    assert_eq!(exempt.select(Call::default()).decide(&turns).action, Action::Allow);
 }

@@ -62,12 +62,12 @@ impl<'r> Described<'r> {
 /// The server is bound only once guard, policies and store are there; what can be missing is the servers of a guard that runs
 /// elsewhere.
 async fn ready(State(proxy): State<Arc<Proxy>>) -> impl IntoResponse {
-    let scanner = proxy.scanner();
+    let (scanner, policies) = (proxy.scanner(), proxy.policies());
     let readiness = Readiness {
         ready: scanner.guards().all(|(_, guard, second)| guard.is_ready() && second.is_none_or(Guard::is_ready)),
         guards: scanner.guards().map(|(name, guard, second)| (name, Described::new(guard, second))).collect(),
-        policies: proxy.policies().names().collect(),
-        revision: proxy.policies().revision(),
+        policies: policies.names().collect(),
+        revision: policies.revision(),
     };
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = serde_json::to_string(&readiness).unwrap_or_default();

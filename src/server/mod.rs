@@ -3,16 +3,22 @@
 mod admin;
 mod listener;
 
-use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    io, iter,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{self, Config},
-    exchange::{Proxy, Rooms, Routes},
+    config::{self, Config, DEFAULT_GUARD},
+    exchange::{Proxy, Rooms, Routes, dialects},
     guard::{Guard, NoRuntime, Runtime, Unusable},
-    policy::{LoadError, Policies},
+    policy::{HashKey, LoadError, Policies, Terms},
     review::{self, Store},
     scan::{Band, Pair, Scanner},
     telemetry::Metrics,
@@ -31,6 +37,9 @@ pub enum StartError {
     /// No policies.
     #[error("policy: {0}")]
     Policies(#[from] LoadError),
+    /// No key to hash redacted values with.
+    #[error("policies.hash_key: {0}")]
+    HashKey(String),
     /// No upstream.
     #[error(transparent)]
     Upstream(#[from] Misconfigured),
@@ -65,7 +74,7 @@ impl Server {
     /// Whatever is missing or wrong.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         let routes = Routes::new(&config)?;
-        let policies = Policies::load(config.policies.dir.as_deref())?;
+        let policies = policies(&config)?;
         let metrics = Arc::new(Metrics::default());
         let scanner = scanner(&config, &metrics).await?;
         let listener = take(config.listen.address, "--listen").await?;
@@ -93,7 +102,7 @@ impl Server {
 
     /// The proxy behind the listener.
     #[must_use]
-    pub fn proxy(&self) -> &Proxy {
+    pub fn proxy(&self) -> &Arc<Proxy> {
         &self.proxy
     }
 
@@ -109,7 +118,31 @@ impl Server {
     }
 }
 
-/// A scanner with the guards of these settings.
+/// The policies of these settings.
+///
+/// # Errors
+/// A mistake in one of them, or no key to hash with.
+pub fn policies(config: &Config) -> Result<Policies, StartError> {
+    let hash_key = hash_key(config.policies.hash_key.as_ref()).map_err(StartError::HashKey)?;
+    let guards: Vec<&str> = iter::once(DEFAULT_GUARD).chain(config.guards.keys().map(String::as_str)).collect();
+    let dialects: Vec<&str> = dialects().collect();
+    let terms = Terms { guards: &guards, dialects: &dialects, hash_key };
+    Ok(Policies::load(config.policies.dir.as_deref(), &terms)?)
+}
+
+/// The operator's key, or one that this process keeps until it ends.
+fn hash_key(secret: Option<&config::Secret>) -> Result<HashKey, String> {
+    static OWN: OnceLock<HashKey> = OnceLock::new();
+    if let Some(secret) = secret {
+        return Ok(HashKey::new(secret.value()?.as_bytes()));
+    }
+    let mut random = [0; 32];
+    let source = rustls::crypto::ring::default_provider().secure_random;
+    source.fill(&mut random).map_err(|_| "the system gives no random bytes; name a secret".to_owned())?;
+    Ok(*OWN.get_or_init(|| HashKey::new(&random)))
+}
+
+/// A scanner with the guard of these settings, and the second one if they name it.
 ///
 /// # Errors
 /// No ONNX Runtime where it is needed, or no usable guard.

@@ -20,7 +20,7 @@ async fn routes_lead_to_upstreams_with_their_own_keys() {
         let key = config::Key { env: None, file: Some(file), header: "authorization".into(), prefix: None };
         let url = format!("http://{}/base", other.address);
         config.upstreams.insert("other".into(), config::Upstream { url, key: Some(key), ..config::Upstream::default() });
-        config.routes = vec![config::Route { prefix: "/team".into(), host: None, upstream: "other".into() }];
+        config.routes = vec![config::Route { name: None, prefix: "/team".into(), host: None, upstream: "other".into() }];
     })
     .await;
     let mut request = proxy.request(Method::POST, "/team/v1/chat/completions?api-version=2", ask("hi"));

@@ -14,6 +14,7 @@ use hyper_util::{
 };
 use seawall::{
     config::Config,
+    exchange,
     review::Store,
     server::Server,
     wire::frame::{Decode, Event, Framing},
@@ -59,6 +60,7 @@ pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) upstream: Upstream,
+    pub(crate) inner: Arc<exchange::Proxy>,
     pub(crate) stop: CancellationToken,
     pub(crate) running: JoinHandle<()>,
     pub(crate) store: String,
@@ -104,10 +106,11 @@ impl Proxy {
         change(&mut config);
         let server = Server::bind(config).await.unwrap();
         let (address, admin) = (server.address().unwrap(), server.admin_address().unwrap());
+        let inner = Arc::clone(server.proxy());
         let stop = CancellationToken::new();
         let running = tokio::spawn(server.run(stop.clone()));
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Self { address, admin, upstream, stop, running, store, client, _dir: Arc::new(dir) }
+        Self { address, admin, upstream, inner, stop, running, store, client, _dir: Arc::new(dir) }
     }
 
     /// Sends a request; the answer's body is yet to be read.

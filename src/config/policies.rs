@@ -1,0 +1,64 @@
+//! `[policies]`: which policies are in force, and secrets that are kept out of the settings.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+/// `[policies]`: the policies in force.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policies {
+    /// A policy file, or a directory whose `.toml` files are all in force; the embedded `baseline` if none is named.
+    pub dir: Option<PathBuf>,
+    /// What happens to a call that no policy covers.
+    pub uncovered: Uncovered,
+    /// The secret that `redact = "hash"` hashes with, so that a value has the same hash on every node and after a restart;
+    /// one that lasts as long as the process if none is named.
+    pub hash_key: Option<Secret>,
+}
+
+/// What happens to a call that no policy covers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Uncovered {
+    /// It is refused.
+    #[default]
+    Block,
+    /// It passes, and no rule is asked.
+    Allow,
+}
+
+/// A secret, and where it is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Secret {
+    /// The environment variable that holds it.
+    #[serde(default)]
+    pub env: Option<String>,
+    /// The file that holds it; spaces and line ends around it do not count.
+    #[serde(default)]
+    pub file: Option<PathBuf>,
+}
+
+impl Secret {
+    /// The secret.
+    ///
+    /// # Errors
+    /// None where it is said to be.
+    pub fn value(&self) -> Result<String, String> {
+        secret(self.env.as_deref(), self.file.as_deref())
+    }
+}
+
+pub(super) fn secret(env: Option<&str>, file: Option<&Path>) -> Result<String, String> {
+    let secret = match (env, file) {
+        (Some(name), None) => env::var(name).map_err(|_| format!("the environment variable `{name}` is not set"))?,
+        (None, Some(file)) => fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?,
+        _ => return Err("name one of `env` and `file`".to_owned()),
+    };
+    let secret = secret.trim();
+    if secret.is_empty() { Err("the secret is empty".to_owned()) } else { Ok(secret.to_owned()) }
+}

@@ -1,0 +1,39 @@
+//! What policies may ask of a call.
+
+use std::collections::BTreeMap;
+
+use http::HeaderMap;
+use jiff::{Timestamp, tz::TimeZone};
+
+use super::route::Route;
+use crate::{
+    dialect::{Dialect, Request},
+    identity::Caller,
+    policy::{Call, Policies},
+    scan::detect_language,
+};
+
+/// The call as policies see it, but for its headers; `prompt` is the last one.
+pub(super) fn asked(dialect: &dyn Dialect, route: &Route, request: &Request, prompt: Option<&str>) -> Call {
+    Call {
+        route: route.name.to_string(),
+        upstream: route.upstream_name.to_string(),
+        dialect: dialect.name(),
+        model: request.model.clone(),
+        stream: request.stream.is_some(),
+        headers: BTreeMap::new(),
+        caller: Caller::default(),
+        language: prompt.and_then(detect_language),
+        draw: fastrand::u64(..),
+        today: TimeZone::UTC.to_datetime(Timestamp::now()).date(),
+    }
+}
+
+/// The headers that the policies ask for.
+pub(super) fn headers(policies: &Policies, headers: &HeaderMap) -> BTreeMap<String, String> {
+    let header = |name: &str| {
+        let values: Vec<_> = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+        (!values.is_empty()).then(|| (name.to_owned(), values.join(", ")))
+    };
+    policies.headers().filter_map(header).collect()
+}

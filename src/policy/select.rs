@@ -1,0 +1,118 @@
+//! The policies that cover one exchange: chosen once, and asked to its end.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::civil::Date;
+
+use super::{Decision, Policies, Scanned, Settled, compile::Policy, decide::decide};
+use crate::{
+    identity::Caller,
+    scan::{Ask, Assessed, Evidence},
+    segment::Edit,
+    wire::json::{Malformed, Patch},
+};
+
+/// What policies may ask of an exchange.
+#[derive(Debug, Clone, Default)]
+pub struct Call {
+    /// Name of the route; empty where none took it.
+    pub route: String,
+    /// Name of the upstream.
+    pub upstream: String,
+    /// The API spoken.
+    pub dialect: &'static str,
+    /// The model asked for.
+    pub model: String,
+    /// Whether the answer is to be a stream.
+    pub stream: bool,
+    /// The headers that [`Policies::headers`] names, as far as the call has them: names in lower case, several values of one
+    /// name with `, ` between them.
+    pub headers: BTreeMap<String, String>,
+    /// Who calls.
+    pub caller: Caller,
+    /// Language of the last prompt, if it tells: the one that refusals are written in.
+    pub language: Option<&'static str>,
+    /// A random number, by which rules that ask a share of the exchanges choose them.
+    pub draw: u64,
+    /// The day (UTC), for exemptions that end.
+    pub today: Date,
+}
+
+/// The policies that cover an exchange. It holds on to the set that they were chosen from, whatever is in force meanwhile.
+#[derive(Debug, Clone)]
+pub struct Selected {
+    pub(super) set: Arc<Policies>,
+    pub(super) call: Call,
+    chosen: Vec<usize>,
+    ask: Ask,
+}
+
+impl Policies {
+    /// The policies that cover a call.
+    #[must_use]
+    pub fn select(self: &Arc<Self>, call: Call) -> Selected {
+        let covers = |(at, policy): (usize, &Policy)| policy.scope.covers(&call).then_some(at);
+        let chosen: Vec<usize> = self.policies.iter().enumerate().filter_map(covers).collect();
+        let policies = chosen.iter().filter_map(|at| self.policies.get(*at));
+        let mut guards: Vec<usize> = policies.flat_map(|policy| policy.guards(call.draw)).collect();
+        guards.sort_unstable();
+        guards.dedup();
+        Selected { set: Arc::clone(self), call, chosen, ask: Ask { guards } }
+    }
+}
+
+impl Selected {
+    /// The set's revision.
+    #[must_use]
+    pub fn revision(&self) -> &str {
+        self.set.revision()
+    }
+
+    /// Whether any policy covers the call. One that is asked of some languages only leaves the rest of the text to others, so
+    /// it does not count.
+    #[must_use]
+    pub fn is_covered(&self) -> bool {
+        self.policies().any(|policy| policy.scope.languages.is_none())
+    }
+
+    /// What a scan is to be asked: the guards whose scores the rules ask for in this exchange.
+    #[must_use]
+    pub fn ask(&self) -> &Ask {
+        &self.ask
+    }
+
+    /// Decides on an assessed body, and makes the edits that the rules ask for; `patches` turns edits of segments into patches
+    /// of the body.
+    ///
+    /// # Errors
+    /// An edit that has no place to go.
+    pub fn settle(
+        &self,
+        assessed: Assessed,
+        patches: impl FnOnce(&Evidence, &[(usize, Vec<Edit>)]) -> Result<Vec<Patch>, Malformed>,
+    ) -> Result<(Settled, Decision, Evidence), Malformed> {
+        let (document, evidence) = assessed.into_parts();
+        let decision = self.decide(&evidence);
+        if let Some(refused) = decision.refusal.clone() {
+            return Ok((Settled::Refuse(refused), decision, evidence));
+        }
+        let patches = if decision.edits.is_empty() { Vec::new() } else { patches(&evidence, &decision.edits)? };
+        Ok((Settled::Forward(Scanned { body: document.splice(patches)? }), decision, evidence))
+    }
+
+    /// Decides on evidence: every rule of every policy that covers the call is asked of every passage.
+    #[must_use]
+    pub fn decide(&self, evidence: &Evidence) -> Decision {
+        decide(self, evidence)
+    }
+
+    /// What a user reads whose text is stopped without a rule's own words.
+    #[must_use]
+    pub fn blocked(&self) -> &'static str {
+        super::built_in(self.call.language)
+    }
+
+    pub(super) fn policies(&self) -> impl Iterator<Item = &Policy> {
+        self.chosen.iter().filter_map(|at| self.set.policies.get(*at))
+    }
+}

@@ -1,0 +1,124 @@
+//! From which score on a text is unsafe: one number, or a table by task and language.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::message::is_language;
+use crate::segment::{Score, Task};
+
+/// The tasks, as tables name them.
+pub(super) const TASKS: [&str; 2] = ["prompt", "response"];
+
+/// From which P(unsafe) on a text is unsafe.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "must be \"guard\", a number from 0 to 1, or a table of these by task and language")]
+pub(super) enum Threshold {
+    /// For all texts.
+    One(Level),
+    /// By `"task.language"`, language, task (`prompt`, `response`) or `default`: the most exact one holds, and where none does
+    /// the guard's own.
+    By(BTreeMap<String, Level>),
+}
+
+/// A probability, or the guard's own.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum Level {
+    /// The guard's own threshold for task and language.
+    Guard(Own),
+    /// This P(unsafe).
+    AtLeast(#[schemars(range(min = 0.0, max = 1.0))] f32),
+}
+
+/// The word that leaves it to the guard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Own {
+    /// The guard's own threshold.
+    Guard,
+}
+
+/// When a guard's score is too high.
+#[derive(Debug)]
+pub(super) struct Thresholds {
+    pub(super) guard: usize,
+    prompt: ByLanguage,
+    response: ByLanguage,
+}
+
+#[derive(Debug)]
+struct ByLanguage {
+    own: Vec<(String, Level)>,
+    otherwise: Level,
+}
+
+impl Thresholds {
+    pub(super) fn new(guard: usize, written: Threshold) -> Self {
+        let table = match written {
+            Threshold::One(level) => BTreeMap::from([("default".to_owned(), level)]),
+            Threshold::By(table) => table,
+        };
+        let [prompt, response] = TASKS.map(|task| ByLanguage::new(task, &table));
+        Self { guard, prompt, response }
+    }
+
+    /// Whether this score of a text is too high.
+    pub(super) fn is_reached(&self, score: &Score, task: Task, language: Option<&str>) -> bool {
+        let table = if task == Task::Prompt { &self.prompt } else { &self.response };
+        let own = language.and_then(|tag| table.own.iter().find(|(own, _)| own == tag));
+        let least = match own.map_or(table.otherwise, |(_, level)| *level) {
+            Level::Guard(_) => score.threshold,
+            Level::AtLeast(value) => value,
+        };
+        score.value >= least
+    }
+}
+
+impl ByLanguage {
+    fn new(task: &str, table: &BTreeMap<String, Level>) -> Self {
+        let exact = |key: &str| key.strip_prefix(task)?.strip_prefix('.').map(str::to_owned);
+        let languages = table.iter().filter(|(key, _)| is_language(key)).map(|(key, level)| (key.clone(), *level));
+        let mut own: BTreeMap<String, Level> = languages.collect();
+        own.extend(table.iter().filter_map(|(key, level)| Some((exact(key)?, *level))));
+        let otherwise = table.get(task).or_else(|| table.get("default")).copied();
+        Self { own: own.into_iter().collect(), otherwise: otherwise.unwrap_or(Level::Guard(Own::Guard)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Written {
+        threshold: Threshold,
+    }
+
+    /// The least score of a hundred that is too high; the guard's own threshold is 0.5.
+    fn least(threshold: &str, task: Task, language: Option<&str>) -> u8 {
+        let written: Written = toml::from_str(&format!("threshold = {threshold}")).unwrap();
+        let thresholds = Thresholds::new(0, written.threshold);
+        let is_reached = |value: f32| thresholds.is_reached(&Score { value, threshold: 0.5 }, task, language);
+        (0..=100).find(|percent| is_reached(f32::from(*percent) / 100.0)).unwrap()
+    }
+
+    #[test]
+    fn the_most_exact_threshold_holds() {
+        let table = "{ default = 0.9, response = 0.8, th = 0.6, \"response.th\" = 0.65, vi = \"guard\" }";
+        for (task, language, expected) in [
+            (Task::Prompt, None, 90),
+            (Task::Prompt, Some("en"), 90),
+            (Task::Prompt, Some("th"), 60),
+            (Task::Prompt, Some("vi"), 50),
+            (Task::Response, Some("en"), 80),
+            (Task::Response, Some("th"), 65),
+        ] {
+            assert_eq!(least(table, task, language), expected, "{task:?} {language:?}");
+        }
+        assert_eq!(least("{ th = 0.6 }", Task::Prompt, Some("en")), 50, "the rest is the guard's own");
+        assert_eq!(least("\"guard\"", Task::Prompt, None), 50);
+        assert_eq!(least("1", Task::Prompt, None), 100);
+    }
+}
