@@ -248,7 +248,7 @@ tolerance = 0.02
                 names.push(manifest.name);
             }
         }
-        for name in ["llama-prompt-guard-2-86m", "toxic-bert"] {
+        for name in ["llama-guard-3-8b", "llama-prompt-guard-2-86m", "toxic-bert"] {
             assert!(names.iter().any(|own| own == name), "{name}: {names:?}");
         }
     }
