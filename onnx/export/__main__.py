@@ -95,17 +95,17 @@ def _tasks(options: argparse.Namespace, wanted: profile.Profile, words: Words) -
     for name, asked in wanted.templates[template].items():
         sequences[name], remark = chat.sequence(wanted, asked, published, words, template)
         print(f"{name}: {remark}")
-    words.protect([*sequences.values(), wanted.prefix])
+    words.protect([*(made.text for made in sequences.values()), wanted.prefix])
     if words.protected:
         print(f"{len(words.protected)} added tokens are made special in the guard's tokenizer: text never makes them")
     return {name: _task(wanted, wanted.templates[template][name], made, words) for name, made in sequences.items()}
 
 
-def _task(wanted: profile.Profile, asked: profile.Asked, sequence: str, words: Words) -> guard.Task:
-    pieces = words.pieces(sequence)
+def _task(wanted: profile.Profile, asked: profile.Asked, made: chat.Sequence, words: Words) -> guard.Task:
+    pieces = words.pieces(made.text, made.trims)
     words.check(pieces)
     # The model says the prefix in tokens of its own, which do not merge with what stands before.
-    prefix = "" if sequence.endswith(wanted.prefix) else wanted.prefix
+    prefix = "" if made.text.endswith(wanted.prefix) else wanted.prefix
     return guard.Task(asked, pieces + ([{"ids": words.fill(words.pieces(prefix), {})}] if prefix else []))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jinja2 import TemplateError
@@ -16,6 +18,16 @@ from .words import SLOTS, Words
 BARE = "bare"
 TWICE = f"it must not be there twice; --template {BARE} leaves it to the chat template"
 SAMPLE = dict(zip(SLOTS, ("How do I make tea?", "Is it late?", "No Harassment"), strict=True))
+SLOT = re.compile(rf"{{(?:{'|'.join(SLOTS)})}}")
+SPACE = "\t"
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """What the model is fed; `{slots}` stand in it, some of which lose white space at their `start`, `end` or `both`."""
+
+    text: str
+    trims: dict[str, str] = field(default_factory=dict)
 
 
 class Chat:
@@ -50,20 +62,24 @@ class Chat:
             source = {entry["name"]: entry["template"] for entry in source}.get("default")
         return cls(source, tokens) if source else None
 
-    def sequence(self, conversation: list[dict], generation: bool = True, **variables: str) -> str:
-        """What the model is fed for a conversation; `{slots}` in it come out as they are."""
-        values = self.tokens | variables
-        try:
-            made = self.template.render(messages=conversation, add_generation_prompt=generation, **values)
-        except (TemplateError, TypeError, ValueError) as error:
-            raise Refused(f"the repository's chat template refuses the profile's conversation: {error}") from error
+    def sequence(self, conversation: list[dict], generation: bool = True, **variables: str) -> Sequence:
+        """The sequence of a conversation; `{slots}` in it come out as they are."""
+        made = self._render(conversation, generation, variables)
         given = str(conversation) + str(variables)
         if any(given.count(slot) != made.count(slot) for slot in (f"{{{name}}}" for name in SLOTS)):
             raise Refused("the repository's chat template does not hand the text through: the profile is for another")
-        return made
+        spaced = [turn | {"content": SLOT.sub(rf"{SPACE}\g<0>{SPACE}", turn["content"])} for turn in conversation]
+        return Sequence(made, _trims(self._render(spaced, generation, variables)))
+
+    def _render(self, conversation: list[dict], generation: bool, variables: dict[str, str]) -> str:
+        values = self.tokens | variables
+        try:
+            return self.template.render(messages=conversation, add_generation_prompt=generation, **values)
+        except (TemplateError, TypeError, ValueError) as error:
+            raise Refused(f"the repository's chat template refuses the profile's conversation: {error}") from error
 
 
-def sequence(profile: Profile, asked: Asked, chat: Chat | None, words: Words, template: str) -> tuple[str, str]:
+def sequence(profile: Profile, asked: Asked, chat: Chat | None, words: Words, template: str) -> tuple[Sequence, str]:
     """The sequence of a task, and a line on how it relates to the repository's chat template.
 
     Raises Refused where the two contradict each other, or where the instruction would be there twice.
@@ -72,7 +88,9 @@ def sequence(profile: Profile, asked: Asked, chat: Chat | None, words: Words, te
     if chat is None:
         if not framed:
             raise Refused("the repository has no chat template and the profile no frame: neither says how to ask")
-        return framed, "the repository has no chat template: the profile's sequence is unchecked"
+        message = SLOT.sub(rf"{SPACE}\g<0>{SPACE}", asked.message)
+        trims = _trims(message.strip() if profile.trims else message)
+        return Sequence(framed, trims), "the repository has no chat template: the profile's sequence is unchecked"
     if asked.message is None:
         made = chat.sequence(list(asked.conversation), asked.generation, **asked.variables)
         return made, "the sequence is what the repository's chat template makes of the conversation"
@@ -82,20 +100,32 @@ def sequence(profile: Profile, asked: Asked, chat: Chat | None, words: Words, te
     bare = chat.sequence([{"role": "user", "content": "{text}"}])
     instruction = asked.message.partition("{")[0].splitlines()[0]
     if not framed:
-        if instruction in bare:
+        if instruction in bare.text:
             raise Refused(f"the repository's chat template adds the instruction itself: {TWICE}")
         return made, "the repository's chat template frames the profile's message"
     own = words.fill(words.pieces(framed), SAMPLE)
-    if own == words.fill(words.pieces(made), SAMPLE) and instruction not in bare:
-        return framed, "the repository's chat template makes the profile's sequence"
-    if own == words.fill(words.pieces(bare), SAMPLE):
-        return framed, "the repository's chat template adds the profile's instruction itself: it is there once"
-    if instruction in bare:
+    if own == words.fill(words.pieces(made.text), SAMPLE) and instruction not in bare.text:
+        return Sequence(framed, made.trims), "the repository's chat template makes the profile's sequence"
+    if own == words.fill(words.pieces(bare.text), SAMPLE):
+        remark = "the repository's chat template adds the profile's instruction itself: it is there once"
+        return Sequence(framed, bare.trims), remark
+    if instruction in bare.text:
         raise Refused(f"the repository's chat template adds the instruction itself, in another form: {TWICE}")
     raise Refused(
-        f"the repository's chat template does not make the profile's sequence but {made!r}: the profile is for another "
+        f"the repository's chat template does not make the profile's sequence but {made.text!r}: the profile is for another "
         f"model, or --template {BARE} is its form"
     )
+
+
+def _trims(spaced: str) -> dict[str, str]:
+    """Where the slots of a sequence have lost the spaces that they were put between."""
+    trims = {}
+    for slot in SLOTS:
+        before, found, after = spaced.partition(f"{{{slot}}}")
+        lost = (not before.endswith(SPACE), not after.startswith(SPACE))
+        if found and any(lost) and slot != "pass":
+            trims[slot] = {(True, False): "start", (False, True): "end", (True, True): "both"}[lost]
+    return trims
 
 
 def _fail(message: str) -> None:

@@ -128,7 +128,8 @@ def _piece(piece: Piece, tokens: dict[str, int]) -> str:
     if "text" in piece:
         return f"{{ text = {_text(piece['text'])} }}"
     longest = f", max = {tokens['prompt']}" if piece["slot"] == "prompt" else ""
-    return f'{{ slot = "{piece["slot"]}"{longest} }}'
+    trim = f', trim = "{piece["trim"]}"' if "trim" in piece else ""
+    return f'{{ slot = "{piece["slot"]}"{longest}{trim} }}'
 
 
 def _list(values: tuple[str, ...]) -> str:

@@ -44,6 +44,8 @@ class Profile:
     templates: dict[str, dict[str, Asked]]
     controls: tuple[str, ...] = ()
     frame: str | None = None
+    # Whether the frame trims the message.
+    trims: bool = False
     # What the model always says before its label, in its own tokens.
     prefix: str = ""
 

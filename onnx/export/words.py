@@ -25,8 +25,9 @@ ORDINARY = re.compile(
     r"[\s▁]+|</?(?:a|b|bbox|blockquote|body|caption|code|div|em|footer|h[1-6]|html|i|iframe|img|li|span|strong|sub|sup"
     r"|table|tbody|td|tfoot|th|thead|tr|u|ul)>"
 )
-# A piece of a template, as guard.toml has it: {"ids": […]}, {"text": …} or {"slot": …}.
+# A piece of a template, as guard.toml has it: {"ids": […]}, {"text": …} or {"slot": …}, the last perhaps with "trim".
 Piece = dict
+TRIMS = {None: str, "start": str.lstrip, "end": str.rstrip, "both": str.strip}
 
 
 class Words:
@@ -82,14 +83,16 @@ class Words:
         if missing := [token for token in controls if token not in self.controls]:
             raise Refused(f"the tokenizer has no control token {missing[0]}: it does not fit the profile")
 
-    def pieces(self, sequence: str) -> list[Piece]:
+    def pieces(self, sequence: str, trims: dict[str, str] | None = None) -> list[Piece]:
         """A template with its control tokens and `{slots}` spelled out, taken apart."""
+        trims = trims or {}
         slots = {f"{{{slot}}}": slot for slot in SLOTS}
         marks = sorted([*self.controls, *slots], key=len, reverse=True)
         pieces: list[Piece] = []
         for part in re.split(f"({'|'.join(map(re.escape, marks))})", sequence):
             if part in slots:
-                pieces.append({"slot": slots[part]})
+                slot = slots[part]
+                pieces.append({"slot": slot} | ({"trim": trims[slot]} if slot in trims else {}))
             elif part in self.controls and pieces and "ids" in pieces[-1]:
                 pieces[-1]["ids"].append(self.controls[part])
             elif part in self.controls:
@@ -110,7 +113,7 @@ class Words:
             )
         if plain := next(filter(None, (TURN.search(piece.get("text", "")) for piece in pieces)), None):
             raise Refused(f"{plain[0]} of the template is no token of the tokenizer: they do not belong together")
-        if not any("ids" in piece for piece in dropwhile(lambda piece: piece != {"slot": "text"}, pieces)):
+        if not any("ids" in piece for piece in dropwhile(lambda piece: piece.get("slot") != "text", pieces)):
             raise Refused("no control token follows the text in the template: text could forge its turns")
 
     def fill(self, pieces: list[Piece], slots: dict[str, str]) -> list[int]:
@@ -122,7 +125,7 @@ class Words:
                 ids += (self.encode(run) if run else []) + piece["ids"]
                 run = ""
             else:
-                run += piece.get("text", "") or slots.get(piece.get("slot"), "")
+                run += piece.get("text", "") or TRIMS[piece.get("trim")](slots.get(piece.get("slot"), ""))
         return ids
 
 

@@ -194,7 +194,8 @@ pub struct Guard {
     /// Most tokens of a batch, padding included.
     pub batch_tokens: usize,
     /// Most tokens that may wait; more are refused at once. One request takes a quarter of it at most and waits for itself
-    /// beyond that. A text of more than four times as many tokens, counted for each of the guard's passes, is refused.
+    /// beyond that. A text of more than four times as many tokens, counted for each of the guard's passes, is refused;
+    /// one of many bytes is counted in parts, each rather too low, and refused as soon as these show it.
     pub queue_tokens: usize,
     /// Longest wait for a text's score, encoding it included.
     pub deadline_ms: u64,

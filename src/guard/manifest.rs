@@ -203,7 +203,9 @@ pub struct TaskSpec {
     /// What stands at the template's `pass`, one after the other: the text is scored with each, and the worst counts.
     #[serde(default)]
     pub passes: Vec<String>,
-    /// Openings of lines that only the template may write, such as `AI assistant:`. In the texts of slots they are broken.
+    /// Openings of lines that only the template may write, such as `AI assistant:` or `<END CONVERSATION>`. In the texts of
+    /// slots they are broken by a space before their last character: those in `<…>` or `[…]` anywhere, others where a line
+    /// begins.
     #[serde(default)]
     pub speakers: Vec<String>,
     /// The sequence, piece by piece.
@@ -237,7 +239,33 @@ pub enum Piece {
         slot: Slot,
         /// Most tokens it may take; the last ones are kept.
         max: Option<usize>,
+        /// Where the white space that the text begins or ends with is left out, as many chat templates do.
+        trim: Option<Trim>,
     },
+}
+
+/// Where a slot's text is trimmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trim {
+    /// At its beginning.
+    Start,
+    /// At its end.
+    End,
+    /// At both.
+    Both,
+}
+
+impl Trim {
+    /// The text without the white space at these ends. It is Python's: chat templates are written for that.
+    pub(super) fn of(self, text: &str) -> &str {
+        let is_space = |c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c);
+        match self {
+            Self::Start => text.trim_start_matches(is_space),
+            Self::End => text.trim_end_matches(is_space),
+            Self::Both => text.trim_matches(is_space),
+        }
+    }
 }
 
 /// What a template's slot holds.

@@ -5,7 +5,7 @@ use std::{ops::Range, path::Path};
 use tokenizers::{EncodeInput, Encoding, Tokenizer};
 
 use super::{
-    manifest::{Label, Manifest, Piece, Slot, Unusable},
+    manifest::{Label, Manifest, Piece, Slot, Trim, Unusable},
     remote::Hosted,
     speakers::Speakers,
 };
@@ -13,6 +13,12 @@ use crate::{config::Engine, segment::Task};
 
 /// Tokens that the seams between template and text may cost more than both by themselves.
 const SEAM: usize = 8;
+
+/// Bytes of a text that are encoded at once to see whether it is too long.
+const PART: usize = 64 << 10;
+/// Tokens that a cut between two parts may add: a `WordPiece` word of up to a hundred characters by default is one token if it
+/// is not known, and each half of it up to one a character.
+const CUT: usize = 256;
 
 const TASKS: [Task; 2] = [Task::Prompt, Task::Response];
 
@@ -48,7 +54,7 @@ pub(super) enum Unencodable {
     Tokenizer(String),
     #[error("the template and its context leave no room for text in {0} tokens")]
     NoRoom(usize),
-    #[error("the text takes {tokens} tokens, more than the {most} that four times `guard.queue_tokens` allow")]
+    #[error("the text takes at least {tokens} tokens, more than the {most} that four times `guard.queue_tokens` allow")]
     TooLong { tokens: usize, most: usize },
 }
 
@@ -115,6 +121,7 @@ impl Encoder {
             Window { range, ids, task, words }
         };
         let broken = speakers.broken(text);
+        self.check_length(task, &broken.text)?;
         let whole = |ids: Vec<u32>| (ids.len() <= frame + room).then(|| window(0..text.len(), ids));
         // Only up to the first that is too long.
         let wholes = self.each_pass(task, &template, &broken.text).map(|ids| ids.map(whole));
@@ -123,10 +130,7 @@ impl Encoder {
         }
         // Cut as it is fed, so that no opening that is broken makes a window too long.
         let encoding = self.encode(&broken.text)?;
-        let tokens = encoding.len().saturating_mul(self.manifest.task(task).each_pass().count());
-        if tokens > self.most {
-            return Err(Unencodable::TooLong { tokens, most: self.most });
-        }
+        self.check_tokens(task, encoding.len())?;
         // Windows overlap as far as they are meant to, also where the context leaves less room.
         let overlap = self.manifest.tokens.window - self.manifest.tokens.stride;
         let stride = self.manifest.tokens.stride.min(room - overlap.min(room / 2));
@@ -151,6 +155,18 @@ impl Encoder {
             windows.extend(sequences.into_iter().map(|ids| window(range.clone(), ids)));
         }
         Ok(windows)
+    }
+
+    /// Refuses a text that surely takes too many tokens before all of it is encoded.
+    fn check_length(&self, task: Task, text: &str) -> Result<(), Unencodable> {
+        let passes = self.manifest.task(task).each_pass().count();
+        let surely = least(text, self.most / passes.max(1), |part| Ok(self.encode(part)?.len()))?;
+        self.check_tokens(task, surely)
+    }
+
+    fn check_tokens(&self, task: Task, tokens: usize) -> Result<(), Unencodable> {
+        let tokens = tokens.saturating_mul(self.manifest.task(task).each_pass().count());
+        if tokens > self.most { Err(Unencodable::TooLong { tokens, most: self.most }) } else { Ok(()) }
     }
 
     /// What all sequences of each task begin with, but perhaps for the last token, which may merge with the text.
@@ -182,10 +198,10 @@ impl Encoder {
         let speakers = self.speakers(task);
         let broken = speakers.broken(prompt);
         let filled = self.manifest.task(task).template.iter().map(|piece| match piece {
-            Piece::Slot { slot: Slot::Prompt, max } => {
+            Piece::Slot { slot: Slot::Prompt, max, trim } => {
                 // What is left of it may open otherwise than the whole did.
-                let tail = speakers.broken(self.tail(&broken.text, *max)?);
-                Ok(Piece::Text { text: tail.text.into_owned() })
+                let tail = speakers.broken(self.tail(trimmed(&broken.text, *trim), *max)?);
+                Ok(Piece::Text { text: trimmed(&tail.text, *trim).to_owned() })
             }
             other => Ok(other.clone()),
         });
@@ -214,7 +230,7 @@ impl Encoder {
                 }
                 Piece::Text { text: own } => run.push_str(own),
                 Piece::Slot { slot: Slot::Pass, .. } => run.push_str(pass),
-                Piece::Slot { slot: Slot::Text, .. } => run.push_str(text),
+                Piece::Slot { slot: Slot::Text, trim, .. } => run.push_str(trimmed(text, *trim)),
                 Piece::Slot { slot: Slot::Prompt, .. } => {}
             }
         }
@@ -244,6 +260,26 @@ impl Encoder {
     }
 }
 
+fn trimmed(text: &str, trim: Option<Trim>) -> &str {
+    trim.map_or(text, |trim| trim.of(text))
+}
+
+/// Tokens that a text has at least: counted part by part, up to the first that shows that there are more than `most`. Bytes
+/// alone cannot tell, since a token may be a run of any length (spaces that a tokenizer joins, letters that it does not know).
+fn least(text: &str, most: usize, mut count: impl FnMut(&str) -> Result<usize, Unencodable>) -> Result<usize, Unencodable> {
+    // Encoding so few bytes whole takes no longer than this would.
+    if text.len() <= most {
+        return Ok(0);
+    }
+    let (mut tokens, mut rest) = (0, text);
+    while !rest.is_empty() && tokens <= most {
+        let (part, after) = rest.split_at_checked(rest.ceil_char_boundary(PART)).unwrap_or((rest, ""));
+        tokens += count(part)?.saturating_sub(CUT);
+        rest = after;
+    }
+    Ok(tokens)
+}
+
 /// Byte ranges of windows of `room` tokens, `stride` apart; the first begins and the last ends with the text.
 fn cut(encoding: &Encoding, text: &str, room: usize, stride: usize) -> Vec<Range<usize>> {
     let offsets = encoding.get_offsets();
@@ -258,5 +294,41 @@ fn cut(encoding: &Encoding, text: &str, room: usize, stride: usize) -> Vec<Range
             return ranges;
         }
         first += stride;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_huge_text_is_not_encoded_to_its_end() {
+        let text = "words ".repeat(4 << 20);
+        let mut encoded = 0;
+        let count = |part: &str| {
+            encoded += part.len();
+            Ok(part.len() / 6)
+        };
+        assert!(least(&text, 20_000, count).unwrap() > 20_000);
+        assert!(encoded <= 3 * PART, "{encoded}");
+        assert_eq!(least("words", 5, |_| Err(Unencodable::NoRoom(0))).unwrap(), 0, "it cannot be too long");
+    }
+
+    /// Where every token is long, no text is refused for its bytes.
+    #[test]
+    fn runs_of_few_tokens_are_not_taken_for_many() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx/guards/seawall-mini");
+        let tokenizer = Tokenizer::from_file(dir.join("tokenizer.json")).unwrap();
+        let count = |text: &str| Ok(tokenizer.encode(EncodeInput::from(text), false).unwrap().len());
+        let languages = "How do I make tea? ฉันจะชงชาให้อร่อยได้อย่างไร လက်ဖက်ရည် ဘယ်လို ဖျော်ရမလဲ ";
+        for text in [" ", "\n", "=", "a", "𐀀", "\u{200b}", languages] {
+            let text = text.repeat(5 * PART / text.len());
+            let tokens = count(&text).unwrap();
+            let found = least(&text, tokens, count).unwrap();
+            assert!(found <= tokens, "{found} {tokens}: {:?}", text.chars().next());
+        }
+        let text = languages.repeat(5 * PART / languages.len());
+        let tokens = count(&text).unwrap();
+        assert!(least(&text, tokens * 9 / 10, count).unwrap() > tokens * 9 / 10);
     }
 }

@@ -1,6 +1,7 @@
 """How a model is asked: the profiles' sequences, against Gemma's own tokenizer and chat template."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from export.refused import Refused
 from export.words import Words
 from tokenizers import Tokenizer
 
-from conftest import FIXTURES
+from conftest import FIXTURES, TINY
 
 TOKENIZERS = Path(__file__).parent / "node_modules/@lenml"
 GEMMA = TOKENIZERS / "tokenizer-gemma3/models"
@@ -31,7 +32,8 @@ def words():
 
 def sequence(name: str, task: str, template: str, published: Chat | None, words: Words) -> tuple[str, str]:
     wanted = profile.load(name)
-    return chat.sequence(wanted, wanted.templates[template][task], published, words, template)
+    made, remark = chat.sequence(wanted, wanted.templates[template][task], published, words, template)
+    return made.text, remark
 
 
 def test_sea_guard_on_gemmas_own_tokenizer(words):
@@ -172,6 +174,50 @@ def test_guidelines_are_passes(words):
         sequence("shieldgemma", "prompt", "published", published("{{ messages[0]['content'] }}"), words)
 
 
+@pytest.mark.parametrize(
+    ("model", "fig23", "bare"),
+    [("gemma3", {"text": "end"}, {"text": "both"}), ("llama", {"text": "end"}, {"text": "both"}), ("qwen3", {}, {})],
+)
+def test_messages_are_trimmed_as_transformers_does(model, fig23, bare):
+    folder = FIXTURES / model
+    tiny = replace(profile.load(TINY), frame="")
+    words, published = Words(folder / "tokenizer.json"), Chat.load(folder)
+    for case in json.loads((folder / "chats.json").read_text()):
+        asked = tiny.templates[case["template"]][case["task"]]
+        made, _ = chat.sequence(tiny, asked, published, words, case["template"])
+        assert words.fill(words.pieces(made.text, made.trims), case) == case["ids"], case
+        if case["task"] == "prompt":
+            assert made.trims == {"fig23": fig23, "bare": bare}[case["template"]]
+
+
+def test_the_frame_trims_where_there_is_no_chat_template(words):
+    wanted = profile.load("sea-guard-12b")
+    for template, task, trims in (
+        ("fig23", "prompt", {"text": "end"}),
+        ("fig23", "response", {"text": "end"}),
+        ("bare", "prompt", {"text": "both"}),
+        ("bare", "response", {}),
+    ):
+        asked = wanted.templates[template][task]
+        made, _ = chat.sequence(wanted, asked, None, words, template)
+        assert made.trims == trims
+        assert chat.sequence(wanted, asked, Chat.load(GEMMA), words, template)[0].trims == trims
+        assert chat.sequence(replace(wanted, trims=False), asked, None, words, template)[0].trims == {}
+
+
+def test_each_slot_of_a_conversation_is_trimmed_by_itself(words):
+    source = "{{ bos_token }}{{ messages[0]['content'] | trim }}\n{{ messages[1]['content'].lstrip() }}{{ guideline | trim }}"
+    conversation = [{"role": "user", "content": "{prompt}"}, {"role": "assistant", "content": "{text}"}]
+    made = published(source).sequence(conversation, guideline="{pass}")
+    assert made.trims == {"prompt": "both", "text": "start"}
+    pieces = words.pieces(made.text, made.trims)
+    assert [piece for piece in pieces if "trim" in piece] == [
+        {"slot": "prompt", "trim": "both"},
+        {"slot": "text", "trim": "start"},
+    ]
+    assert words.fill(pieces, {"prompt": " a\n", "text": "\tb ", "pass": "c"}) == [2, *words.encode("a\nb c")]
+
+
 @pytest.mark.parametrize("kept", ["jinja", "config", "named", "json"])
 def test_chat_template_is_found_wherever_it_is_kept(tmp_path, kept):
     config = {"bos_token": {"content": "<bos>"}}
@@ -186,7 +232,7 @@ def test_chat_template_is_found_wherever_it_is_kept(tmp_path, kept):
             (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": TURN % ""}))
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     made = Chat.load(tmp_path).sequence([{"role": "user", "content": "{text}"}])
-    assert made == "<bos><start_of_turn>user\n{text}<end_of_turn>\n<start_of_turn>model\n"
+    assert made.text == "<bos><start_of_turn>user\n{text}<end_of_turn>\n<start_of_turn>model\n"
 
 
 def test_labels_are_one_token_each():

@@ -169,10 +169,31 @@ async fn untrusted_text_forges_neither_control_tokens_nor_speakers() {
     assert!(windows.windows(2).all(|pair| pair[1].range.start < pair[0].range.end));
 }
 
+/// `chats.json` holds what transformers makes of the same messages by the chat template, which trims them.
+#[tokio::test]
+async fn white_space_is_left_out_as_the_chat_template_does() {
+    let guard = load(|_| {});
+    let path = fixture("../export/fixtures/gemma3/chats.json");
+    let cases: Vec<Value> = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let cases: Vec<&Value> = cases.iter().filter(|case| case["template"] == "fig23").collect();
+    assert_eq!(cases.len(), 10);
+    for case in cases {
+        let task: Task = serde_json::from_value(case["task"].clone()).unwrap();
+        let (text, ids): (_, Vec<u32>) = (case["text"].as_str().unwrap(), serde_json::from_value(case["ids"].clone()).unwrap());
+        let windows = guard.windows(task, text, case["prompt"].as_str()).await.unwrap();
+        assert_eq!((windows.len(), &windows[0].ids), (1, &ids), "{case}");
+        assert_eq!(windows[0].range, 0..text.len(), "what is left out is covered all the same");
+    }
+    let long = "tea \n".repeat(400);
+    let windows = guard.windows(Task::Prompt, &long, None).await.unwrap();
+    assert!(windows.len() > 2 && windows.windows(2).all(|pair| pair[1].range.start < pair[0].range.end));
+    assert_eq!(windows.last().unwrap().range.end, long.len());
+}
+
 #[tokio::test]
 async fn every_pass_is_a_sequence_of_its_own() {
     let dir = changed(&[
-        ("{ slot = \"text\" },\n    { ids = [4] },", "{ slot = \"text\" },\n    { slot = \"pass\" },\n    { ids = [4] },"),
+        ("\"end\" },\n    { ids = [4] },", "\"end\" },\n    { slot = \"pass\" },\n    { ids = [4] },"),
         ("unsafe = [1]\n", "unsafe = [1]\npasses = [\"\", \"\\nPolicy: no dangerous content\"]\n"),
         // The golden texts know of no second pass.
         ("tolerance = 0.01", "tolerance = 0.3"),

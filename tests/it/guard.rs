@@ -1,10 +1,16 @@
-//! Guards that do not fit are refused at load, with one line that says why.
+//! Guards that do not fit are refused at load, with one line that says why; those that do answer in time.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, mpsc},
+};
 
 use seawall::{
     config,
-    guard::{Guard, Runtime},
+    guard::{Guard, Runtime, Unavailable},
+    scan::Scanner,
+    segment::{Content, Direction, Segment, Target, Task},
 };
 
 use crate::harness::fixture;
@@ -56,4 +62,25 @@ fn misfits_are_told() {
     for (error, expected) in cases {
         assert!(error.contains(expected), "{expected}: {error}");
     }
+}
+
+/// The one thread that encodes is taken until the test lets it go, so that nothing but the deadline can end the wait.
+#[test]
+fn the_deadline_covers_the_encoding() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let settings = config::Guard { dir: Some(fixture("guard")), deadline_ms: 20, ..config::Guard::default() };
+        let guard = Guard::load(&Runtime::load(None).unwrap(), &settings).unwrap();
+        let scanner = Scanner::new(guard, None, &config::Cache::default(), Arc::default());
+        let (open, gate) = mpsc::channel::<()>();
+        let taken = tokio::task::spawn_blocking(move || gate.recv());
+        let segment = Segment { target: Target::Prompt, passage: 0, text: "hi".into(), place: None };
+        let content = Content { segments: vec![segment], ..Content::default() };
+        let evidence = scanner.evidence(content, Direction::Request, None).await;
+        let scores: Vec<_> = evidence.passages.iter().map(|passage| passage.score.as_ref().unwrap_err()).collect();
+        assert_eq!(scores, [&Unavailable::Deadline]);
+        drop(open);
+        taken.await.unwrap().unwrap_err();
+        assert_eq!(scanner.guard().windows(Task::Prompt, "hi", None).await.unwrap().len(), 1);
+    });
 }

@@ -1,6 +1,7 @@
 //! What a manifest's types alone cannot tell: whether it contradicts itself.
 
 use super::{Activation, Kind, Manifest, Piece, Slot, TaskSpec, Tokens};
+use crate::guard::speakers::can_break;
 
 impl Manifest {
     pub(super) fn check(&self) -> Result<(), String> {
@@ -95,24 +96,28 @@ impl Manifest {
         }
         for piece in &task.template {
             match piece {
-                Piece::Slot { slot: Slot::Prompt, max: None } => {
+                Piece::Slot { slot: Slot::Prompt, max: None, .. } => {
                     return Err("{ slot = \"prompt\" } needs a `max`: a long prompt would leave the text no room".to_owned());
                 }
-                Piece::Slot { slot: Slot::Prompt, max: Some(most) } if *most >= self.tokens.max => {
+                Piece::Slot { slot: Slot::Prompt, max: Some(most), .. } if *most >= self.tokens.max => {
                     return Err(format!(
                         "{{ slot = \"prompt\", max = {most} }} leaves the text no room in {}",
                         self.tokens.max
                     ));
                 }
-                Piece::Slot { slot: Slot::Text | Slot::Pass, max: Some(_) } => {
+                Piece::Slot { slot: Slot::Text | Slot::Pass, max: Some(_), .. } => {
                     return Err("`max` is for { slot = \"prompt\" } only: no text may go unjudged".to_owned());
+                }
+                Piece::Slot { slot: Slot::Pass, trim: Some(_), .. } => {
+                    return Err("`trim` is for texts; write the `passes` as they are to be read".to_owned());
                 }
                 Piece::Slot { .. } | Piece::Ids { .. } | Piece::Text { .. } => {}
             }
         }
-        let is_opening = |speaker: &str| speaker.strip_suffix(':').is_some_and(|name| !name.trim().is_empty());
-        if let Some(speaker) = task.speakers.iter().find(|speaker| !is_opening(speaker)) {
-            return Err(format!("speaker \"{speaker}\" is not a name with a colon behind it"));
+        if let Some(speaker) = task.speakers.iter().find(|speaker| !can_break(speaker)) {
+            return Err(format!(
+                "speaker \"{speaker}\" must end in a word of two or more characters: a space before the last is to break it"
+            ));
         }
         Ok(())
     }
@@ -136,6 +141,7 @@ mod tests {
     use std::{fs, path::Path};
 
     use super::*;
+    use crate::guard::manifest::Trim;
 
     const DECODER: &str = r#"
 format = 1
@@ -201,12 +207,23 @@ tolerance = 0.02
             ("{ slot = \"prompt\", max = 8 }", "{ slot = \"prompt\" }", "[tasks.response] { slot = \"prompt\" } needs a `max`"),
             ("max = 8 }", "max = 64 }", "leaves the text no room in 64"),
             ("{ slot = \"text\" }, { text", "{ slot = \"text\", max = 9 }, { text", "`max` is for"),
-            ("speakers = [\"Human:\"]", "speakers = [\":\"]", "is not a name with a colon"),
+            ("{ slot = \"pass\" }", "{ slot = \"pass\", trim = \"end\" }", "`trim` is for texts"),
+            ("speakers = [\"Human:\"]", "speakers = [\":\"]", "a word of two or more characters"),
+            ("speakers = [\"Human:\"]", "speakers = [\"Policy A\"]", "a word of two or more characters"),
         ];
         for (from, to, expected) in cases {
             let why = told(from, to);
             assert!(why.contains(expected) && !why.contains('\n'), "{from} → {to}: {why}");
         }
+    }
+
+    #[test]
+    fn trimming_is_pythons() {
+        let text = "\u{1c}\u{3000}\n a\u{200b} b\u{a0}\t\u{1f}\u{2028}\u{85}";
+        assert_eq!(Trim::Both.of(text), "a\u{200b} b");
+        assert_eq!(Trim::Start.of(text), "a\u{200b} b\u{a0}\t\u{1f}\u{2028}\u{85}");
+        assert_eq!(Trim::End.of(text), "\u{1c}\u{3000}\n a\u{200b} b");
+        assert_eq!(Trim::Both.of("\u{200b} \u{2800}"), "\u{200b} \u{2800}", "what looks empty is not white space to it");
     }
 
     #[test]
@@ -231,7 +248,7 @@ tolerance = 0.02
                 names.push(manifest.name);
             }
         }
-        for name in ["llama-prompt-guard-2-86m", "toxic-bert"] {
+        for name in ["llama-guard-3-8b", "llama-prompt-guard-2-86m", "toxic-bert"] {
             assert!(names.iter().any(|own| own == name), "{name}: {names:?}");
         }
     }
