@@ -1,10 +1,10 @@
 //! `[guard.remote]` and `[guard.cascade]`: guards on servers elsewhere, and a second guard behind the first.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Guard, Key, Wrong};
+use super::{Guard, Key, Provider, Wrong};
 
 /// What runs a guard's model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +122,7 @@ impl Guard {
         let wrong = |key: &str, why: &str| Err((format!("{section}.{key}"), why.to_owned()));
         let some = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
         let positive = [
+            ("sessions", self.sessions),
             ("threads", self.threads.unwrap_or(1)),
             ("batch_tokens", self.batch_tokens),
             ("queue_tokens", self.queue_tokens),
@@ -134,6 +135,15 @@ impl Guard {
         ];
         if let Some((key, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
             return wrong(key, "must be more than 0");
+        }
+        if self.devices.is_empty() {
+            return wrong("devices", "must name a GPU, such as `[0]`");
+        }
+        if self.provider == Provider::Cpu && self.devices != [0] {
+            return wrong("devices", "names GPUs, but `provider` is \"cpu\"; set it to \"cuda\" or \"tensorrt\"");
+        }
+        if self.devices.iter().collect::<BTreeSet<_>>().len() < self.devices.len() {
+            return wrong("devices", "names a GPU twice; for several sessions on each set `sessions`");
         }
         if self.engine == Engine::Onnx {
             if !remote.urls.is_empty() {
@@ -178,6 +188,17 @@ mod tests {
         assert!(told(&format!("{named}modle = \"x\"\n")).contains("did you mean `model`?"));
         assert!(told(&format!("{named}model = \"x\"\nconcurrency = 0\n")).starts_with("s.toml:6: `guard.remote.concurrency`"));
         assert!(settings(&format!("{named}model = \"x\"\nprotocol = \"grpc\"\n")).is_ok());
+    }
+
+    #[test]
+    fn devices_are_gpus_each_named_once() {
+        let told = |text: &str| settings(&format!("[guard]\n{text}\n")).unwrap_err();
+        assert!(told("devices = [0, 1]").starts_with("s.toml:2: `guard.devices` names GPUs, but `provider` is \"cpu\""));
+        assert!(told("provider = \"cuda\"\ndevices = [1, 0, 1]").starts_with("s.toml:3: `guard.devices` names a GPU twice"));
+        assert!(told("provider = \"cuda\"\ndevices = []").contains("`guard.devices` must name a GPU"));
+        assert!(told("sessions = 0").contains("`guard.sessions` must be more than 0"));
+        let guard = settings("[guard]\nprovider = \"cuda\"\ndevices = [2, 5]\nsessions = 3").unwrap().guard;
+        assert_eq!((guard.devices, guard.sessions), (vec![2, 5], 3));
     }
 
     #[test]

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     exchange::Proxy,
-    guard::{Growth, Guard, Server},
-    telemetry::Now,
+    guard::{Growth, Guard, Server, Session},
+    telemetry::{self, Now},
 };
 
 /// Serves until `stop`.
@@ -49,17 +49,21 @@ struct Described<'r> {
     guard: &'r str,
     provider: &'static str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    sessions: Vec<Session>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     servers: Vec<Server>,
 }
 
 impl<'r> Described<'r> {
     fn new(guard: &'r Guard) -> Self {
-        Self { guard: guard.identity(), provider: guard.runs_on(), servers: guard.servers() }
+        let (sessions, servers) = (guard.sessions(), guard.servers());
+        let (guard, provider) = (guard.identity(), guard.runs_on());
+        Self { guard, provider, sessions, servers }
     }
 }
 
-/// The server is bound only once guard, policies and store are there; what can be missing is the servers of a guard that runs
-/// elsewhere.
+/// The server is bound only once guard, policies and store are there; what can be lost is a guard's sessions, or the servers of
+/// one that runs elsewhere.
 async fn ready(State(proxy): State<Arc<Proxy>>) -> impl IntoResponse {
     let scanner = proxy.scanner();
     let readiness = Readiness {
@@ -82,10 +86,22 @@ async fn metrics(State(proxy): State<Arc<Proxy>>) -> impl IntoResponse {
         waiting: scanner.guards().map(Guard::waiting).sum(),
         cached: scanner.cached_verdicts(),
         guards: scanner.guards().map(|guard| (guard.identity(), guard.runs_on())).collect(),
+        sessions: scanner.guards().flat_map(sessions).collect(),
         servers: scanner.guards().flat_map(Guard::servers).map(|server| (server.url, server.is_ready)).collect(),
         checks: all(|growth| growth.checks),
         tokens: [all(|growth| growth.fed), all(|growth| growth.reused)],
         kept: all(|growth| growth.kept),
+        failed: all(|growth| growth.failed),
     });
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+}
+
+fn sessions(guard: &Guard) -> impl Iterator<Item = telemetry::Session<'_>> {
+    guard.sessions().into_iter().enumerate().map(|(session, Session { device, is_ready, failures })| telemetry::Session {
+        guard: guard.identity(),
+        session,
+        device,
+        is_ready,
+        failures,
+    })
 }

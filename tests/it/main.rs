@@ -17,6 +17,7 @@ mod lifecycle;
 mod limits;
 mod record;
 mod remote;
+mod sessions;
 mod stream;
 mod unscored;
 mod upstreams;

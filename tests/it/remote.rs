@@ -152,9 +152,7 @@ fn unavailable() -> (StatusCode, String) {
 }
 
 async fn ready(proxy: &Proxy) -> (StatusCode, Value) {
-    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
-    let request = Request::get(format!("http://{}/readyz", proxy.admin)).body(Full::default()).unwrap();
-    let answer = Answer::read(client.request(request).await.unwrap()).await;
+    let answer = proxy.admin("/readyz").await;
     (answer.status, answer.json())
 }
 
