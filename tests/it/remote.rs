@@ -7,10 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use bytes::Bytes;
-use http::{Request, StatusCode};
-use http_body_util::Full;
-use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use http::StatusCode;
 use seawall::config::{Cascade, Config, Engine, Guard, Key, Remote};
 use serde_json::{Value, json};
 use tempfile::TempDir;
