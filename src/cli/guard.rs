@@ -19,7 +19,7 @@ use crate::{
         calibrate::{Tuned, Wanted, tune},
         judge, percent,
     },
-    guard::{self, Manifest, Server, Tuning, manifest::Label},
+    guard::{self, Manifest, Server, Session, Tuning, manifest::Label},
     segment::Task,
     server,
     telemetry::{self, Metrics},
@@ -151,10 +151,14 @@ impl Verify {
         if let (Some(gap), Some(growth)) = (proof.grown_gap, guard.growth()) {
             say(format!(
                 "incremental  fine: the same texts from kept beginnings within {gap:.5}; {} of {} tokens are kept",
-                growth.kept, config.guard.kv_tokens
+                growth.kept,
+                config.guard.kv_tokens * config.guard.devices.len()
             ))?;
         }
         say(format!("provider     {}", guard.runs_on()))?;
+        for Session { device, .. } in guard.sessions() {
+            say(format!("session      {device}"))?;
+        }
         // A hosted guard counts its calls.
         let probes = if engine == Engine::Openai { &[][..] } else { &PROBES };
         for &tokens in probes {

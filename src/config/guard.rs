@@ -1,11 +1,14 @@
 //! `[guard.remote]` and `[guard.cascade]`: guards on servers elsewhere, and a second guard behind the first; and what must hold
 //! of all guards.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Guard, Key, Wrong};
+use super::{Guard, Key, Provider, Wrong};
 
 /// The name of `[guard]` among the guards.
 pub const DEFAULT_GUARD: &str = "default";
@@ -126,6 +129,7 @@ impl Guard {
         let wrong = |key: &str, why: &str| Err((format!("{section}.{key}"), why.to_owned()));
         let some = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
         let positive = [
+            ("sessions", self.sessions),
             ("threads", self.threads.unwrap_or(1)),
             ("batch_tokens", self.batch_tokens),
             ("queue_tokens", self.queue_tokens),
@@ -138,6 +142,15 @@ impl Guard {
         ];
         if let Some((key, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
             return wrong(key, "must be more than 0");
+        }
+        if self.devices.is_empty() {
+            return wrong("devices", "must name a GPU, such as `[0]`");
+        }
+        if self.provider == Provider::Cpu && self.devices != [0] {
+            return wrong("devices", "names GPUs, but `provider` is \"cpu\"; set it to \"cuda\" or \"tensorrt\"");
+        }
+        if self.devices.iter().collect::<BTreeSet<_>>().len() < self.devices.len() {
+            return wrong("devices", "names a GPU twice; for several sessions on each set `sessions`");
         }
         if self.engine == Engine::Onnx {
             if !remote.urls.is_empty() {
@@ -217,6 +230,17 @@ mod tests {
         assert_eq!(told("[guards.large]\nthreads = \"x\"\n"), "s.toml:2: `guards.large.threads` must be usize");
         let cascade = "[guards.large.cascade]\nlow = 0.1\nhigh = 0.9\n[guards.large.cascade.second]\nthreads = 0\n";
         assert_eq!(told(cascade), "s.toml:5: `guards.large.cascade.second.threads` must be more than 0");
+    }
+
+    #[test]
+    fn devices_are_gpus_each_named_once() {
+        let told = |text: &str| settings(&format!("[guard]\n{text}\n")).unwrap_err();
+        assert!(told("devices = [0, 1]").starts_with("s.toml:2: `guard.devices` names GPUs, but `provider` is \"cpu\""));
+        assert!(told("provider = \"cuda\"\ndevices = [1, 0, 1]").starts_with("s.toml:3: `guard.devices` names a GPU twice"));
+        assert!(told("provider = \"cuda\"\ndevices = []").contains("`guard.devices` must name a GPU"));
+        assert!(told("sessions = 0").contains("`guard.sessions` must be more than 0"));
+        let guard = settings("[guard]\nprovider = \"cuda\"\ndevices = [2, 5]\nsessions = 3").unwrap().guard;
+        assert_eq!((guard.devices, guard.sessions), (vec![2, 5], 3));
     }
 
     #[test]

@@ -189,7 +189,12 @@ pub struct Guard {
     pub ort_lib: Option<PathBuf>,
     /// What runs the graph. One that is missing is an error; operators that a GPU's provider lacks run on the CPU.
     pub provider: Provider,
-    /// Threads that a batch runs on; all cores if none is named.
+    /// The GPUs that it runs on, by number, each with all of the model; only with `cuda` and `tensorrt`.
+    pub devices: Vec<u16>,
+    /// Sessions on each GPU, or on the processor. Each holds the model's weights and runs one batch at a time; all take their
+    /// work from one queue.
+    pub sessions: usize,
+    /// Threads of the processor that a batch runs on. If none is named, all sessions share the cores evenly.
     pub threads: Option<usize>,
     /// Most tokens of a batch, padding included.
     pub batch_tokens: usize,
@@ -199,12 +204,12 @@ pub struct Guard {
     pub queue_tokens: usize,
     /// Longest wait for a text's score, encoding it included.
     pub deadline_ms: u64,
-    /// Most tokens of growing answers whose keys and values a decoder guard keeps, so that a check computes only what is new;
-    /// 0 scores them whole each time, with one graph fewer in memory.
+    /// Most tokens of growing answers whose keys and values a decoder guard keeps on each device, where its sessions share
+    /// them evenly, so that a check computes only what is new; 0 scores them whole each time, with one graph fewer in memory.
     pub kv_tokens: usize,
-    /// Most memory that the guard takes on a GPU with CUDA, in MiB, weights included; all there is if none is named.
-    /// Where `kv_tokens` are kept there are two graphs, each with its weights, and each gets half of it; the one that keeps
-    /// them reserves in doubling steps, up to twice what it uses.
+    /// Most memory that the guard takes on each GPU with CUDA, in MiB, weights included; all there is if none is named.
+    /// Its sessions there share it evenly. Where `kv_tokens` are kept a session has two graphs, each with its weights, and each
+    /// gets half; the one that keeps them reserves in doubling steps, up to twice what it uses.
     pub memory_mb: Option<usize>,
 }
 
@@ -221,6 +226,15 @@ pub enum Provider {
 }
 
 impl Provider {
+    /// A device of it, as operators are told.
+    #[must_use]
+    pub fn device(self, number: u16) -> String {
+        match self {
+            Self::Cpu => "cpu".to_owned(),
+            Self::Cuda | Self::Tensorrt => format!("cuda:{number}"),
+        }
+    }
+
     /// Its name as ONNX Runtime has it.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -362,6 +376,8 @@ impl Default for Guard {
             cascade: None,
             ort_lib: None,
             provider: Provider::Cpu,
+            devices: vec![0],
+            sessions: 1,
             threads: None,
             batch_tokens: 2_048,
             queue_tokens: 65_536,

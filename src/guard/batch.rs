@@ -14,8 +14,25 @@ pub(super) struct Job {
     pub(super) window: Window,
     /// The window is of a text that grows, whose beginning may be kept: it runs by itself.
     pub(super) grows: bool,
+    /// The session that it is to run on; any if there is none.
+    pub(super) home: Option<Home>,
     pub(super) deadline: Instant,
     pub(super) reply: oneshot::Sender<Result<f32, Unavailable>>,
+}
+
+/// The session that keeps the beginning of a text that grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Home {
+    /// Its number.
+    pub(super) session: usize,
+    /// Tokens of the text that it does not keep.
+    pub(super) fresh: usize,
+}
+
+impl Job {
+    fn is_for(&self, session: usize) -> bool {
+        self.home.is_none_or(|home| home.session == session)
+    }
 }
 
 /// The waiting jobs of one guard.
@@ -45,12 +62,13 @@ impl Queue {
         self.jobs.push_back(job);
     }
 
-    /// The next batch: the oldest job that is still wanted, then others in the order of their likeness in length, as long as
-    /// the batch, padded to its longest, stays within `budget` tokens. The oldest goes first whatever its kind, so neither
-    /// jobs that run by themselves nor batches keep the others waiting.
-    pub(super) fn take(&mut self, budget: usize, now: Instant) -> Vec<Job> {
+    /// The next batch for a session: the oldest of its jobs that is still wanted, then others in the order of their likeness
+    /// in length, as long as the batch, padded to its longest, stays within `budget` tokens. The oldest goes first whatever its
+    /// kind, so neither jobs that run by themselves nor batches keep the others waiting.
+    pub(super) fn take(&mut self, session: usize, budget: usize, now: Instant) -> Vec<Job> {
         self.drop_unwanted(now);
-        let Some(oldest) = self.jobs.pop_front() else { return Vec::new() };
+        let oldest = self.jobs.iter().position(|job| job.is_for(session)).and_then(|at| self.jobs.remove(at));
+        let Some(oldest) = oldest else { return Vec::new() };
         let length = oldest.window.ids.len();
         let joins = |(index, job): (usize, &Job)| (!oldest.grows && !job.grows).then_some(index);
         let mut alike: Vec<usize> = self.jobs.iter().enumerate().filter_map(joins).collect();
@@ -76,6 +94,18 @@ impl Queue {
 
     pub(super) fn is_empty(&self) -> bool {
         self.jobs.is_empty()
+    }
+
+    /// Tokens to compute of the jobs that wait for a session and no other.
+    pub(super) fn lane(&self, session: usize) -> usize {
+        self.jobs.iter().filter_map(|job| job.home).filter(|home| home.session == session).map(|home| home.fresh).sum()
+    }
+
+    /// Lets any session run what waits for this one.
+    pub(super) fn release(&mut self, session: usize) {
+        for job in &mut self.jobs {
+            job.home = job.home.filter(|home| home.session != session);
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -105,7 +135,7 @@ mod tests {
     fn job(length: usize, deadline: Instant) -> (Job, oneshot::Receiver<Result<f32, Unavailable>>) {
         let (reply, answer) = oneshot::channel();
         let window = Window { range: 0..length, ids: vec![7; length], task: Task::Prompt, words: None };
-        (Job { window, grows: false, deadline, reply }, answer)
+        (Job { window, grows: false, home: None, deadline, reply }, answer)
     }
 
     fn lengths(batch: &[Job]) -> Vec<usize> {
@@ -125,10 +155,10 @@ mod tests {
             queue.push(job);
             answers.push(answer);
         }
-        assert_eq!(lengths(&queue.take(60, now)), [10, 11, 12]);
-        assert_eq!(lengths(&queue.take(1000, now)), [490, 500]);
-        assert_eq!(lengths(&queue.take(1, now)), [30], "the oldest runs even over budget");
-        assert!(queue.take(60, now).is_empty() && queue.is_empty());
+        assert_eq!(lengths(&queue.take(0, 60, now)), [10, 11, 12]);
+        assert_eq!(lengths(&queue.take(0, 1000, now)), [490, 500]);
+        assert_eq!(lengths(&queue.take(0, 1, now)), [30], "the oldest runs even over budget");
+        assert!(queue.take(0, 60, now).is_empty() && queue.is_empty());
     }
 
     #[test]
@@ -142,8 +172,29 @@ mod tests {
             queue.push(Job { grows, ..job });
             answers.push(answer);
         }
-        let batches: Vec<_> = (0..3).map(|_| lengths(&queue.take(1000, now))).collect();
+        let batches: Vec<_> = (0..3).map(|_| lengths(&queue.take(0, 1000, now))).collect();
         assert_eq!(batches, [vec![10, 11, 12], vec![20], vec![21]]);
+    }
+
+    #[test]
+    fn a_session_takes_its_own_and_what_is_anyones_oldest_first() {
+        let now = Instant::now();
+        let later = now + Duration::from_secs(1);
+        let mut queue = Queue::new(10_000);
+        let mut answers = Vec::new();
+        for (length, home) in [(20, Some(1)), (10, None), (21, Some(0)), (22, Some(1)), (11, None)] {
+            let (job, answer) = job(length, later);
+            let home = home.map(|session| Home { session, fresh: length });
+            queue.push(Job { grows: home.is_some(), home, ..job });
+            answers.push(answer);
+        }
+        assert_eq!((queue.lane(0), queue.lane(1), queue.lane(2)), (21, 42, 0));
+        assert_eq!(lengths(&queue.take(0, 1000, now)), [10, 11], "what others wait for is passed over");
+        assert_eq!(lengths(&queue.take(1, 1000, now)), [20]);
+        assert!(queue.take(2, 1000, now).is_empty());
+        queue.release(1);
+        assert_eq!(lengths(&queue.take(2, 1000, now)), [22], "it still runs by itself");
+        assert_eq!((lengths(&queue.take(0, 1000, now)), queue.is_empty(), queue.tokens), (vec![21], true, 0));
     }
 
     #[test]
@@ -159,7 +210,7 @@ mod tests {
             queue.push(job);
         }
         assert!(matches!(over_answer.try_recv(), Ok(Err(Unavailable::Overloaded))));
-        assert!(queue.take(1000, now).is_empty());
+        assert!(queue.take(0, 1000, now).is_empty());
         assert!(matches!(late_answer.try_recv(), Ok(Err(Unavailable::Deadline))));
         assert_eq!(queue.tokens, 0);
     }

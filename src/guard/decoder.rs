@@ -92,7 +92,7 @@ impl Decoder {
             return Err(fail("TensorRT cannot run a decoder's attention; set `guard.provider` to \"cuda\" or \"cpu\""));
         }
         let incremental = manifest.files.incremental.as_ref().filter(|_| opener.settings.kv_tokens > 0);
-        let opener = Opener { sessions: 1 + usize::from(incremental.is_some()), ..opener };
+        let opener = Opener { graphs: opener.graphs * (1 + usize::from(incremental.is_some())), ..opener };
         let prefill = opener.open(graph)?;
         for name in [Some(&manifest.inputs.ids), manifest.inputs.lengths.as_ref()].into_iter().flatten() {
             opener.input(graph, &prefill, name)?;
@@ -132,6 +132,10 @@ impl Engine for Decoder {
         scores(&self.manifest, windows, &outputs)
     }
 
+    fn kept(&self) -> Option<Store<()>> {
+        self.growing.as_ref().map(|growing| growing.store.outline())
+    }
+
     fn grow(&mut self, window: &Window) -> Result<Vec<f32>, Unavailable> {
         let Some(growing) = &mut self.growing else { return self.run(&[window]) };
         let score = growing.score(&self.manifest, window).inspect_err(|_| growing.let_go())?;
@@ -151,13 +155,14 @@ impl Growing {
             opener.output(graph, &session, &past.output)?;
         }
         let fail = |why: String| opener.misfit(graph, &why);
-        let device = match opener.settings.provider {
-            Provider::Cpu => AllocationDevice::CPU,
-            Provider::Cuda | Provider::Tensorrt => AllocationDevice::CUDA,
+        let (device, number) = match opener.settings.provider {
+            Provider::Cpu => (AllocationDevice::CPU, 0),
+            Provider::Cuda | Provider::Tensorrt => (AllocationDevice::CUDA, opener.device.into()),
         };
-        let device = MemoryInfo::new(device, 0, AllocatorType::Device, MemoryType::Default).map_err(|e| fail(e.to_string()))?;
+        let device = MemoryInfo::new(device, number, AllocatorType::Device, MemoryType::Default);
+        let device = device.map_err(|e| fail(e.to_string()))?;
         let slack = UNSETTLED + encoder.closing().map_err(|e| fail(e.to_string()))?;
-        let store = Store::new(opener.settings.kv_tokens, slack);
+        let store = Store::new(opener.settings.kv_tokens / opener.settings.sessions, slack);
         let mut growing = Self { session, pasts, device, store, counts: Arc::default() };
         let openings = encoder.openings().map_err(|e| fail(e.to_string()))?;
         for ids in openings.into_iter().filter(|ids| !ids.is_empty()) {

@@ -2,7 +2,7 @@
 
 use ort::{session::SessionOutputs, value::Tensor};
 
-use super::{Unavailable, manifest::Manifest, tokenize::Window};
+use super::{Unavailable, kv::Store, manifest::Manifest, tokenize::Window};
 
 /// Something that scores windows.
 pub(super) trait Engine: Send {
@@ -13,6 +13,11 @@ pub(super) trait Engine: Send {
     /// fails, [`Self::run`] may still do.
     fn grow(&mut self, window: &Window) -> Result<Vec<f32>, Unavailable> {
         self.run(&[window])
+    }
+
+    /// Of which beginnings it keeps something; `None` if it never does.
+    fn kept(&self) -> Option<Store<()>> {
+        None
     }
 }
 

@@ -36,17 +36,37 @@ impl<V> Store<V> {
     /// since a graph must be fed something.
     pub(super) fn longest(&mut self, ids: &[u32]) -> (usize, Option<&V>) {
         self.clock += 1;
+        let (common, at) = self.find(ids);
+        let Some(entry) = at.and_then(|at| self.entries.get_mut(at)) else { return (0, None) };
+        entry.used = self.clock;
+        (common, Some(&entry.values))
+    }
+
+    /// How many tokens of the beginning of `ids` need not be computed.
+    pub(super) fn held(&self, ids: &[u32]) -> usize {
+        self.find(ids).0
+    }
+
+    fn find(&self, ids: &[u32]) -> (usize, Option<usize>) {
         let most = ids.len().saturating_sub(1);
         // Values keep their size when they are cut back, so a short text must not go on from a far longer one.
-        let fits = |entry: &&mut Entry<V>| entry.size <= 2 * ids.len();
-        let candidates = self.entries.iter_mut().filter(fits).map(|entry| (common(&entry.ids, ids).min(most), entry));
-        match candidates.max_by_key(|(common, entry)| (*common, Reverse(entry.size))).filter(|(common, _)| *common > 0) {
-            Some((common, entry)) => {
-                entry.used = self.clock;
-                (common, Some(&entry.values))
-            }
-            None => (0, None),
-        }
+        let fits = |(_, entry): &(usize, &Entry<V>)| entry.size <= 2 * ids.len();
+        let candidates = self.entries.iter().enumerate().filter(fits);
+        let candidates = candidates.map(|(at, entry)| (common(&entry.ids, ids).min(most), Reverse(entry.size), at));
+        candidates.max().filter(|(common, ..)| *common > 0).map_or((0, None), |(common, _, at)| (common, Some(at)))
+    }
+
+    /// The same beginnings without their values.
+    pub(super) fn outline(&self) -> Store<()> {
+        let entry = |entry: &Entry<V>| Entry {
+            ids: entry.ids.clone(),
+            values: (),
+            size: entry.size,
+            used: entry.used,
+            pinned: entry.pinned,
+        };
+        let entries = self.entries.iter().map(entry).collect();
+        Store { entries, room: self.room, slack: self.slack, clock: self.clock }
     }
 
     /// Keeps values in place of those that they go on from. What is larger than the room for all is not kept.

@@ -1,13 +1,15 @@
 //! The guard: a model, described by its manifest, that says how likely a text is unsafe.
 //!
 //! Knows no policy, and HTTP only in `remote`. A text is cut into windows and encoded off the reactor, waits in one queue, and
-//! runs on the thread that owns the ONNX Runtime sessions, in a batch or, if it grows, by itself and from what was kept of it;
-//! or at a server elsewhere.
+//! runs on the thread of an ONNX Runtime session, in a batch or, if it grows, by itself and from what was kept of it; or at a
+//! server elsewhere.
 
 mod batch;
 mod classifier;
 mod decoder;
 mod engine;
+mod here;
+mod home;
 mod kv;
 pub mod manifest;
 mod proof;
@@ -22,23 +24,19 @@ mod worker;
 use std::{
     env,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use tokio::{sync::oneshot, task::spawn_blocking};
 
 use self::{
-    classifier::Classifier,
-    decoder::{Counts, Decoder},
-    engine::Engine,
+    here::Here,
     manifest::{Kind, Needs},
-    proof::{golden, prove, warm},
+    proof::golden,
     remote::Fleet,
-    runtime::Opener,
     share::longest,
     tokenize::Encoder,
-    worker::Worker,
 };
 pub use self::{
     manifest::{Manifest, Unusable},
@@ -48,6 +46,7 @@ pub use self::{
     share::Share,
     tokenize::Window,
     tune::{Calibration, Tuning, logit, tune},
+    worker::Session,
 };
 use crate::{config, segment::Task};
 
@@ -97,8 +96,8 @@ pub struct Guard {
 /// Where texts are scored.
 #[derive(Debug)]
 enum Way {
-    /// On a thread of this process.
-    Here { worker: Worker, provider: config::Provider, proof: Proof, counts: Option<Arc<Counts>> },
+    /// On threads of this process.
+    Here(Here),
     /// At servers.
     Elsewhere { fleet: Fleet, engine: config::Engine },
 }
@@ -119,7 +118,7 @@ pub struct Growth {
 }
 
 impl Guard {
-    /// Loads a guard and proves it on its golden texts.
+    /// Loads a guard and proves each of its sessions on its golden texts.
     ///
     /// # Errors
     /// Whatever makes the guard unfit: a missing or altered file, a tokenizer or graph that does not fit the manifest, or a
@@ -128,28 +127,7 @@ impl Guard {
         let dir = directory(settings.dir.as_deref())?;
         let manifest = Manifest::load(&dir, Needs::All)?;
         let encoder = Encoder::load(&dir, &manifest, config::Engine::Onnx, longest(settings))?;
-        let golden = golden(&dir, &manifest, &encoder)?;
-        let opener = Opener { runtime, dir: &dir, settings, sessions: 1, grows: false };
-        let (mut engine, counts): (Box<dyn Engine>, _) = match manifest.kind {
-            Kind::SequenceClassification => (Box::new(Classifier::load(opener, &manifest)?), None),
-            Kind::DecoderLabel => {
-                let decoder = Decoder::load(opener, &manifest, &encoder)?;
-                let counts = decoder.counts();
-                (Box::new(decoder), counts)
-            }
-        };
-        let proof = prove(&dir, &manifest, &golden, engine.as_mut(), counts.is_some())?;
-        if let Some(counts) = &counts {
-            counts.restart();
-        }
-        let provider = settings.provider;
-        if provider != config::Provider::Cpu {
-            warm(engine.as_mut(), &manifest)
-                .map_err(|e| Unusable::new(&dir, format!("the longest text cannot be run: {e}")))?;
-        }
-        let worker = Worker::start(engine, settings.queue_tokens, settings.batch_tokens)
-            .map_err(|e| Unusable::new(&dir, format!("cannot start its thread: {e}")))?;
-        let way = Way::Here { worker, provider, proof, counts };
+        let way = Way::Here(Here::load(runtime, &dir, &manifest, &encoder, settings)?);
         let identity = manifest.identity();
         let (encoder, queue_tokens, deadline) = (Arc::new(encoder), settings.queue_tokens, deadline(settings));
         Ok(Self { manifest, identity, dir, encoder, way, queue_tokens, deadline })
@@ -184,8 +162,17 @@ impl Guard {
     #[must_use]
     pub fn runs_on(&self) -> &'static str {
         match &self.way {
-            Way::Here { provider, .. } => provider.name(),
+            Way::Here(here) => here.provider().name(),
             Way::Elsewhere { engine, .. } => engine.name(),
+        }
+    }
+
+    /// Its sessions and how they stand; none if it runs elsewhere.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<Session> {
+        match &self.way {
+            Way::Here(here) => here.sessions(),
+            Way::Elsewhere { .. } => Vec::new(),
         }
     }
 
@@ -193,7 +180,7 @@ impl Guard {
     #[must_use]
     pub fn servers(&self) -> Vec<Server> {
         match &self.way {
-            Way::Here { .. } => Vec::new(),
+            Way::Here(_) => Vec::new(),
             Way::Elsewhere { fleet, .. } => fleet.servers(),
         }
     }
@@ -201,14 +188,17 @@ impl Guard {
     /// Whether it can score now.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        matches!(self.way, Way::Here { .. }) || self.servers().iter().any(|server| server.is_ready)
+        match &self.way {
+            Way::Here(here) => here.sessions().iter().any(|session| session.is_ready),
+            Way::Elsewhere { fleet, .. } => fleet.servers().iter().any(|server| server.is_ready),
+        }
     }
 
     /// How its golden texts came out; `None` while no server of it could be asked.
     #[must_use]
     pub fn proof(&self) -> Option<Proof> {
         match &self.way {
-            Way::Here { proof, .. } => Some(*proof),
+            Way::Here(here) => Some(here.proof()),
             Way::Elsewhere { fleet, .. } => fleet.proof(),
         }
     }
@@ -229,7 +219,7 @@ impl Guard {
     #[must_use]
     pub fn waiting(&self) -> usize {
         match &self.way {
-            Way::Here { worker, .. } => worker.waiting(),
+            Way::Here(here) => here.waiting(),
             Way::Elsewhere { fleet, .. } => fleet.waiting(),
         }
     }
@@ -243,14 +233,8 @@ impl Guard {
     /// What it has done for texts that grow; `None` if it keeps nothing of them.
     #[must_use]
     pub fn growth(&self) -> Option<Growth> {
-        let Counts { checks, fed, reused, kept, failed } = self.counts()?;
-        let [checks, fed, reused, kept, failed] = [checks, fed, reused, kept, failed].map(|count| count.load(Relaxed));
-        Some(Growth { checks, fed, reused, kept, failed })
-    }
-
-    fn counts(&self) -> Option<&Counts> {
         match &self.way {
-            Way::Here { counts, .. } => counts.as_deref(),
+            Way::Here(here) => here.growth(),
             Way::Elsewhere { .. } => None,
         }
     }
@@ -288,16 +272,16 @@ impl Guard {
     /// # Errors
     /// No room, no time, a failing graph, or no server.
     pub async fn score_growing(&self, window: Window) -> Result<f32, Unavailable> {
-        self.ask(window, self.counts().is_some()).await
+        self.ask(window, matches!(&self.way, Way::Here(here) if here.keeps())).await
     }
 
     async fn ask(&self, window: Window, grows: bool) -> Result<f32, Unavailable> {
         let (reply, answer) = oneshot::channel();
         let deadline = Instant::now() + self.deadline;
         let calibration = self.manifest.task(window.task).calibration;
-        let job = batch::Job { window, grows, deadline, reply };
+        let job = batch::Job { window, grows, home: None, deadline, reply };
         match &self.way {
-            Way::Here { worker, .. } => worker.push(job),
+            Way::Here(here) => here.push(job),
             Way::Elsewhere { fleet, .. } => fleet.push(job),
         }
         match tokio::time::timeout_at(deadline.into(), answer).await {

@@ -21,6 +21,14 @@ pub struct Proof {
     pub grown_gap: Option<f32>,
 }
 
+impl Proof {
+    /// Of two proofs on the same texts, what was farthest off.
+    pub(super) fn worst(self, other: Self) -> Self {
+        let grown_gap = [self.grown_gap, other.grown_gap].into_iter().flatten().reduce(f32::max);
+        Self { texts: self.texts.max(other.texts), gap: self.gap.max(other.gap), grown_gap }
+    }
+}
+
 /// A golden text as it is fed.
 #[derive(Debug)]
 pub(super) struct Golden {

@@ -73,8 +73,10 @@ pub(super) struct Opener<'o> {
     pub(super) runtime: &'o Runtime,
     pub(super) dir: &'o Path,
     pub(super) settings: &'o config::Guard,
-    /// Sessions that share the memory which the settings allow.
-    pub(super) sessions: usize,
+    /// The device's number.
+    pub(super) device: u16,
+    /// Graphs that share the memory which the settings allow on a device.
+    pub(super) graphs: usize,
     /// The session's tensors grow from run to run.
     pub(super) grows: bool,
 }
@@ -90,12 +92,11 @@ impl Opener<'_> {
     /// A session for one of the guard's graphs.
     pub(super) fn open(self, graph: &File) -> Result<Session, Unusable> {
         let provider = self.provider().map_err(|why| Unusable::new(self.dir, why))?;
-        let threads = self.settings.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let build = || -> ort::Result<Session> {
             let builder = Session::builder(&self.runtime.0)?
                 .with_execution_providers(provider)?
                 .with_optimization_level(GraphOptimizationLevel::All)?
-                .with_intra_threads(threads)?
+                .with_intra_threads(self.threads())?
                 // Shapes change with every batch, so remembered memory plans would only pile up.
                 .with_memory_pattern(false)?;
             { builder }.commit_from_file(self.dir.join(&graph.path))
@@ -103,9 +104,17 @@ impl Opener<'_> {
         build().map_err(|e| self.misfit(graph, &e.to_string()))
     }
 
+    /// Sessions run at once, so those that are told no number share the cores.
+    fn threads(self) -> usize {
+        let sessions = self.settings.devices.len() * self.settings.sessions;
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.settings.threads.unwrap_or_else(|| (cores() / sessions.max(1)).max(1))
+    }
+
     /// What a session is told of the provider; nothing for the CPU, which every session has.
     fn provider(self) -> Result<Vec<ExecutionProviderDispatch>, String> {
         let wanted = self.settings.provider;
+        let device = i32::from(self.device);
         let (is_built_in, dispatch) = match wanted {
             Provider::Cpu => return Ok(Vec::new()),
             Provider::Cuda => {
@@ -113,12 +122,12 @@ impl Opener<'_> {
                 // no region that was made for those before them: made as requested, regions would pile up.
                 let strategy =
                     if self.grows { ArenaExtendStrategy::NextPowerOfTwo } else { ArenaExtendStrategy::SameAsRequested };
-                let cuda = ep::CUDA::default().with_arena_extend_strategy(strategy);
-                let share = self.settings.memory_mb.map(|memory| (memory << 20) / self.sessions.max(1));
+                let cuda = ep::CUDA::default().with_device_id(device).with_arena_extend_strategy(strategy);
+                let share = self.settings.memory_mb.map(|memory| (memory << 20) / self.graphs.max(1));
                 let cuda = share.into_iter().fold(cuda, ep::CUDA::with_memory_limit);
                 (ep::CUDA::is_available(), cuda.build())
             }
-            Provider::Tensorrt => (ep::TensorRT::is_available(), ep::TensorRT::default().build()),
+            Provider::Tensorrt => (ep::TensorRT::is_available(), ep::TensorRT::default().with_device_id(device).build()),
         };
         // ONNX Runtime would fall back to the CPU without a word.
         if is_built_in.unwrap_or(false) {

@@ -1,89 +1,253 @@
-//! The thread that owns an engine and runs batches on it.
+//! The threads that own a guard's sessions and run batches on them, all from one queue.
+//!
+//! A session that fails a batch is checked. If it fails that too it rests, so that it does not draw texts only to fail them
+//! fast, and is checked again until it passes; where all rest, all go on trying.
 
 use std::{
+    fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
+
+use serde::Serialize;
 
 use super::{
     Unavailable,
-    batch::{Job, Queue},
+    batch::{Home, Job, Queue},
     engine::Engine,
+    home::{Candidate, home},
+    kv::Store,
 };
 
-/// The way in to a worker. Dropping the last one ends the thread.
+/// A session and how it stands, for operators.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Session {
+    /// Where it runs: `cpu`, or `cuda:` and the GPU's number.
+    pub device: String,
+    /// Whether it takes texts.
+    #[serde(rename = "ready")]
+    pub is_ready: bool,
+    /// Batches that it failed.
+    pub failures: u64,
+}
+
+/// How sessions are fed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    /// Most tokens that may wait.
+    pub(super) room: usize,
+    /// Most tokens of a batch.
+    pub(super) budget: usize,
+    /// Time between two checks of a session that fails them.
+    pub(super) rest: Duration,
+}
+
+/// Whether an engine still scores as it should; if not, why.
+pub(super) type Check = dyn Fn(&mut dyn Engine) -> Result<(), String> + Send + Sync;
+
+/// The way in to the sessions. Dropping it ends their threads.
 #[derive(Debug)]
-pub(super) struct Worker {
+pub(super) struct Workers {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    work: Condvar,
+    /// There is work, a session stands otherwise than before, or this is the end.
+    news: Condvar,
+    rules: Rules,
+    check: Box<Check>,
 }
 
 #[derive(Debug)]
 struct State {
     queue: Queue,
+    slots: Vec<Slot>,
     closed: bool,
 }
 
-impl Shared {
-    /// The queue holds no invariant that a panic elsewhere could break, so a poisoned lock is taken as it is.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+#[derive(Debug)]
+struct Slot {
+    device: String,
+    /// Of which texts the session keeps the beginnings, as far as can be told from here. To be mistaken costs time only.
+    kept: Option<Store<()>>,
+    failures: u64,
+    /// When it is checked next; `None` if it passed.
+    rests_until: Option<Instant>,
+}
+
+/// What a session does next.
+enum Turn {
+    Run(Vec<Job>),
+    Check,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("state", &self.state).field("rules", &self.rules).finish_non_exhaustive()
     }
 }
 
-impl Worker {
-    /// Starts the thread.
-    pub(super) fn start(engine: Box<dyn Engine>, room: usize, budget: usize) -> std::io::Result<Self> {
-        let state = Mutex::new(State { queue: Queue::new(room), closed: false });
-        let shared = Arc::new(Shared { state, work: Condvar::new() });
-        let own = Arc::clone(&shared);
-        thread::Builder::new().name("guard".to_owned()).spawn(move || work(&own, engine, budget))?;
-        Ok(Self { shared })
+impl Workers {
+    /// Starts a thread for each engine, which comes with the name of its device.
+    pub(super) fn start(engines: Vec<(String, Box<dyn Engine>)>, rules: Rules, check: Box<Check>) -> std::io::Result<Self> {
+        // All that a lone session's texts can wait for is itself.
+        let chooses = engines.len() > 1;
+        let slot = |(device, engine): &(String, Box<dyn Engine>)| Slot {
+            device: device.clone(),
+            kept: engine.kept().filter(|_| chooses),
+            failures: 0,
+            rests_until: None,
+        };
+        let state = State { queue: Queue::new(rules.room), slots: engines.iter().map(slot).collect(), closed: false };
+        let workers = Self { shared: Arc::new(Shared { state: Mutex::new(state), news: Condvar::new(), rules, check }) };
+        for (session, (_, engine)) in engines.into_iter().enumerate() {
+            let shared = Arc::clone(&workers.shared);
+            thread::Builder::new().name(format!("guard-{session}")).spawn(move || work(&shared, session, engine))?;
+        }
+        Ok(workers)
     }
 
-    pub(super) fn push(&self, job: Job) {
-        self.shared.lock().queue.push(job);
-        self.shared.work.notify_one();
+    pub(super) fn push(&self, mut job: Job) {
+        let mut state = self.shared.lock();
+        if job.grows {
+            job.home = state.home(&job.window.ids);
+        }
+        state.queue.push(job);
+        drop(state);
+        self.shared.news.notify_all();
     }
 
     /// Texts that wait.
     pub(super) fn waiting(&self) -> usize {
         self.shared.lock().queue.len()
     }
-}
 
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.shared.lock().closed = true;
-        self.shared.work.notify_one();
+    /// How each session stands.
+    pub(super) fn sessions(&self) -> Vec<Session> {
+        let session = |slot: &Slot| Session { device: slot.device.clone(), is_ready: slot.is_up(), failures: slot.failures };
+        self.shared.lock().slots.iter().map(session).collect()
     }
 }
 
-fn work(shared: &Shared, mut engine: Box<dyn Engine>, budget: usize) {
-    loop {
-        let batch = {
-            let state = shared.lock();
-            let waits = |state: &mut State| state.queue.is_empty() && !state.closed;
-            let mut state = shared.work.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner);
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.news.notify_all();
+    }
+}
+
+impl Slot {
+    fn is_up(&self) -> bool {
+        self.rests_until.is_none()
+    }
+}
+
+impl State {
+    fn home(&self, ids: &[u32]) -> Option<Home> {
+        let up = self.slots.iter().enumerate().filter(|(_, slot)| slot.is_up());
+        let candidates = up.filter_map(|(session, slot)| {
+            Some(Candidate { session, kept: slot.kept.as_ref()?, lane: self.queue.lane(session) })
+        });
+        home(candidates, ids)
+    }
+
+    /// The next batch for a session, if it may work.
+    fn take(&mut self, session: usize, budget: usize, now: Instant) -> Vec<Job> {
+        let may_work = self.slots.get(session).is_some_and(Slot::is_up) || !self.slots.iter().any(Slot::is_up);
+        let batch = if may_work { self.queue.take(session, budget, now) } else { Vec::new() };
+        if let ([Job { grows: true, window, .. }], Some(slot)) = (batch.as_slice(), self.slots.get_mut(session))
+            && let Some(kept) = &mut slot.kept
+        {
+            kept.longest(&window.ids);
+            kept.keep(window.ids.clone(), (), window.ids.len());
+        }
+        batch
+    }
+}
+
+impl Shared {
+    /// The lists hold no invariant that a panic elsewhere could break, so a poisoned lock is taken as it is.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there is something to do for a session; `None` at the end.
+    fn next(&self, session: usize) -> Option<Turn> {
+        let mut state = self.lock();
+        loop {
             if state.closed {
-                return;
+                return None;
             }
-            state.queue.take(budget, Instant::now())
+            let now = Instant::now();
+            let batch = state.take(session, self.rules.budget, now);
+            if !batch.is_empty() {
+                return Some(Turn::Run(batch));
+            }
+            state = match state.slots.get(session)?.rests_until {
+                None => self.news.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(until) if until <= now => return Some(Turn::Check),
+                Some(until) => self.news.wait_timeout(state, until - now).unwrap_or_else(PoisonError::into_inner).0,
+            };
+        }
+    }
+
+    fn count_failure(&self, session: usize) {
+        if let Some(slot) = self.lock().slots.get_mut(session) {
+            slot.failures += 1;
+        }
+    }
+
+    fn check(&self, engine: &mut dyn Engine) -> Result<(), String> {
+        catch_unwind(AssertUnwindSafe(|| (self.check)(engine))).unwrap_or_else(|_| Err("the guard panicked".to_owned()))
+    }
+
+    /// Notes how a check came out; tells whether the session is up.
+    fn stands(&self, session: usize, checked: Result<(), String>) -> bool {
+        let mut state = self.lock();
+        let others = state.slots.iter().enumerate().filter(|(number, slot)| *number != session && slot.is_up()).count();
+        let Some(slot) = state.slots.get_mut(session) else { return false };
+        let was_up = slot.is_up();
+        let is_up = checked.is_ok();
+        slot.rests_until = (!is_up).then(|| Instant::now() + self.rules.rest);
+        match checked {
+            Ok(()) if !was_up => tracing::info!(session, device = slot.device, "a session of the guard scores rightly again"),
+            Err(why) if was_up => {
+                tracing::error!(session, device = slot.device, why, others, "a session of the guard rests: it fails its check");
+                slot.kept.iter_mut().for_each(Store::clear);
+                state.queue.release(session);
+            }
+            Ok(()) | Err(_) => {}
+        }
+        drop(state);
+        self.news.notify_all();
+        is_up
+    }
+}
+
+fn work(shared: &Shared, session: usize, mut engine: Box<dyn Engine>) {
+    let mut is_up = true;
+    while let Some(turn) = shared.next(session) {
+        let is_sound = match turn {
+            Turn::Run(batch) => {
+                let is_sound = run(engine.as_mut(), batch);
+                if !is_sound {
+                    shared.count_failure(session);
+                }
+                is_sound
+            }
+            Turn::Check => false,
         };
-        if !batch.is_empty() {
-            run(engine.as_mut(), batch);
+        if !(is_sound && is_up) {
+            is_up = shared.stands(session, if is_sound { Ok(()) } else { shared.check(engine.as_mut()) });
         }
     }
 }
 
-fn run(engine: &mut dyn Engine, batch: Vec<Job>) {
+/// Runs a batch and answers its callers; tells whether all have a score.
+fn run(engine: &mut dyn Engine, batch: Vec<Job>) -> bool {
     // A batch that panics costs its own callers an error, not everybody the guard.
     let scores = catch_unwind(AssertUnwindSafe(|| match batch.as_slice() {
         [job] if job.grows => engine.grow(&job.window).or_else(|error| {
@@ -95,51 +259,27 @@ fn run(engine: &mut dyn Engine, batch: Vec<Job>) {
     let scores = scores.unwrap_or_else(|_| Err(Unavailable::Engine("the guard panicked".to_owned())));
     match scores {
         Ok(scores) => {
+            let mut is_sound = true;
             for (job, score) in batch.into_iter().zip(scores) {
                 let score = if (0.0..=1.0).contains(&score) {
                     Ok(score)
                 } else {
+                    is_sound = false;
                     Err(Unavailable::Engine(format!("the graph yields {score}, no probability")))
                 };
                 drop(job.reply.send(score));
             }
+            is_sound
         }
         Err(error) => {
             tracing::error!(%error, texts = batch.len(), "the guard failed");
             for job in batch {
                 drop(job.reply.send(Err(error.clone())));
             }
+            false
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::sync::oneshot;
-
-    use super::*;
-    use crate::{guard::tokenize::Window, segment::Task};
-
-    /// Scores whole texts only.
-    struct Whole(Result<f32, Unavailable>);
-
-    impl Engine for Whole {
-        fn run(&mut self, windows: &[&Window]) -> Result<Vec<f32>, Unavailable> {
-            self.0.clone().map(|score| vec![score; windows.len()])
-        }
-
-        fn grow(&mut self, _: &Window) -> Result<Vec<f32>, Unavailable> {
-            Err(Unavailable::Engine("no memory".to_owned()))
-        }
-    }
-
-    #[test]
-    fn what_cannot_grow_is_scored_whole() {
-        for whole in [Ok(0.25), Err(Unavailable::Engine("nor this".to_owned()))] {
-            let (reply, mut answer) = oneshot::channel();
-            let window = Window { range: 0..1, ids: vec![7], task: Task::Response, words: None };
-            run(&mut Whole(whole.clone()), vec![Job { window, grows: true, deadline: Instant::now(), reply }]);
-            assert_eq!(answer.try_recv().unwrap(), whole);
-        }
-    }
-}
+mod tests;

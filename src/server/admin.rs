@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     exchange::Proxy,
-    guard::{Growth, Guard, Server},
-    telemetry::Now,
+    guard::{Growth, Guard, Server, Session},
+    telemetry::{self, Now},
 };
 
 /// Serves until `stop`.
@@ -46,6 +46,8 @@ struct Described<'r> {
     guard: &'r str,
     provider: &'static str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    sessions: Vec<Session>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     servers: Vec<Server>,
     /// The second guard of a cascade.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,12 +57,13 @@ struct Described<'r> {
 impl<'r> Described<'r> {
     fn new(guard: &'r Guard, second: Option<&'r Guard>) -> Self {
         let second = second.map(|second| Box::new(Self::new(second, None)));
-        Self { guard: guard.identity(), provider: guard.runs_on(), servers: guard.servers(), second }
+        let (sessions, servers) = (guard.sessions(), guard.servers());
+        Self { guard: guard.identity(), provider: guard.runs_on(), sessions, servers, second }
     }
 }
 
-/// The server is bound only once guard, policies and store are there; what can be missing is the servers of a guard that runs
-/// elsewhere.
+/// The server is bound only once guard, policies and store are there; what can be lost is a guard's sessions, or the servers of
+/// one that runs elsewhere.
 async fn ready(State(proxy): State<Arc<Proxy>>) -> impl IntoResponse {
     let (scanner, policies) = (proxy.scanner(), proxy.policies());
     let readiness = Readiness {
@@ -92,9 +95,21 @@ async fn metrics(State(proxy): State<Arc<Proxy>>) -> impl IntoResponse {
         cached: scanner.cached_verdicts(),
         guards: guards.iter().map(|(name, guard)| (name.as_str(), guard.identity(), guard.runs_on())).collect(),
         servers: guards.iter().flat_map(servers).collect(),
+        sessions: guards.iter().flat_map(|(name, guard)| sessions(name, guard)).collect(),
         checks: all(|growth| growth.checks),
         tokens: [all(|growth| growth.fed), all(|growth| growth.reused)],
         kept: all(|growth| growth.kept),
+        failed: all(|growth| growth.failed),
     });
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+}
+
+fn sessions<'n>(name: &'n str, guard: &Guard) -> impl Iterator<Item = telemetry::Session<'n>> {
+    guard.sessions().into_iter().enumerate().map(|(session, Session { device, is_ready, failures })| telemetry::Session {
+        guard: name,
+        session,
+        device,
+        is_ready,
+        failures,
+    })
 }

@@ -1,9 +1,6 @@
 //! Counters in Prometheus' text format.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Duration,
-};
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -13,7 +10,7 @@ use prometheus_client::{
         gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
     },
-    registry::{Registry, Unit},
+    registry::{Metric, Registry, Unit},
 };
 
 /// All that is counted.
@@ -27,7 +24,10 @@ pub struct Metrics {
     waiting: Gauge,
     cached: Gauge,
     guards: Family<Guard, Gauge>,
+    sessions: Family<Place, Gauge>,
+    session_failures: Family<Place, Counter>,
     checks: Counter,
+    check_failures: Counter,
     tokens: Family<Tokens, Counter>,
     kept: Gauge,
     servers: Family<Server, Gauge>,
@@ -73,8 +73,30 @@ struct Guard {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Place {
+    guard: String,
+    session: usize,
+    device: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Tokens {
     source: &'static str,
+}
+
+/// A session of a guard that runs here.
+#[derive(Debug, Clone)]
+pub struct Session<'n> {
+    /// The guard's name.
+    pub guard: &'n str,
+    /// Its number among the guard's.
+    pub session: usize,
+    /// Where it runs.
+    pub device: String,
+    /// Whether it takes texts.
+    pub is_ready: bool,
+    /// Batches that it failed.
+    pub failures: u64,
 }
 
 /// What is read where it is counted, at the moment when somebody asks; of all guards together.
@@ -86,6 +108,8 @@ pub struct Now<'n> {
     pub cached: u64,
     /// Each guard's name and identity, and what runs its model.
     pub guards: Vec<(&'n str, &'n str, &'static str)>,
+    /// Sessions of guards that run here.
+    pub sessions: Vec<Session<'n>>,
     /// Servers of guards that run elsewhere: the guard's name, the address, and whether it takes calls.
     pub servers: Vec<(String, String, bool)>,
     /// Windows of growing texts scored on from what was kept of them.
@@ -94,80 +118,63 @@ pub struct Now<'n> {
     pub tokens: [u64; 2],
     /// Tokens whose keys and values are kept.
     pub kept: u64,
+    /// Windows of growing texts that could not be scored so.
+    pub failed: u64,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut metrics = Self {
-            registry: Registry::with_prefix("seawall"),
-            exchanges: Family::default(),
-            seconds: Histogram::new(exponential_buckets(0.001, 2.0, 18)),
-            verdicts: Family::default(),
-            windows: Counter::<u64, AtomicU64>::default(),
-            waiting: Gauge::default(),
-            cached: Gauge::default(),
-            guards: Family::default(),
-            checks: Counter::default(),
-            tokens: Family::default(),
-            kept: Gauge::default(),
-            servers: Family::default(),
-            cascade: Family::default(),
-            cuts: Counter::default(),
-            records: Counter::default(),
-            unrecorded: Counter::default(),
-            failures: Family::default(),
-        };
-        let registry = &mut metrics.registry;
-        registry.register("exchanges", "Exchanges by dialect and decision", metrics.exchanges.clone());
-        registry.register_with_unit(
-            "exchange",
-            "Time from request to the end of its answer",
-            Unit::Seconds,
-            metrics.seconds.clone(),
-        );
-        registry.register(
-            "verdicts",
-            "Verdicts by source: the guard, the cache, or none because the guard failed",
-            metrics.verdicts.clone(),
-        );
-        registry.register("guard_windows", "Texts and windows of texts that the guard scored", metrics.windows.clone());
-        registry.register("guard_waiting", "Texts that wait for the guard", metrics.waiting.clone());
-        registry.register(
-            "guard_info",
-            "The guards by name (`NAME.second` behind NAME in a cascade), and the execution provider or engine that runs each",
-            metrics.guards.clone(),
-        );
-        registry.register(
-            "guard_incremental_checks",
-            "Windows of growing texts that were scored on from what was kept of them",
-            metrics.checks.clone(),
-        );
-        registry.register(
-            "guard_incremental_tokens",
-            "Tokens of these windows: computed, or kept and not computed again",
-            metrics.tokens.clone(),
-        );
-        registry.register("guard_kv_tokens", "Tokens whose keys and values are kept", metrics.kept.clone());
-        registry.register("cache_verdicts", "Verdicts in the cache", metrics.cached.clone());
-        registry.register(
-            "guard_server_ready",
-            "Servers of guards that run elsewhere: 1 if it takes calls, else 0",
-            metrics.servers.clone(),
-        );
-        registry.register(
-            "guard_cascade",
-            "Texts of a cascade by the guard that decided: those of the first are saved the second",
-            metrics.cascade.clone(),
-        );
-        registry.register("stream_cuts", "Streams that were cut", metrics.cuts.clone());
-        registry.register("review_records", "Flagged exchanges recorded", metrics.records.clone());
-        registry.register(
-            "review_failures",
-            "Flagged exchanges refused because they could not be recorded",
-            metrics.unrecorded.clone(),
-        );
-        registry.register("failures", "Exchanges that ended in an error, by its code", metrics.failures.clone());
-        metrics
+        let mut all = All(Registry::with_prefix("seawall"));
+        Self {
+            exchanges: all.metric("exchanges", "Exchanges by dialect and decision"),
+            seconds: all.seconds("exchange", "Time from request to the end of its answer"),
+            verdicts: all.metric("verdicts", "Verdicts by source: the guard, the cache, or none because the guard failed"),
+            windows: all.metric("guard_windows", "Texts and windows of texts that the guard scored"),
+            waiting: all.metric("guard_waiting", "Texts that wait for the guard"),
+            guards: all.metric(
+                "guard_info",
+                "The guards by name (`NAME.second` behind NAME in a cascade), and the execution provider or engine that runs each",
+            ),
+            sessions: all.metric("guard_session_ready", "Sessions of guards that run here: 1 if it takes texts, else 0"),
+            session_failures: all.metric("guard_session_failures", "Batches that a session failed"),
+            checks: all
+                .metric("guard_incremental_checks", "Windows of growing texts that were scored on from what was kept of them"),
+            tokens: all.metric("guard_incremental_tokens", "Tokens of these windows: computed, or kept and not computed again"),
+            check_failures: all.metric(
+                "guard_incremental_failures",
+                "Windows of growing texts that could not be scored so, and were computed whole",
+            ),
+            kept: all.metric("guard_kv_tokens", "Tokens whose keys and values are kept"),
+            cached: all.metric("cache_verdicts", "Verdicts in the cache"),
+            servers: all.metric("guard_server_ready", "Servers of guards that run elsewhere: 1 if it takes calls, else 0"),
+            cascade: all.metric(
+                "guard_cascade",
+                "Texts of a cascade by the guard that decided: those of the first are saved the second",
+            ),
+            cuts: all.metric("stream_cuts", "Streams that were cut"),
+            records: all.metric("review_records", "Flagged exchanges recorded"),
+            unrecorded: all.metric("review_failures", "Flagged exchanges refused because they could not be recorded"),
+            failures: all.metric("failures", "Exchanges that ended in an error, by its code"),
+            registry: all.0,
+        }
+    }
+}
+
+/// Where metrics are made, each known to the registry from the start.
+struct All(Registry);
+
+impl All {
+    fn metric<M: Metric + Clone + Default>(&mut self, name: &str, help: &str) -> M {
+        let metric = M::default();
+        self.0.register(name, help, metric.clone());
+        metric
+    }
+
+    /// From a millisecond to two minutes.
+    fn seconds(&mut self, name: &str, help: &str) -> Histogram {
+        let histogram = Histogram::new(exponential_buckets(0.001, 2.0, 18));
+        self.0.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+        histogram
     }
 }
 
@@ -224,11 +231,16 @@ impl Metrics {
         for &(name, guard, provider) in &now.guards {
             self.guards.get_or_create(&Guard { name: name.to_owned(), guard: guard.to_owned(), provider }).set(1);
         }
+        for Session { guard, session, device, is_ready, failures } in &now.sessions {
+            let place = Place { guard: (*guard).to_owned(), session: *session, device: device.clone() };
+            self.sessions.get_or_create(&place).set(i64::from(*is_ready));
+            self.session_failures.get_or_create(&place).inner().store(*failures, Relaxed);
+        }
         for (name, url, is_ready) in &now.servers {
-            let server = Server { name: name.clone(), url: url.clone() };
-            self.servers.get_or_create(&server).set(i64::from(*is_ready));
+            self.servers.get_or_create(&Server { name: name.clone(), url: url.clone() }).set(i64::from(*is_ready));
         }
         self.checks.inner().store(now.checks, Relaxed);
+        self.check_failures.inner().store(now.failed, Relaxed);
         for (source, tokens) in ["computed", "kept"].into_iter().zip(now.tokens) {
             self.tokens.get_or_create(&Tokens { source }).inner().store(tokens, Relaxed);
         }

@@ -109,6 +109,14 @@ async fn and_when_there_is_room_for_few() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn and_when_several_sessions_share_the_work() {
+    let guard = load(|settings| settings.sessions = 2);
+    grow_at_random(&guard, 160, 4).await;
+    let growth = guard.growth().unwrap();
+    assert!(growth.reused > 3 * growth.fed, "what grows stays where its beginning is: {growth:?}");
+}
+
 #[tokio::test]
 async fn a_check_computes_only_what_is_new() {
     let guard = load(|_| {});
@@ -267,6 +275,7 @@ async fn a_stream_through_the_proxy_is_judged_from_what_was_kept() {
     let kept = proxy.metric("seawall_guard_incremental_tokens_total{source=\"kept\"}").await;
     assert!(kept > proxy.metric("seawall_guard_incremental_tokens_total{source=\"computed\"}").await);
     assert!(proxy.metric("seawall_guard_kv_tokens").await > 0);
+    assert_eq!(proxy.metric("seawall_guard_incremental_failures_total").await, 0);
     let identity = load(|_| {}).identity().to_owned();
     let info = format!("seawall_guard_info{{name=\"default\",guard=\"{identity}\",provider=\"CPUExecutionProvider\"}}");
     assert_eq!(proxy.metric(&info).await, 1);

@@ -9,7 +9,7 @@ use std::{
 use seawall::{
     config,
     guard::{Guard, Runtime, Unavailable},
-    scan::Scanner,
+    scan::{self, Ask, Pair, Scanner},
     segment::{Content, Direction, Segment, Target, Task},
 };
 
@@ -71,14 +71,14 @@ fn the_deadline_covers_the_encoding() {
     runtime.block_on(async {
         let settings = config::Guard { dir: Some(fixture("guard")), deadline_ms: 20, ..config::Guard::default() };
         let guard = Guard::load(&Runtime::load(None).unwrap(), &settings).unwrap();
-        let scanner = Scanner::new(guard, None, &config::Cache::default(), Arc::default());
+        let scanner = Scanner::new(Pair { first: guard, second: None }, Vec::new(), &config::Cache::default(), &Arc::default());
         let (open, gate) = mpsc::channel::<()>();
         let taken = tokio::task::spawn_blocking(move || gate.recv());
         let segment = Segment { target: Target::Prompt, passage: 0, text: "hi".into(), place: None };
         let content = Content { segments: vec![segment], ..Content::default() };
-        let evidence = scanner.evidence(content, Direction::Request, None).await;
-        let scores: Vec<_> = evidence.passages.iter().map(|passage| passage.score.as_ref().unwrap_err()).collect();
-        assert_eq!(scores, [&Unavailable::Deadline]);
+        let evidence = scanner.evidence(&Ask::only(scan::DEFAULT), content, Direction::Request, None).await;
+        let scores: Vec<_> = evidence.passages.iter().map(|passage| passage.score(scan::DEFAULT)).collect();
+        assert_eq!(scores, [Err(Unavailable::Deadline)]);
         drop(open);
         taken.await.unwrap().unwrap_err();
         assert_eq!(scanner.guard().windows(Task::Prompt, "hi", None).await.unwrap().len(), 1);

@@ -35,10 +35,6 @@ async fn a_guard_without_time_refuses_rather_than_passes() {
 #[tokio::test]
 async fn the_listener_is_ready_when_it_answers() {
     let proxy = Proxy::start().await;
-    let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
-        .build_http::<http_body_util::Full<bytes::Bytes>>();
-    let uri = format!("http://{}/readyz", proxy.admin).parse().unwrap();
-    let response: http::Response<hyper::body::Incoming> = client.get(uri).await.unwrap();
-    let answer = crate::harness::Answer::read(response).await;
+    let answer = proxy.admin("/readyz").await;
     assert_eq!((answer.json()["ready"].as_bool(), answer.json()["policies"][0].as_str()), (Some(true), Some("tests")));
 }

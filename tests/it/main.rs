@@ -19,6 +19,7 @@ mod limits;
 mod policy;
 mod record;
 mod remote;
+mod sessions;
 mod stream;
 mod unscored;
 mod upstreams;

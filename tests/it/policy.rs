@@ -3,8 +3,8 @@
 
 use http::{Method, StatusCode};
 use seawall::{
-    config::{self, Config, Uncovered},
-    policy::{DEFAULT_GUARD, HashKey, Policies, Terms},
+    config::{self, Config, DEFAULT_GUARD, Uncovered},
+    policy::{HashKey, Policies, Terms},
 };
 use serde_json::json;
 

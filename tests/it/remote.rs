@@ -7,10 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use bytes::Bytes;
-use http::{Request, StatusCode};
-use http_body_util::Full;
-use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use http::StatusCode;
 use seawall::config::{Cascade, Config, Engine, Guard, Key, Remote};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -152,9 +149,7 @@ fn unavailable() -> (StatusCode, String) {
 }
 
 pub(crate) async fn ready(proxy: &Proxy) -> (StatusCode, Value) {
-    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
-    let request = Request::get(format!("http://{}/readyz", proxy.admin)).body(Full::default()).unwrap();
-    let answer = Answer::read(client.request(request).await.unwrap()).await;
+    let answer = proxy.admin("/readyz").await;
     (answer.status, answer.json())
 }
 

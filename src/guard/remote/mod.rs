@@ -269,7 +269,7 @@ impl Shared {
         let taken = lock(&self.pool).take(now, None);
         match taken {
             Ok(server) => {
-                let batch = queue.take(self.budget, now);
+                let batch = queue.take(server, self.budget, now);
                 if batch.is_empty() {
                     lock(&self.pool).give_back(server, Outcome::Untold, now);
                     return None;
@@ -279,7 +279,7 @@ impl Shared {
             Err(Refused::Busy) => None,
             Err(Refused::Down) => {
                 let why = Unavailable::Server(self.why_down());
-                for job in queue.take(usize::MAX, now) {
+                for job in queue.take(0, usize::MAX, now) {
                     // The caller may have gone; then nobody needs the answer.
                     drop(job.reply.send(Err(why.clone())));
                 }

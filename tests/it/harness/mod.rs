@@ -157,12 +157,15 @@ impl Proxy {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
+    /// What operators are told there.
+    pub(crate) async fn admin(&self, path: &str) -> Answer {
+        let uri = format!("http://{}{path}", self.admin);
+        Answer::read(self.client.request(Request::get(uri).body(Full::default()).unwrap()).await.unwrap()).await
+    }
+
     /// Value of a counter.
     pub(crate) async fn metric(&self, name: &str) -> u64 {
-        let uri = format!("http://{}/metrics", self.admin);
-        let request = Request::get(uri).body(Full::default()).unwrap();
-        let text = Answer::read(self.client.request(request).await.unwrap()).await.body;
-        let text = String::from_utf8(text.to_vec()).unwrap();
+        let text = String::from_utf8(self.admin("/metrics").await.body.to_vec()).unwrap();
         let line = text.lines().find(|line| line.starts_with(name) && line[name.len()..].starts_with(' '));
         line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
     }

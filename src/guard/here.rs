@@ -1,0 +1,138 @@
+//! Guards that run in this process: sessions on each device, all fed from one queue.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use super::{
+    Growth, Proof,
+    batch::Job,
+    classifier::Classifier,
+    decoder::{Counts, Decoder},
+    engine::Engine,
+    manifest::{Kind, Manifest, Unusable},
+    proof::{Golden, prove, warm},
+    runtime::{Opener, Runtime},
+    tokenize::Encoder,
+    worker::{Rules, Session, Workers},
+};
+use crate::config::{self, Provider};
+
+/// Time between two checks of a session that fails them.
+const REST: Duration = Duration::from_secs(10);
+
+/// A guard's sessions. Dropping it ends them.
+#[derive(Debug)]
+pub(super) struct Here {
+    workers: Workers,
+    provider: Provider,
+    proof: Proof,
+    /// One for each session, if texts that grow are scored from what was kept of them.
+    counts: Vec<Arc<Counts>>,
+}
+
+impl Here {
+    /// Opens the sessions and proves each on the golden texts.
+    pub(super) fn load(
+        runtime: &Runtime,
+        dir: &Path,
+        manifest: &Manifest,
+        encoder: &Encoder,
+        settings: &config::Guard,
+    ) -> Result<Self, Unusable> {
+        let golden = super::golden(dir, manifest, encoder)?;
+        let (mut engines, mut counts, mut proof) = (Vec::new(), Vec::new(), Proof::default());
+        for &device in &settings.devices {
+            let opener = Opener { runtime, dir, settings, device, graphs: settings.sessions, grows: false };
+            for _ in 0..settings.sessions {
+                let (engine, own, seen) = session(opener, manifest, encoder, &golden)?;
+                engines.push((settings.provider.device(device), engine));
+                counts.extend(own);
+                proof = proof.worst(seen);
+            }
+        }
+        let rules = Rules { room: settings.queue_tokens, budget: settings.batch_tokens, rest: REST };
+        let check = check(golden, manifest.golden.tolerance);
+        let workers = Workers::start(engines, rules, Box::new(check))
+            .map_err(|e| Unusable::new(dir, format!("cannot start its threads: {e}")))?;
+        Ok(Self { workers, provider: settings.provider, proof, counts })
+    }
+
+    pub(super) fn push(&self, job: Job) {
+        self.workers.push(job);
+    }
+
+    pub(super) fn provider(&self) -> Provider {
+        self.provider
+    }
+
+    pub(super) fn proof(&self) -> Proof {
+        self.proof
+    }
+
+    /// Texts that wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.workers.waiting()
+    }
+
+    /// How each session stands.
+    pub(super) fn sessions(&self) -> Vec<Session> {
+        self.workers.sessions()
+    }
+
+    /// What was done for texts that grow, by all sessions; `None` if nothing is kept of them.
+    pub(super) fn growth(&self) -> Option<Growth> {
+        let all = |count: fn(&Counts) -> &AtomicU64| self.counts.iter().map(|counts| count(counts).load(Relaxed)).sum();
+        self.keeps().then(|| Growth {
+            checks: all(|counts| &counts.checks),
+            fed: all(|counts| &counts.fed),
+            reused: all(|counts| &counts.reused),
+            kept: all(|counts| &counts.kept),
+            failed: all(|counts| &counts.failed),
+        })
+    }
+
+    /// Whether anything is kept of texts that grow.
+    pub(super) fn keeps(&self) -> bool {
+        !self.counts.is_empty()
+    }
+}
+
+type Opened = (Box<dyn Engine>, Option<Arc<Counts>>, Proof);
+
+/// A session, proven.
+fn session(opener: Opener<'_>, manifest: &Manifest, encoder: &Encoder, golden: &[Golden]) -> Result<Opened, Unusable> {
+    let (mut engine, counts): (Box<dyn Engine>, _) = match manifest.kind {
+        Kind::SequenceClassification => (Box::new(Classifier::load(opener, manifest)?), None),
+        Kind::DecoderLabel => {
+            let decoder = Decoder::load(opener, manifest, encoder)?;
+            let counts = decoder.counts();
+            (Box::new(decoder), counts)
+        }
+    };
+    let proof = prove(opener.dir, manifest, golden, engine.as_mut(), counts.is_some())?;
+    if let Some(counts) = &counts {
+        counts.restart();
+    }
+    let provider = opener.settings.provider;
+    if provider != Provider::Cpu {
+        let device = provider.device(opener.device);
+        warm(engine.as_mut(), manifest)
+            .map_err(|e| Unusable::new(opener.dir, format!("the longest text cannot be run on {device}: {e}")))?;
+    }
+    Ok((engine, counts, proof))
+}
+
+/// Whether an engine still scores the first of the golden texts rightly.
+fn check(golden: Vec<Golden>, tolerance: f32) -> impl Fn(&mut dyn Engine) -> Result<(), String> {
+    move |engine| {
+        let Some(golden) = golden.first() else { return Ok(()) };
+        let scores = engine.run(&golden.windows.iter().collect::<Vec<_>>()).map_err(|error| error.to_string())?;
+        golden.gap(&scores, tolerance).map(drop).map_err(|off| format!("it scores a golden text {off}"))
+    }
+}
