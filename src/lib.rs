@@ -31,6 +31,7 @@ pub mod eval;
 pub mod exchange;
 pub mod gate;
 pub mod guard;
+pub mod identity;
 pub mod policy;
 pub mod review;
 pub mod scan;

@@ -2,12 +2,15 @@
 //!
 //! [`Policies::settle`] is the only way from assessed text to text that may be sent on.
 
+mod call;
+pub mod expression;
 mod load;
 mod rule;
 
 use serde::Serialize;
 
 pub use self::{
+    call::Call,
     load::LoadError,
     rule::{Action, Mode, Policy, Respond, Rule, Threshold, Unjudged},
 };
