@@ -17,7 +17,7 @@
 //! ```
 //!
 //! Who may know whom, floor by floor: `cli → server → exchange → gate → {dialect, scan, policy, review} →
-//! {wire, guard, upstream, telemetry, connect, config, segment}`. `eval`, beside the line, measures a guard
+//! {wire, guard, identity, upstream, telemetry, connect, config, segment}`. `eval`, beside the line, measures a guard
 //! through `scan`. `exchange` is the only room that knows all below it; a test reads every `use crate::` line and holds them to
 //! this.
 

@@ -59,8 +59,10 @@ fn span(source: &str, node: &IdedExpr, info: &SourceInfo) -> Option<Range<usize>
     };
     match &node.expr {
         Expr::Select(select) => {
-            let length = after.find(|c: char| !c.is_whitespace()).unwrap_or_default() + select.field.len();
-            Some(whole.start..whole.end + length)
+            let before = after.find(|c: char| !c.is_whitespace() && c != '.').unwrap_or_default();
+            // The place of a `has` is its bracket.
+            let start = if select.test { span(source, &select.operand, info)?.start } else { whole.start };
+            Some(start..whole.end + before + select.field.len())
         }
         Expr::Call(call) if source.get(start..)?.starts_with('(') => {
             let named = call.target.is_none() && source.get(..start)?.ends_with(&call.func_name);
