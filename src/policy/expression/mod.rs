@@ -60,8 +60,9 @@ use cel::{
 
 pub use self::values::{CallFacts, Facts};
 
-/// Bytes of a condition.
-const MAX_SOURCE: usize = 16 << 10;
+/// Bytes of a condition. A chain of operators is a tree as deep as it is long until it is checked, and trees are freed
+/// recursively; this keeps that far from the end of a thread's stack.
+const MAX_SOURCE: usize = 4 << 10;
 
 static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 

@@ -3,7 +3,7 @@
 //! The parser that is fast enough for ten thousand rules keeps no places. The crate's other parser numbers the nodes alike
 //! and does; it is asked only once something is wrong.
 
-use std::ops::Range;
+use std::{ops::Range, thread};
 
 use cel::{
     ParseErrors,
@@ -29,8 +29,18 @@ pub(super) fn syntax(source: &str, errors: &ParseErrors) -> Mistake {
     Mistake { message: format!("this is not CEL: {}", first.msg.trim_start_matches("Syntax error: ")), at }
 }
 
+/// Bytes of stack for the parser that keeps places, which recurses along a chain of operators; only what it uses is taken.
+const STACK: usize = 64 << 20;
+
 /// Where the node `id` stands.
 pub(super) fn node(source: &str, id: u64) -> Option<Range<usize>> {
+    thread::scope(|scope| {
+        let place = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || look_up(source, id)).ok()?;
+        place.join().ok()?
+    })
+}
+
+fn look_up(source: &str, id: u64) -> Option<Range<usize>> {
     let (tree, info) = Parser::new().max_recursion_depth(MAX_DEPTH).parse_with_source_info(source).ok()?;
     let node = find(&tree, id)?;
     let range = span(source, node, &info)?;
