@@ -7,6 +7,7 @@
 
 mod compile;
 mod decide;
+pub mod expression;
 mod load;
 mod message;
 mod pseudonym;
