@@ -27,7 +27,7 @@ pub(super) fn at_start(text: &str) -> Option<usize> {
 }
 
 /// Whole bytes of base64url without padding.
-fn decode(text: &str) -> Option<Vec<u8>> {
+pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     let (mut held, mut bits, mut out) = (0_u32, 0, Vec::new());
     for b in text.bytes() {
         let value = match b {
