@@ -12,7 +12,7 @@ pub(super) fn at_start(text: &str) -> Option<usize> {
     let mut parts = run.split('.');
     let header = parts.next()?;
     let json = decode(header)?;
-    if !json.starts_with(b"{\"") || !json.windows(5).any(|name| name == b"\"alg\"") {
+    if !json.starts_with(b"{\"") || !json.ends_with(b"}") || !json.windows(5).any(|name| name == b"\"alg\"") {
         return None;
     }
     let rest: Vec<&str> = parts.collect();

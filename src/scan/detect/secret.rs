@@ -61,7 +61,7 @@ static DISCORD: LazyLock<Regex> =
 pub(super) fn find(text: &str) -> impl Iterator<Item = Finding> {
     let prefixed = STARTS.find_iter(text).filter_map(|start| at(text, start.start()));
     let alone = |range: &Range<usize>| stands_alone(text, range.clone());
-    let telegram = TELEGRAM.find_iter(text).filter(|found| distinct(found.as_str()) >= 12).map(|found| found.range());
+    let telegram = TELEGRAM.find_iter(text).filter(|found| !filled(found.as_str())).map(|found| found.range());
     let discord = DISCORD.captures_iter(text).filter_map(|found| {
         let number = jwt::decode(found.get(1)?.as_str())?;
         number.iter().all(u8::is_ascii_digit).then_some(found.get(0)?.range())
@@ -86,9 +86,16 @@ fn at(text: &str, start: usize) -> Option<Finding> {
     FORMS.iter().zip(WHOLE.iter()).find_map(|((detector, _, fewest, _), whole)| {
         let found = whole.find(rest)?;
         let range = start..start + found.end();
-        (distinct(found.as_str()) >= *fewest && (found.len() >= 280 || stands_alone(text, range.clone())))
-            .then_some(Finding { detector, range })
+        (distinct(found.as_str()) >= *fewest
+            && !filled(found.as_str())
+            && (found.len() >= 280 || stands_alone(text, range.clone())))
+        .then_some(Finding { detector, range })
     })
+}
+
+/// Whether a part of it is a filler, such as `xxxxxxxx`.
+fn filled(text: &str) -> bool {
+    text.as_bytes().chunk_by(|a, b| a == b).any(|run| run.len() > 6)
 }
 
 /// How many different bytes the text has.
