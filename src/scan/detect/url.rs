@@ -78,3 +78,22 @@ fn address(text: &str, start: &Range<usize>, end: usize) -> Option<Range<usize>>
         || (host.starts_with('[') && host.ends_with(']'));
     known.then_some(start.start..start.end + rest.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_address_carries_parts_it() {
+        let found = super::super::find("see https://example.com/?to=a@b.co&x=1 now");
+        let names: Vec<&str> = found.iter().map(|f| f.detector).collect();
+        assert_eq!(names, ["url", "email", "url"]);
+        assert!(found.windows(2).all(|pair| pair[0].range.end == pair[1].range.start));
+    }
+
+    #[test]
+    fn an_address_ends_where_the_next_begins_or_after_its_most() {
+        assert_eq!(find("http://a.co/x,http://b.co/y"), [0..13, 14..27]);
+        assert_eq!(find(&format!("http://a.co/{}", "x".repeat(2 * MOST))).first(), Some(&(0..MOST + 7)));
+    }
+}
