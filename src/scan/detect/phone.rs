@@ -49,10 +49,11 @@ static STRONG: LazyLock<Forms> = LazyLock::new(|| {
         ("phone.vn", r"0[35789]\d\d[ .-]?\d{3}[ .-]?\d{3}"),
         ("phone.vn", r"0[35789]\d[ .]\d{3}[ .]\d\d[ .]\d\d"),
         ("phone.vn", r"0[35789]\d\d[ .]\d\d[ .]\d\d[ .]\d\d"),
-        ("phone.vn", r"02\d{1,2}[ .-]\d{3,4}[ .-]?\d{3,4}"),
+        ("phone.vn", r"02[48][ .-]\d{4}[ .-]?\d{4}|02\d\d[ .-]\d{3}[ .-]?\d{4}"),
         ("phone.mm", r"09[ -]?\d{7,9}"),
         ("phone.mm", r"09[ -]?\d{1,3}[ -]\d{3}[ -]?\d{3,4}"),
         ("phone.id", r"0[2-9]\d{1,2}[ -]\d{3,4}[ -]?\d{3,4}"),
+        ("phone.vn", r"02\d{1,2}[ .-]\d{3,4}[ .-]?\d{3,4}"),
         ("phone.intl", r"(?:1[ .-])?[2-9]\d\d[ .-][2-9]\d\d[ .-]\d{4}"), // the United States
     ])
 });
@@ -82,7 +83,7 @@ static SPOKEN: LazyLock<Forms> = LazyLock::new(|| {
         ("phone.vn", "[đĐơƠưƯăĂ\u{1EA0}-\u{1EF9}]|\\b(?:số|sđt|zalo)\\b"),
         ("phone.ph", r"\b(?:ako|ko|ang|mo|niya|sa|tawag(?:an)?|tumawag|cp|numero|pilipinas|manila)\b"),
         ("phone.my", r"\b(?:telefon|bimbit|pejabat|nombor|encik|puan|awak|malaysia)\b"),
-        ("phone.id", r"\b(?:telepon|nomor|hp|wa|kantor|saya|aku|pak|bu|mas|hubungi|jakarta|indonesia)\b"),
+        ("phone.id", r"\b(?:tele?pon|telp|nomor|hp|wa|kantor|saya|aku|pak|bu|mas|hubungi|jakarta|indonesia)\b"),
         ("phone.sg", r"\b(?:singapore|sg)\b"),
     ])
 });
