@@ -33,7 +33,7 @@ fn issued(digits: &str) -> bool {
 }
 
 /// A filler such as `4444 4444 4444 4444` is no card, whatever its check digit.
-fn varied(digits: &str) -> bool {
+pub(super) fn varied(digits: &str) -> bool {
     digits.as_bytes().windows(2).any(|pair| pair.first() != pair.last())
 }
 

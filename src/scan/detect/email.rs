@@ -28,7 +28,7 @@ fn around(text: &str, at: usize) -> Option<Range<usize>> {
 }
 
 /// The length of the longest host name at the start of what may be one: labels, of which the last is a top-level domain.
-fn host(domain: &str) -> Option<usize> {
+pub(super) fn host(domain: &str) -> Option<usize> {
     let (mut length, mut host, mut versioned) = (0, None, false);
     for (place, label) in domain.split('.').enumerate() {
         let numeric = label.bytes().all(|b| b.is_ascii_digit());

@@ -12,7 +12,7 @@ pub(super) fn at_start(text: &str) -> Option<usize> {
     let mut parts = run.split('.');
     let header = parts.next()?;
     let json = decode(header)?;
-    if !json.starts_with(b"{\"") || !json.windows(5).any(|name| name == b"\"alg\"") {
+    if !json.starts_with(b"{\"") || !json.ends_with(b"}") || !json.windows(5).any(|name| name == b"\"alg\"") {
         return None;
     }
     let rest: Vec<&str> = parts.collect();
@@ -27,7 +27,7 @@ pub(super) fn at_start(text: &str) -> Option<usize> {
 }
 
 /// Whole bytes of base64url without padding.
-fn decode(text: &str) -> Option<Vec<u8>> {
+pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     let (mut held, mut bits, mut out) = (0_u32, 0, Vec::new());
     for b in text.bytes() {
         let value = match b {

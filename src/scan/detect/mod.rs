@@ -4,16 +4,26 @@
 //! grows: see [`settled`]. Positions are bytes of the given text, which the caller has folded (NFKC, nothing invisible).
 
 mod card;
+#[cfg(test)]
+mod cases;
 mod context;
+mod crypto;
 mod email;
+mod iban;
+mod ip;
 mod jwt;
+mod keccak;
+mod named;
 mod national_id;
+mod nrc;
 mod nric;
 mod number;
+mod pan;
 mod phone;
 mod private_key;
 mod secret;
 mod settle;
+mod url;
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -25,7 +35,7 @@ pub use settle::settled;
 
 /// The detectors: name, description, and what stands in place of a redacted span. Of two that claim the same span, the first
 /// has it.
-const TABLE: [(&str, &str, &str); 16] = [
+const TABLE: [(&str, &str, &str); 58] = [
     ("secret.private_key", "Private key in PEM form", "[secret]"),
     ("secret.jwt", "JSON Web Token", "[secret]"),
     ("secret.anthropic", "Anthropic API key", "[secret]"),
@@ -35,13 +45,55 @@ const TABLE: [(&str, &str, &str); 16] = [
     ("secret.google", "Google API key, client secret or access token", "[secret]"),
     ("secret.slack", "Slack token or webhook", "[secret]"),
     ("secret.stripe", "Stripe secret key or webhook secret", "[secret]"),
+    ("secret.huggingface", "Hugging Face token", "[secret]"),
+    ("secret.gitlab", "GitLab token", "[secret]"),
+    ("secret.npm", "npm token", "[secret]"),
+    ("secret.pypi", "PyPI token", "[secret]"),
+    ("secret.sendgrid", "SendGrid API key", "[secret]"),
+    ("secret.twilio", "Twilio auth token", "[secret]"),
+    ("secret.telegram", "Telegram bot token", "[secret]"),
+    ("secret.discord", "Discord bot token or webhook", "[secret]"),
+    ("secret.digitalocean", "DigitalOcean token", "[secret]"),
+    ("secret.databricks", "Databricks token", "[secret]"),
+    ("secret.mailgun", "Mailgun API key", "[secret]"),
+    ("secret.shopify", "Shopify token", "[secret]"),
+    ("secret.azure", "Azure account key or shared access signature", "[secret]"),
+    ("secret.openrouter", "OpenRouter API key", "[secret]"),
+    ("secret.groq", "Groq API key", "[secret]"),
+    ("secret.xai", "xAI API key", "[secret]"),
+    ("secret.perplexity", "Perplexity API key", "[secret]"),
+    ("secret.replicate", "Replicate token", "[secret]"),
+    ("secret.cohere", "Cohere API key", "[secret]"),
+    ("secret.password", "Password or key that is given a name", "[secret]"),
+    ("crypto_address.bitcoin", "Bitcoin address", "[crypto address]"),
+    ("crypto_address.ethereum", "Ethereum address", "[crypto address]"),
+    ("crypto_address.tron", "Tron address", "[crypto address]"),
+    ("crypto_address.litecoin", "Litecoin address", "[crypto address]"),
+    ("crypto_address.dogecoin", "Dogecoin address", "[crypto address]"),
+    ("crypto_address.ripple", "XRP Ledger address", "[crypto address]"),
+    ("iban", "Bank account number (IBAN)", "[iban]"),
     ("national_id.sg", "Singapore NRIC or FIN", "[national id]"),
     ("national_id.th", "Thai citizen number", "[national id]"),
     ("national_id.id", "Indonesian NIK", "[national id]"),
     ("national_id.my", "Malaysian MyKad number", "[national id]"),
+    ("national_id.ph", "Philippine PhilSys, TIN, SSS, GSIS, PhilHealth or Pag-IBIG number", "[national id]"),
+    ("national_id.vn", "Vietnamese CCCD or CMND number", "[national id]"),
+    ("national_id.mm", "Myanmar NRC number", "[national id]"),
+    ("national_id.in.aadhaar", "Indian Aadhaar number", "[national id]"),
+    ("national_id.in.pan", "Indian PAN", "[national id]"),
     ("payment_card", "Payment card number", "[payment card]"),
     ("email", "Email address", "[email]"),
-    ("phone", "Telephone number", "[phone]"),
+    ("ip_address", "Internet address of a host, IPv4 or IPv6", "[ip address]"),
+    ("phone.sg", "Telephone number of Singapore", "[phone]"),
+    ("phone.my", "Telephone number of Malaysia", "[phone]"),
+    ("phone.id", "Telephone number of Indonesia", "[phone]"),
+    ("phone.th", "Telephone number of Thailand", "[phone]"),
+    ("phone.ph", "Telephone number of the Philippines", "[phone]"),
+    ("phone.vn", "Telephone number of Viet Nam", "[phone]"),
+    ("phone.mm", "Telephone number of Myanmar", "[phone]"),
+    ("phone.in", "Telephone number of India", "[phone]"),
+    ("phone.intl", "Telephone number of another country", "[phone]"),
+    ("url", "Web address", "[url]"),
 ];
 
 /// Every recognised span in the text, in order; where spans overlap, the longest stands.
@@ -80,8 +132,15 @@ fn spans(text: &str, assume: bool) -> Vec<Finding> {
     #[cfg(test)]
     tests::READ.set(tests::READ.get() + text.len());
     let mut spans: Vec<Finding> = secret::find(text).collect();
-    spans.extend(email::find(text).map(|range| Finding { detector: "email", range }));
-    spans.extend(nric::find(text).map(|range| Finding { detector: "national_id.sg", range }));
+    let finding = |(detector, range)| Finding { detector, range };
+    let named = |detector: &'static str| move |range| (detector, range);
+    spans.extend(named::find(text).chain(crypto::find(text)).map(finding));
+    spans.extend(email::find(text).map(named("email")).map(finding));
+    spans.extend(nric::find(text).map(named("national_id.sg")).map(finding));
+    spans.extend(nrc::find(text).map(named("national_id.mm")).map(finding));
+    spans.extend(pan::find(text, assume).map(named("national_id.in.pan")).map(finding));
+    spans.extend(iban::find(text).map(named("iban")).map(finding));
+    spans.extend(ip::find(text).map(named("ip_address")).map(finding));
     number::each(text, |number| {
         let verdict = if number.joined() {
             None
@@ -90,10 +149,13 @@ fn spans(text: &str, assume: bool) -> Vec<Finding> {
         } else if card::is_card(number) {
             Some("payment_card")
         } else {
-            phone::is_phone(number).then_some("phone")
+            phone::region(number)
         };
-        spans.extend(verdict.map(|detector| Finding { detector, range: number.range.clone() }));
+        spans.extend(verdict.map(|detector| finding((detector, number.range.clone()))));
     });
+    // Where words may yet undo what parts an address, the address is whole.
+    let taken = if assume { Vec::new() } else { spans.iter().map(|span| span.range.clone()).collect() };
+    spans.extend(url::apart(text, taken).into_iter().map(named("url")).map(finding));
     spans
 }
 
@@ -124,7 +186,11 @@ mod tests {
     }
 
     fn found<'t>(detector: &str, text: &'t str) -> Vec<&'t str> {
-        find(text).into_iter().filter(|f| f.detector == detector).map(|f| text.get(f.range).unwrap()).collect()
+        find(text)
+            .into_iter()
+            .filter(|f| f.detector == detector || f.detector.starts_with(&format!("{detector}.")))
+            .map(|f| text.get(f.range).unwrap())
+            .collect()
     }
 
     /// Each text holds one span of the detector, the given one.
@@ -145,7 +211,7 @@ mod tests {
         let text = "a@b.co, 4111 1111 1111 1111, +65 9123 4567, S1234567D and AKIAIOSFODNN7EXAMPLE";
         let found = find(text);
         let names: Vec<&str> = found.iter().map(|f| f.detector).collect();
-        assert_eq!(names, ["email", "payment_card", "phone", "national_id.sg", "secret.aws"]);
+        assert_eq!(names, ["email", "payment_card", "phone.sg", "national_id.sg", "secret.aws"]);
         assert!(found.windows(2).all(|pair| pair[0].range.end <= pair[1].range.start));
     }
 

@@ -1,4 +1,4 @@
-//! National identity numbers of Thailand, Indonesia and Malaysia; Singapore's, with its letters, is in `nric`.
+//! National identity numbers that are written in digits alone; those with letters are in `nric`, `nrc` and `pan`.
 //!
 //! Where a number has a check digit, that decides; where it has only plausible parts, or many innocent numbers look like it, a
 //! word nearby must say what it is.
@@ -9,47 +9,101 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::number::Number;
-use super::{card, context, pattern};
+use super::{card, context, pattern, phone};
 
-static CITIZEN: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(?:\d{13}|\d[ -]\d{4}[ -]\d{5}[ -]\d{2}[ -]\d)$"));
-static NIK: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r"^(?:\d{16}|\d{6}[ .-]\d{6}[ .-]\d{4}|\d{4} \d{4} \d{4} \d{4}|\d{4}-\d{4}-\d{4}-\d{4}|\d\d\.\d\d\.\d\d\.\d{6}\.\d{4})$",
-    )
-});
-static MYKAD: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(?:\d{12}|\d{6}-\d\d-\d{4}|\d{6} \d\d \d{4})$"));
+/// A kind of number.
+struct Kind {
+    detector: &'static str,
+    /// The groups in which it is written.
+    shape: Regex,
+    /// Whether the digits can be one.
+    holds: fn(&str) -> bool,
+    /// What people call it.
+    words: Regex,
+    /// Whether it needs no word.
+    alone: fn(&Number<'_>) -> bool,
+}
 
-static CITIZEN_WORDS: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?i)ประชาชน|ประจำตัว|เลขบัตร|(?-u:\b)(?:thai id|citizen id|national id|id card|id no|id number)(?-u:\b)")
-});
-static NIK_WORDS: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"(?i)(?-u:\b)(?:nik|e?-?ktp|nomor induk|kependudukan|identitas)(?:ku|mu|nya)?(?-u:\b)"));
-static MYKAD_WORDS: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?i)(?-u:\b)(?:ic|i/c|nric|my ?kad|kad pengenalan|identity card|no\.? ?kp|national id)(?-u:\b)")
+impl Kind {
+    fn new(detector: &'static str, shape: &str, holds: fn(&str) -> bool, words: &str, alone: fn(&Number<'_>) -> bool) -> Self {
+        let shape = pattern(&format!("^(?:{shape})$"));
+        let words = pattern(&format!("(?i)(?:^|[^a-z0-9_])(?:{words})(?:$|[^a-z0-9_])"));
+        Self { detector, shape, holds, words, alone }
+    }
+}
+
+static KINDS: LazyLock<[Kind; 12]> = LazyLock::new(|| {
+    let never = |_: &Number<'_>| false;
+    let philippine = |shape, words| Kind::new("national_id.ph", shape, card::varied, words, never);
+    [
+        Kind::new(
+            "national_id.my",
+            r"\d{12}|\d{6}-\d\d-\d{4}|\d{6} \d\d \d{4}",
+            mykad,
+            r"ic|i/c|nric|my ?kad|kad pengenalan|identity card|no\.? ?kp|national id|அடையாள அட்டை",
+            |number| !number.bare(),
+        ),
+        Kind::new(
+            "national_id.th",
+            r"\d{13}|\d[ -]\d{4}[ -]\d{5}[ -]\d{2}[ -]\d",
+            citizen,
+            "thai id|citizen id|national id|id card|id no|id number|ประชาชน|ประจำตัว|เลขบัตร",
+            |number| !(number.bare() && instant(number.digits)),
+        ),
+        Kind::new(
+            "national_id.id",
+            r"\d{16}|\d{6}[ .-]\d{6}[ .-]\d{4}|\d{4} \d{4} \d{4} \d{4}|\d{4}-\d{4}-\d{4}-\d{4}|\d\d\.\d\d\.\d\d\.\d{6}\.\d{4}",
+            nik,
+            "(?:nik|e?-?ktp|nomor induk|kependudukan|identitas)(?:ku|mu|nya)?",
+            |number| !card::is_card(number),
+        ),
+        Kind::new(
+            "national_id.vn",
+            r"\d{12}|\d{3}[ .]\d{3}[ .]\d{6}|\d{3}[ .]\d{3}[ .]\d{3}[ .]\d{3}|\d{4} \d{4} \d{4}",
+            cccd,
+            VIETNAMESE,
+            never,
+        ),
+        Kind::new("national_id.vn", r"\d{9}|\d{3}[ .]\d{3}[ .]\d{3}", card::varied, VIETNAMESE, never),
+        Kind::new(
+            "national_id.in.aadhaar",
+            r"\d{12}|\d{4}[ -]\d{4}[ -]\d{4}",
+            aadhaar,
+            "aadh?aar|adhar|uidai|uid|आधार|ஆதார்",
+            // One in ten numbers passes the check.
+            |number| {
+                let before = context::before(number.text, number.range.start);
+                number.shape.contains(' ') && !number.in_a_row() && !phone::otherwise(before)
+            },
+        ),
+        philippine(r"\d{16}|\d{4}[ -]\d{4}[ -]\d{4}[ -]\d{4}", "phil ?sys|e?-?phil ?id|pcn|national id|pambansang id"),
+        philippine(
+            r"\d{9}|\d{12}|\d{14}|\d{3}[ -]\d{3}[ -]\d{3}(?:[ -]\d{3}|[ -]\d{5})?",
+            r"(?-i:TIN)|t\.i\.n|tin (?:no|number|id|ko)|taxpayer|tax identification",
+        ),
+        philippine(r"\d{10}|\d\d[ -]\d{7}[ -]\d", "sss|social security"),
+        philippine(r"\d{12}|\d{4}[ -]\d{7}[ -]\d", "crn|umid|gsis|common reference"),
+        philippine(r"\d{12}|\d\d[ -]\d{9}[ -]\d", "phil ?health|phic"),
+        philippine(r"\d{12}|\d{4}[ -]\d{4}[ -]\d{4}", "pag-?ibig|hdmf|mid (?:no|number)"),
+    ]
 });
 
-/// The identity number that the candidate is. `assume` takes any word that could be needed as said: what may still become one.
+const VIETNAMESE: &str = "cccd|cmnd|cmtnd|cmt|căn cước|chứng minh|định danh|can cuoc|chung minh";
+
+/// The identity number that the candidate is; what a word says counts before what its digits tell. `assume` takes any word
+/// that could be needed as said: what may still become one.
 pub(super) fn recognise(number: &Number<'_>, assume: bool) -> Option<&'static str> {
-    if number.plus {
+    if number.plus || !matches!(number.digits.len(), 9 | 10 | 12..=14 | 16) {
         return None;
     }
-    let said = |words: &Regex| {
+    let fits: Vec<&Kind> =
+        KINDS.iter().filter(|kind| kind.shape.is_match(number.shape) && (kind.holds)(number.digits)).collect();
+    let said = |kind: &&&Kind| {
         assume
-            || words.is_match(context::before(number.text, number.range.start))
-            || words.is_match(context::after(number.text, number.range.end))
+            || kind.words.is_match(context::before(number.text, number.range.start))
+            || kind.words.is_match(context::after(number.text, number.range.end))
     };
-    match number.digits.len() {
-        12 if MYKAD.is_match(number.shape) && mykad(number.digits) => {
-            (!number.bare() || said(&MYKAD_WORDS)).then_some("national_id.my")
-        }
-        13 if CITIZEN.is_match(number.shape) && citizen(number.digits) => {
-            (!(number.bare() && instant(number.digits)) || said(&CITIZEN_WORDS)).then_some("national_id.th")
-        }
-        16 if NIK.is_match(number.shape) && nik(number.digits) => {
-            (!card::is_card(number) || said(&NIK_WORDS)).then_some("national_id.id")
-        }
-        _ => None,
-    }
+    fits.iter().find(said).or_else(|| fits.iter().find(|kind| (kind.alone)(number))).map(|kind| kind.detector)
 }
 
 /// A number of the given digits, 0 if they are not there.
@@ -92,6 +146,31 @@ fn date(day: u32, month: u32) -> bool {
         _ => 0,
     };
     (1..=days).contains(&day)
+}
+
+/// Province, century with gender, and a serial number that is not all one digit.
+fn cccd(digits: &str) -> bool {
+    const PROVINCES: [u32; 63] = [
+        1, 2, 4, 6, 8, 10, 11, 12, 14, 15, 17, 19, 20, 22, 24, 25, 26, 27, 30, 31, 33, 34, 35, 36, 37, 38, 40, 42, 44, 45, 46,
+        48, 49, 51, 52, 54, 56, 58, 60, 62, 64, 66, 67, 68, 70, 72, 74, 75, 77, 79, 80, 82, 83, 84, 86, 87, 89, 91, 92, 93, 94,
+        95, 96,
+    ];
+    PROVINCES.contains(&part(digits, 0..3)) && part(digits, 3..4) < 4 && part(digits, 6..12) > 0
+}
+
+/// A first digit from 2 on, and Verhoeff's check digit.
+fn aadhaar(digits: &str) -> bool {
+    const MOVES: [u8; 10] = [1, 5, 7, 6, 2, 8, 3, 0, 9, 4];
+    let permuted = |digit, times| (0..times).fold(digit, |d, _| MOVES.get(usize::from(d)).copied().unwrap_or(d));
+    // Products in the group of the pentagon's symmetries.
+    let product = |a: u8, b: u8| match (a < 5, b < 5) {
+        (true, true) => (a + b) % 5,
+        (true, false) => 5 + (a + b) % 5,
+        (false, true) => 5 + (a - b) % 5,
+        (false, false) => (a + 5 - b) % 5,
+    };
+    let places = digits.bytes().rev().enumerate().map(|(at, digit)| permuted(digit - b'0', at % 8));
+    digits.starts_with(|c| c > '1') && card::varied(digits) && places.fold(0, product) == 0
 }
 
 #[cfg(test)]

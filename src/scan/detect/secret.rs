@@ -10,35 +10,65 @@ use super::{Finding, jwt, pattern, stands_alone};
 /// No form but that of web tokens is longer; a longer run is cut, for a stream must not wait for ever.
 pub(super) const MOST: usize = 320;
 
-/// How the forms begin: one search finds all places worth a closer look.
+/// The forms, the more specific first: the detector, how the form begins, the fewest different characters of a real one
+/// (fillers have fewer), and what follows.
+const FORMS: [(&str, &str, usize, &str); 28] = [
+    ("secret.anthropic", "sk-ant-", 12, "[a-z0-9]{3,10}-[A-Za-z0-9_-]{24,280}"),
+    ("secret.openrouter", "sk-or-", 12, "v1-[0-9a-f]{64}"),
+    ("secret.openai", "sk-", 12, "(?:(?:proj|svcacct|admin|None)-[A-Za-z0-9_-]{24,280}|[A-Za-z0-9]{32,280})"),
+    ("secret.aws", "A[KS]IA", 8, "[A-Z2-7]{16}"),
+    ("secret.github", "gh[pousr]_", 12, "[A-Za-z0-9]{36,280}"),
+    ("secret.github", "github_pat_", 12, "[A-Za-z0-9_]{60,280}"),
+    ("secret.google", "AIza", 10, "[A-Za-z0-9_-]{35}"),
+    ("secret.google", "GOCSPX-", 10, "[A-Za-z0-9_-]{28}"),
+    ("secret.google", r"ya29\.", 10, "[A-Za-z0-9_-]{30,280}"),
+    ("secret.slack", "xox[abeoprs]-", 8, "(?:[0-9]-)?[A-Za-z0-9-]{20,280}"),
+    ("secret.slack", "xapp-", 8, "[0-9]-[A-Za-z0-9-]{20,280}"),
+    ("secret.slack", r"hooks\.slack\.com/services/", 8, "T[A-Z0-9]{6,14}/B[A-Z0-9]{6,14}/[A-Za-z0-9]{16,40}"),
+    ("secret.stripe", "[sr]k_(?:live|test)_", 10, "[A-Za-z0-9]{16,280}"),
+    ("secret.stripe", "whsec_", 10, "[A-Za-z0-9+/]{24,280}"),
+    ("secret.huggingface", "hf_", 12, "[A-Za-z0-9]{34,40}"),
+    ("secret.gitlab", "gl(?:pat|dt|ptt|rt|ft|soat|agent)-", 12, r"[A-Za-z0-9_-]{20,200}(?:\.[0-9a-z]{2}\.[0-9a-z]{9})?"),
+    ("secret.npm", "npm_", 12, "[A-Za-z0-9]{36}"),
+    ("secret.pypi", "pypi-AgE", 12, "[A-Za-z0-9_-]{60,280}"),
+    ("secret.sendgrid", r"SG\.", 12, r"[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{32,64}"),
+    ("secret.digitalocean", "do[opr]_v1_", 12, "[a-f0-9]{64}"),
+    ("secret.databricks", "dapi", 10, "[a-f0-9]{32}(?:-[0-9])?"),
+    ("secret.mailgun", "key-", 10, "[a-f0-9]{32}"),
+    ("secret.shopify", "shp(?:at|ca|pa|ss)_", 10, "[a-fA-F0-9]{32}"),
+    ("secret.discord", r"discord(?:app)?\.com/api/webhooks/", 16, "[0-9]{17,20}/[A-Za-z0-9_-]{60,80}"),
+    ("secret.replicate", "r8_", 12, "[A-Za-z0-9]{37}"),
+    ("secret.groq", "gsk_", 12, "[A-Za-z0-9]{48,56}"),
+    ("secret.xai", "xai-", 12, "[A-Za-z0-9]{70,90}"),
+    ("secret.perplexity", "pplx-", 12, "[A-Za-z0-9]{40,64}"),
+];
+
+/// One search finds all places worth a closer look.
 static STARTS: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r"sk-|sk_live_|sk_test_|rk_live_|rk_test_|whsec_|AKIA|ASIA|gh[pousr]_|github_pat_|AIza|GOCSPX-|ya29\.|xox[abeoprs]-|xapp-|hooks\.slack\.com/services/|eyJ",
-    )
+    let starts: Vec<&str> = FORMS.iter().map(|(_, start, ..)| *start).collect();
+    pattern(&format!("{}|{}", starts.join("|"), jwt::START))
 });
+static WHOLE: LazyLock<Vec<Regex>> =
+    LazyLock::new(|| FORMS.iter().map(|(_, start, _, rest)| pattern(&format!("^(?:{start})(?:{rest})"))).collect());
 
-/// The forms, the more specific first, with the fewest different characters of a real one: fillers have fewer.
-static FORMS: LazyLock<[(&str, usize, Regex); 8]> = LazyLock::new(|| {
-    [
-        ("secret.anthropic", 12, pattern("^sk-ant-[a-z0-9]{3,10}-[A-Za-z0-9_-]{24,280}")),
-        ("secret.openai", 12, pattern("^sk-(?:(?:proj|svcacct|admin|None)-[A-Za-z0-9_-]{24,280}|[A-Za-z0-9]{32,280})")),
-        ("secret.aws", 8, pattern("^A[KS]IA[A-Z2-7]{16}")),
-        ("secret.github", 12, pattern("^(?:gh[pousr]_[A-Za-z0-9]{36,280}|github_pat_[A-Za-z0-9_]{60,280})")),
-        ("secret.google", 10, pattern(r"^(?:AIza[A-Za-z0-9_-]{35}|GOCSPX-[A-Za-z0-9_-]{28}|ya29\.[A-Za-z0-9_-]{30,280})")),
-        ("secret.slack", 8, pattern("^(?:xox[abeoprs]-(?:[0-9]-)?[A-Za-z0-9-]{20,280}|xapp-[0-9]-[A-Za-z0-9-]{20,280})")),
-        ("secret.slack", 8, pattern("^hooks[.]slack[.]com/services/T[A-Z0-9]{6,14}/B[A-Z0-9]{6,14}/[A-Za-z0-9]{16,40}")),
-        ("secret.stripe", 10, pattern("^(?:[sr]k_(?:live|test)_[A-Za-z0-9]{16,280}|whsec_[A-Za-z0-9+/]{24,280})")),
-    ]
-});
-
-/// The name of AWS's unprefixed half, and what may stand between the name and the value.
-static AWS_NAME: LazyLock<Regex> = LazyLock::new(|| pattern("(?i)secret[_ -]?access[_ -]?key[\\\\\"'`:=> ]{1,8}"));
-static AWS_VALUE: LazyLock<Regex> = LazyLock::new(|| pattern("^[A-Za-z0-9/+]{40}"));
+/// A bot's number and its key.
+static TELEGRAM: LazyLock<Regex> = LazyLock::new(|| pattern("(?-u:\\b)[0-9]{8,10}:AA[A-Za-z0-9_-]{33}"));
+/// A bot's number in base64, a time, and what seals them.
+static DISCORD: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?-u:\b)([MNO][A-Za-z0-9]{22,27})\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,38}"));
 
 /// The secrets in the text; they may overlap.
 pub(super) fn find(text: &str) -> impl Iterator<Item = Finding> {
     let prefixed = STARTS.find_iter(text).filter_map(|start| at(text, start.start()));
-    prefixed.chain(AWS_NAME.find_iter(text).filter_map(|name| aws_value(text, name.end())))
+    let alone = |range: &Range<usize>| stands_alone(text, range.clone());
+    let telegram = TELEGRAM.find_iter(text).filter(|found| !filled(found.as_str())).map(|found| found.range());
+    let discord = DISCORD.captures_iter(text).filter_map(|found| {
+        let number = jwt::decode(found.get(1)?.as_str())?;
+        number.iter().all(u8::is_ascii_digit).then_some(found.get(0)?.range())
+    });
+    let telegram = telegram.filter(alone).map(|range| Finding { detector: "secret.telegram", range });
+    let discord = discord.filter(alone).map(|range| Finding { detector: "secret.discord", range });
+    prefixed.chain(telegram).chain(discord)
 }
 
 fn at(text: &str, start: usize) -> Option<Finding> {
@@ -53,32 +83,27 @@ fn at(text: &str, start: usize) -> Option<Finding> {
         let length = if inside { None } else { jwt::at_start(rest) };
         return length.map(|length| Finding { detector: "secret.jwt", range: start..start + length });
     }
-    FORMS.iter().find_map(|(detector, fewest, form)| {
-        let found = form.find(rest)?;
+    FORMS.iter().zip(WHOLE.iter()).find_map(|((detector, _, fewest, _), whole)| {
+        let found = whole.find(rest)?;
         let range = start..start + found.end();
-        (distinct(found.as_str()) >= *fewest && (found.len() >= 280 || stands_alone(text, range.clone())))
-            .then_some(Finding { detector, range })
+        (distinct(found.as_str()) >= *fewest
+            && !filled(found.as_str())
+            && (found.len() >= 280 || stands_alone(text, range.clone())))
+        .then_some(Finding { detector, range })
     })
 }
 
-fn aws_value(text: &str, start: usize) -> Option<Finding> {
-    let found = AWS_VALUE.find(text.get(start..)?)?;
-    let range = start..start + found.end();
-    let ends = !text.get(range.end..)?.starts_with(['/', '+', '=']);
-    (ends && stands_alone(text, range.clone()) && distinct(found.as_str()) >= 14)
-        .then_some(Finding { detector: "secret.aws", range })
+/// Whether a part of it is a filler, such as `xxxxxxxx`.
+fn filled(text: &str) -> bool {
+    text.as_bytes().chunk_by(|a, b| a == b).any(|run| run.len() > 6)
 }
 
-fn distinct(text: &str) -> usize {
+/// How many different bytes the text has.
+pub(super) fn distinct(text: &str) -> usize {
     let mut seen: Vec<u8> = text.bytes().collect();
     seen.sort_unstable();
     seen.dedup();
     seen.len()
-}
-
-/// Where in an unfinished run of token characters something may begin that is longer than [`MOST`].
-pub(super) fn long_start(text: &str, run: Range<usize>) -> Option<usize> {
-    text.get(run.clone())?.find(jwt::START).map(|at| run.start + at)
 }
 
 #[cfg(test)]

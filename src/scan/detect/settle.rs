@@ -4,13 +4,16 @@
 //! and addresses are made of, an unfinished number, a number whose next words are not yet known, and an open private key. All
 //! but the key have a greatest length, so the tail has one too, whatever the text.
 
-use super::{context, jwt, number, private_key, secret, spans};
+use super::{context, iban, jwt, nrc, number, private_key, secret, spans, url};
 
-/// No address or key is longer, but for web tokens; with the characters beside it that are looked at.
+/// No address or key is longer, but for web tokens and web addresses; with the characters beside it that are looked at.
 const TOKEN: usize = 512;
 const _: () = assert!(TOKEN > secret::MOST + 64);
 /// No span but a private key is longer.
 const REACH: usize = jwt::MOST + TOKEN;
+const _: () = assert!(jwt::MOST > url::MOST);
+/// The longest beginning of a web address.
+const START: usize = 8;
 /// Steps back along a chain of spans, each of up to [`REACH`] bytes.
 const ROUNDS: usize = 8;
 /// Bytes before a span that can have a say in it.
@@ -21,7 +24,8 @@ const LEAD: usize = 256;
 #[must_use]
 pub fn settled(text: &str) -> usize {
     let key = private_key::open(text).unwrap_or(text.len());
-    let tail = key.min(token_tail(text)).min(number_tail(text));
+    let grouped = [iban::open(text), nrc::open(text)].into_iter().flatten().min().unwrap_or(text.len());
+    let tail = key.min(token_tail(text)).min(number_tail(text)).min(grouped);
     let mut tail = before_spans(text, tail.min(unexplained_number(text)));
     // A key's block can be of any length, so blocks are looked for in the whole text.
     let blocks: Vec<_> = private_key::find(text).collect();
@@ -35,11 +39,13 @@ pub fn settled(text: &str) -> usize {
 
 /// The start of the run of token characters at the end of the text, or of what it can still hold.
 fn token_tail(text: &str) -> usize {
-    let is_token =
-        |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'%' | b'+' | b'-' | b'\'' | b'@' | b'/' | b'=');
+    let is_token = |b: &u8| b.is_ascii_graphic() && !b"\"<>`{}|\\".contains(b);
     let run = text.len() - text.bytes().rev().take(REACH).take_while(is_token).count();
     let near = text.len().saturating_sub(TOKEN).max(run);
-    secret::long_start(text, run..near).unwrap_or(near)
+    let begins = text.get(run..text.len().min(near + START)).unwrap_or_default();
+    let token = begins.find(jwt::START);
+    let address = url::STARTS.find(begins).map(|start| start.start());
+    [token, address].into_iter().flatten().map(|at| run + at).min().unwrap_or(near).min(near)
 }
 
 /// The start of the unfinished number at the end of the text.
@@ -167,6 +173,40 @@ mod tests {
         "S",
         "D",
         "abcdefghijklmnopqrstuvwxyz0123456789",
+        "https://",
+        "http://example.com/a(b)?q=1&r=,",
+        "www.example.org",
+        "203.0.113.7",
+        "1.2.3.4",
+        "ip ",
+        "version ",
+        "2001:db8::1",
+        ":",
+        "GB82 WEST 1234 5698 7654 32",
+        "GB82WEST12345698765432",
+        "DE89",
+        " 3704",
+        "12/KaMaYa(N)123456",
+        "၁၂/ကမယ(နိုင်)",
+        "၁၂၃၄၅၆",
+        "14 / ",
+        "(N) 12",
+        "ABCPD1234E",
+        "pan ",
+        "2345 6789 0124",
+        "aadhaar ",
+        "079203012345",
+        " cccd ",
+        "123456782",
+        "0x52908400098527886E0F7030069857D2E4169EE7",
+        "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4",
+        "password=",
+        "hunTer2!x",
+        "123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsawX",
+        "#",
+        "!",
+        "[",
+        "]",
     ];
 
     fn texts() -> impl Strategy<Value = String> {
@@ -239,7 +279,17 @@ mod tests {
             READ.get()
         };
         let few = TOKEN + 4 * (context::AFTER + 1) + ROUNDS * (2 * (REACH + LEAD) + 8);
-        for snippet in ["4111 1111 1111 1111 ", "3171010101900001 is ", "a.b@example.com", "eyJ", "1", "xin chào "] {
+        for snippet in [
+            "4111 1111 1111 1111 ",
+            "3171010101900001 is ",
+            "a.b@example.com",
+            "eyJ",
+            "1",
+            "xin chào ",
+            "http://a.co",
+            "DE89 3704 ",
+            "1/a(",
+        ] {
             let text = snippet.repeat(LENGTH / snippet.len());
             assert_eq!(read(&|| drop(find(&text))), text.len(), "{snippet}");
             let settling = read(&|| _ = settled(&text));
@@ -251,7 +301,27 @@ mod tests {
     fn nothing_but_an_open_key_is_held_for_ever() {
         // Nor a chain of spans, but that is given up on: see `before_spans`.
         assert_eq!(settled(&"4111 1111 1111 1111 ".repeat(20_000)), 0);
-        for unit in ["a", "1 ", "12", "eyJ", "-", "ก", "@", "(", "a@b", "S1234567", "x.y", "๑"] {
+        for unit in [
+            "a",
+            "1 ",
+            "12",
+            "eyJ",
+            "-",
+            "ก",
+            "@",
+            "(",
+            "a@b",
+            "S1234567",
+            "x.y",
+            "๑",
+            "http://",
+            "https://a.co/b ",
+            "DE89 ",
+            "1/",
+            "a:",
+            "1.2.3.4",
+            "password=",
+        ] {
             let text = unit.repeat(20_000);
             assert!(text.len() - settled(&text) <= REACH, "{unit}");
         }
