@@ -60,7 +60,7 @@ struct Verdict {
 /// What a detector found, in characters of the text.
 #[derive(Debug, Serialize)]
 struct Found {
-    detector: &'static str,
+    detector: String,
     start: usize,
     end: usize,
 }
@@ -110,7 +110,7 @@ async fn judge(scanner: &Scanner, policies: &Policies, question: Question) -> Ve
     let lang = lang.or_else(|| detect_language(&judged).map(str::to_owned));
     let segment = Segment { target, passage: 0, text: judged.clone(), place: None };
     let content = Content { segments: vec![segment], ..Content::default() };
-    let evidence = scanner.evidence(content, direction, prompt.as_deref()).await;
+    let evidence = scanner.evidence(policies.ask(), content, direction, prompt.as_deref()).await;
     let decision = policies.decide(&evidence);
     let passage = evidence.passages.first();
     let score = passage.and_then(|passage| passage.score.as_ref().ok()).map(|score| score.value);
@@ -124,7 +124,7 @@ async fn judge(scanner: &Scanner, policies: &Policies, question: Question) -> Ve
         decision: decision.word(),
         findings: findings
             .map(|finding| Found {
-                detector: finding.detector,
+                detector: finding.detector.to_string(),
                 start: chars(finding.range.start),
                 end: chars(finding.range.end),
             })

@@ -20,7 +20,7 @@ pub use self::{
 };
 use crate::{
     guard::Unavailable,
-    scan::Scanner,
+    scan::{Ask, Scanner},
     segment::{Content, Direction, Score, Segment, Target, Task},
 };
 
@@ -67,7 +67,7 @@ async fn one(scanner: &Scanner, text: Labelled) -> Result<Judged, Unavailable> {
     };
     let segment = Segment { target, passage: 0, text: text.text.clone(), place: None };
     let content = Content { segments: vec![segment], ..Content::default() };
-    let evidence = scanner.evidence(content, direction, text.prompt.as_deref()).await;
+    let evidence = scanner.evidence(&Ask::default(), content, direction, text.prompt.as_deref()).await;
     let passage = evidence.passages.into_iter().next();
     let passage = passage.ok_or_else(|| Unavailable::Engine("the scanner found no text".to_owned()))?;
     Ok(Judged { score: passage.score?, detected: passage.language, text })

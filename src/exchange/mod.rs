@@ -211,7 +211,7 @@ impl Proxy {
 
     /// Judges a request and makes the record of it durable.
     async fn judge(&self, document: Document, content: Content, record: &mut Record) -> Result<Settled, Failure> {
-        let assessed = self.scanner.assess(document, content, Direction::Request, None).await;
+        let assessed = self.scanner.assess(self.policies.ask(), document, content, Direction::Request, None).await;
         let patches =
             self.policies.settle(assessed, |evidence, edits| dialect::patches(&evidence.segments, &evidence.echoes, edits));
         let (settled, decision, evidence) = patches.map_err(Failure::Request)?;
@@ -242,7 +242,7 @@ impl Proxy {
         if !record.is_flagged() {
             return Ok(());
         }
-        let case = record.case(self.scanner.identity(record.guard()), self.policies.revision());
+        let case = record.case(self.scanner.identity(record.guard()), &self.policies);
         let written = self.store.record(&case).await;
         self.metrics.record(written.is_ok());
         written.map_err(Failure::Unrecorded)

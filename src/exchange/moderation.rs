@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     guard::Unavailable,
+    scan::Ask,
     segment::{Content, Direction, Score, Segment, Target},
     wire::json::{Malformed, Node},
 };
@@ -71,7 +72,8 @@ impl Proxy {
 
     async fn score(&self, text: String) -> Result<Score, Unavailable> {
         let segments = vec![Segment { target: Target::Prompt, passage: 0, text, place: None }];
-        let evidence = self.scanner.evidence(Content { segments, ..Content::default() }, Direction::Request, None).await;
+        let content = Content { segments, ..Content::default() };
+        let evidence = self.scanner.evidence(&Ask::default(), content, Direction::Request, None).await;
         // One text is one passage; text of no characters is none, and safe.
         let score = evidence.passages.into_iter().next().map(|passage| passage.score);
         score.unwrap_or(Ok(Score { value: 0.0, threshold: 1.0 }))

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::{
-    policy::{Action, Decision, Reason},
+    policy::{Action, Decision, Policies, Reason},
     review::{self, Case, Text},
     scan::{Evidence, Which},
     segment::Segment,
@@ -127,7 +127,8 @@ impl Record {
         self.begun.elapsed()
     }
 
-    pub(super) fn case(&self, guard: &str, policy: &str) -> Case {
+    pub(super) fn case(&self, guard: &str, policies: &Policies) -> Case {
+        let text = |segment| Text::of(segment, &policies.ask().detectors);
         Case {
             id: self.id.clone(),
             at: self.at.to_string(),
@@ -138,10 +139,10 @@ impl Record {
             language: self.language.map(str::to_owned),
             score: self.score,
             guard: guard.to_owned(),
-            policy: policy.to_owned(),
+            policy: policies.revision().to_owned(),
             reasons: review::reasons(&self.reasons),
-            request: self.request.iter().map(Text::of).collect(),
-            response: self.response.iter().map(Text::of).collect(),
+            request: self.request.iter().map(text).collect(),
+            response: self.response.iter().map(text).collect(),
         }
     }
 }

@@ -180,7 +180,7 @@ impl Run {
         let proxy = Arc::clone(&self.proxy);
         let prompt = self.call.prompt.clone();
         let judge = async |check: Check| {
-            let (evidence, settled) = proxy.scanner.stream(&check, prompt.as_deref()).await;
+            let (evidence, settled) = proxy.scanner.stream(proxy.policies.ask(), &check, prompt.as_deref()).await;
             Step::Judged(check, evidence, settled)
         };
         let idle = self.call.upstream.idle;

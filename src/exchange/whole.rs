@@ -35,7 +35,8 @@ impl Proxy {
         let document = Document::read(&bytes).map_err(unreadable)?;
         let content = call.dialect.response(&document).map_err(unreadable)?;
 
-        let assessed = self.scanner.assess(document, content, Direction::Response, call.prompt.as_deref()).await;
+        let (ask, prompt) = (self.policies.ask(), call.prompt.as_deref());
+        let assessed = self.scanner.assess(ask, document, content, Direction::Response, prompt).await;
         let patches =
             self.policies.settle(assessed, |evidence, edits| dialect::patches(&evidence.segments, &evidence.echoes, edits));
         let (settled, decision, evidence) = patches.map_err(unreadable)?;

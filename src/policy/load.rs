@@ -6,7 +6,13 @@ use std::{
 };
 
 use super::{Policies, Policy};
-use crate::{config::explain, scan::detect};
+use crate::{
+    config::explain,
+    scan::{
+        Ask,
+        detect::{Detectors, Own},
+    },
+};
 
 /// The policy in force when none is named.
 const BASELINE: &str = include_str!("../../policies/baseline.toml");
@@ -39,23 +45,42 @@ impl Policies {
     }
 
     fn parse(sources: &[(PathBuf, String)]) -> Result<Self, LoadError> {
-        let known: Vec<&str> = detect::names().map(|(name, _)| name).collect();
         let mut policies: Vec<Policy> = Vec::new();
+        let mut own: Vec<(&Path, Own)> = Vec::new();
         let mut revision = blake3::Hasher::new();
         for (path, text) in sources {
-            let policy: Policy = toml::from_str(text).map_err(|e| LoadError(explain(path, text, &e)))?;
+            let mut policy: Policy = toml::from_str(text).map_err(|e| LoadError(explain(path, text, &e)))?;
             if policies.iter().any(|other| other.name == policy.name) {
                 return Err(LoadError(format!("{}: another file has the policy `{}`", path.display(), policy.name)));
             }
+            let mut add = |text: &str| {
+                revision.update(&(text.len() as u64).to_le_bytes());
+                revision.update(text.as_bytes());
+            };
+            add(text);
+            for (name, detector) in &policy.detectors {
+                let detector = detector.read(path, [&policy.name, name]);
+                let detector = detector.map_err(|why| LoadError(format!("{}: detectors.{name}: {why}", path.display())))?;
+                // What stands in a file beside the policy is part of it.
+                detector.words.iter().for_each(|word| add(word));
+                own.push((path, detector));
+            }
+            policy.qualify();
+            policies.push(policy);
+        }
+        let detectors = Detectors::new(own.iter().map(|(_, own)| own.clone()).collect()).map_err(|unfit| {
+            let path = own.iter().find(|(_, own)| own.name == unfit.name).map_or(Path::new(""), |(path, _)| path);
+            LoadError(format!("{}: {unfit}", path.display()))
+        })?;
+        let known: Vec<_> = detectors.names().map(|(name, _)| name).collect();
+        for (policy, (path, _)) in policies.iter().zip(sources) {
+            let known: Vec<&str> = known.iter().map(|name| &**name).filter(|name| policy.knows(name)).collect();
             for rule in &policy.rules {
                 rule.check(&known).map_err(|why| LoadError(format!("{}: rule `{}`: {why}", path.display(), rule.name)))?;
             }
-            revision.update(&(text.len() as u64).to_le_bytes());
-            revision.update(text.as_bytes());
-            policies.push(policy);
         }
         let revision = revision.finalize().to_hex().chars().take(12).collect();
-        Ok(Self { policies, revision })
+        Ok(Self { policies, revision, ask: Ask { detectors: detectors.into() } })
     }
 }
 

@@ -3,18 +3,20 @@
 //! [`Policies::settle`] is the only way from assessed text to text that may be sent on.
 
 mod load;
+mod own;
 mod rule;
 
 use serde::Serialize;
 
 pub use self::{
     load::LoadError,
+    own::OwnDetector,
     rule::{Action, Mode, Policy, Respond, Rule, Threshold, Unjudged},
 };
 use crate::{
     guard::Unavailable,
-    scan::{Assessed, Evidence, Passage, detect},
-    segment::{Edit, Finding, Target},
+    scan::{Ask, Assessed, Evidence, Passage},
+    segment::{Edit, Target, merge},
     wire::json::{Document, Malformed, Patch},
 };
 
@@ -26,6 +28,7 @@ pub(crate) const BLOCKED: &str = "Sorry, I can't help with that: this message wa
 pub struct Policies {
     policies: Vec<Policy>,
     revision: String,
+    ask: Ask,
 }
 
 /// What was decided for a text or an exchange, and why.
@@ -57,7 +60,7 @@ pub struct Reason {
     /// P(unsafe) of that text, where the rule asked for it.
     pub score: Option<f32>,
     /// What the detectors found there, where the rule asked for it.
-    pub detectors: Vec<&'static str>,
+    pub detectors: Vec<String>,
 }
 
 /// How an exchange is refused.
@@ -112,6 +115,12 @@ impl Policies {
         &self.revision
     }
 
+    /// What a scan must be asked for the policies to decide.
+    #[must_use]
+    pub fn ask(&self) -> &Ask {
+        &self.ask
+    }
+
     /// The policies' names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.policies.iter().map(|policy| policy.name.as_str())
@@ -148,12 +157,12 @@ impl Policies {
             }
             for rule in &policy.rules {
                 for passage in &evidence.passages {
-                    decision.apply(policy, rule, passage, evidence);
+                    decision.apply((policy, rule), passage, evidence, &self.ask);
                 }
             }
         }
         for (_, edits) in &mut decision.edits {
-            tidy(edits);
+            merge(edits);
         }
         decision
     }
@@ -171,7 +180,7 @@ impl Decision {
         }
     }
 
-    fn apply(&mut self, policy: &Policy, rule: &Rule, passage: &Passage, evidence: &Evidence) {
+    fn apply(&mut self, (policy, rule): (&Policy, &Rule), passage: &Passage, evidence: &Evidence, ask: &Ask) {
         if !rule.targets.contains(&passage.target) || rule.direction.is_some_and(|direction| direction != evidence.direction) {
             return;
         }
@@ -205,8 +214,8 @@ impl Decision {
         }
         let found = |segment: &usize| evidence.findings.get(*segment).map(Vec::as_slice).unwrap_or_default();
         if !rule.detectors.is_empty() {
-            let names = passage.segments.iter().flat_map(found).map(|finding| finding.detector);
-            reason.detectors = names.filter(|name| rule.wants(name)).collect();
+            let names = passage.segments.iter().flat_map(found).map(|finding| &*finding.detector);
+            reason.detectors = names.filter(|name| rule.wants(name)).map(str::to_owned).collect();
             reason.detectors.sort_unstable();
             reason.detectors.dedup();
             if reason.detectors.is_empty() {
@@ -228,8 +237,12 @@ impl Decision {
             }),
             Action::Redact => {
                 for &segment in &passage.segments {
-                    let wanted = found(&segment).iter().filter(|finding| rule.wants(finding.detector));
-                    self.edit(segment, wanted.map(mask).collect());
+                    let wanted = found(&segment).iter().filter(|finding| rule.wants(&finding.detector));
+                    let masked = wanted.map(|finding| Edit {
+                        range: finding.range.clone(),
+                        with: ask.detectors.mask(&finding.detector).to_owned(),
+                    });
+                    self.edit(segment, masked.collect());
                 }
             }
             Action::Replace => {
@@ -262,25 +275,6 @@ impl Decision {
             Err(at) => self.edits.insert(at, (segment, edits)),
         }
     }
-}
-
-fn mask(finding: &Finding) -> Edit {
-    Edit { range: finding.range.clone(), with: detect::mask(finding.detector).to_owned() }
-}
-
-/// Sorted and apart; where edits overlap, the larger one stands (a replaced text needs no masks).
-fn tidy(edits: &mut Vec<Edit>) {
-    edits.sort_by_key(|edit| (edit.range.start, std::cmp::Reverse(edit.range.end)));
-    let mut end = 0;
-    let mut first = true;
-    edits.retain(|edit| {
-        let apart = first || edit.range.start >= end;
-        if apart {
-            end = edit.range.end;
-            first = false;
-        }
-        apart
-    });
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! What a policy file says.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+use super::OwnDetector;
 use crate::segment::{Direction, Target};
 
 /// A policy file.
@@ -19,6 +22,9 @@ pub struct Policy {
     /// What happens to content that no text guard can judge, such as images.
     #[serde(default)]
     pub on_unscorable: Unjudged,
+    /// Its own detectors, by the names that its rules have for them.
+    #[serde(default)]
+    pub detectors: BTreeMap<String, OwnDetector>,
     /// Its rules; of all that match, the strictest action wins.
     #[serde(default, rename = "rule")]
     pub rules: Vec<Rule>,
@@ -48,7 +54,8 @@ pub struct Rule {
     pub direction: Option<Direction>,
     /// The guard finds the text unsafe.
     pub threshold: Option<Threshold>,
-    /// One of these detectors finds something: names, or the part before the dot for a family.
+    /// One of these detectors finds something: names, or the part before the dot for a family. Once loaded, a policy's own
+    /// are named as its findings are, `policy/detector`.
     #[serde(default)]
     pub detectors: Vec<String>,
     /// What is done.
@@ -122,7 +129,8 @@ impl Rule {
     pub(super) fn check(&self, known: &[&str]) -> Result<(), String> {
         let unknown = |wanted: &&String| !known.iter().any(|name| name == wanted || name.split('.').next() == Some(wanted));
         if let Some(detector) = self.detectors.iter().find(unknown) {
-            let near = known.iter().min_by_key(|name| strsim::damerau_levenshtein(name, detector)).copied().unwrap_or_default();
+            let short = known.iter().map(|name| name.rsplit('/').next().unwrap_or(name));
+            let near = short.min_by_key(|name| strsim::damerau_levenshtein(name, detector)).unwrap_or_default();
             return Err(format!("there is no detector `{detector}`; did you mean `{near}`?"));
         }
         if self.targets.is_empty() {

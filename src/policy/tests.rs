@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     scan::Which,
-    segment::{Direction, Score, Segment},
+    segment::{Direction, Finding, Score, Segment},
 };
 
 fn policies(rules: &str) -> Policies {
@@ -20,7 +20,7 @@ fn evidence(score: Result<f32, Unavailable>) -> Evidence {
     Evidence {
         direction: Direction::Request,
         segments: vec![Segment { target: Target::Prompt, passage: 0, text, place: None }],
-        findings: vec![vec![Finding { detector: "payment_card", range: 5..21 }]],
+        findings: vec![vec![Finding { detector: "payment_card".into(), range: 5..21 }]],
         passages: vec![Passage {
             target: Target::Prompt,
             segments: vec![0],

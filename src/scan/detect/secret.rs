@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{Finding, jwt, pattern, stands_alone};
+use super::{Span, jwt, pattern, stands_alone};
 
 /// No form but that of web tokens is longer; a longer run is cut, for a stream must not wait for ever.
 pub(super) const MOST: usize = 320;
@@ -36,12 +36,12 @@ static AWS_NAME: LazyLock<Regex> = LazyLock::new(|| pattern("(?i)secret[_ -]?acc
 static AWS_VALUE: LazyLock<Regex> = LazyLock::new(|| pattern("^[A-Za-z0-9/+]{40}"));
 
 /// The secrets in the text; they may overlap.
-pub(super) fn find(text: &str) -> impl Iterator<Item = Finding> {
+pub(super) fn find(text: &str) -> impl Iterator<Item = Span> {
     let prefixed = STARTS.find_iter(text).filter_map(|start| at(text, start.start()));
     prefixed.chain(AWS_NAME.find_iter(text).filter_map(|name| aws_value(text, name.end())))
 }
 
-fn at(text: &str, start: usize) -> Option<Finding> {
+fn at(text: &str, start: usize) -> Option<Span> {
     let before = text.get(..start)?.bytes().next_back();
     let rest = text.get(start..)?;
     if before.is_some_and(|b| b.is_ascii_alphanumeric()) {
@@ -51,22 +51,22 @@ fn at(text: &str, start: usize) -> Option<Finding> {
         // Inside a run of its own characters a token could begin at every few bytes, each with a long look ahead.
         let inside = before.is_some_and(|b| matches!(b, b'-' | b'_' | b'.'));
         let length = if inside { None } else { jwt::at_start(rest) };
-        return length.map(|length| Finding { detector: "secret.jwt", range: start..start + length });
+        return length.map(|length| Span { detector: "secret.jwt", range: start..start + length });
     }
     FORMS.iter().find_map(|(detector, fewest, form)| {
         let found = form.find(rest)?;
         let range = start..start + found.end();
         (distinct(found.as_str()) >= *fewest && (found.len() >= 280 || stands_alone(text, range.clone())))
-            .then_some(Finding { detector, range })
+            .then_some(Span { detector, range })
     })
 }
 
-fn aws_value(text: &str, start: usize) -> Option<Finding> {
+fn aws_value(text: &str, start: usize) -> Option<Span> {
     let found = AWS_VALUE.find(text.get(start..)?)?;
     let range = start..start + found.end();
     let ends = !text.get(range.end..)?.starts_with(['/', '+', '=']);
     (ends && stands_alone(text, range.clone()) && distinct(found.as_str()) >= 14)
-        .then_some(Finding { detector: "secret.aws", range })
+        .then_some(Span { detector: "secret.aws", range })
 }
 
 fn distinct(text: &str) -> usize {
