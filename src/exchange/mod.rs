@@ -211,7 +211,7 @@ impl Proxy {
 
     /// Judges a request and makes the record of it durable.
     async fn judge(&self, document: Document, content: Content, record: &mut Record) -> Result<Settled, Failure> {
-        let assessed = self.scanner.assess(self.policies.ask(), document, content, Direction::Request, None).await;
+        let assessed = self.scanner.assess(self.policies.ask(), (document, content), Direction::Request, None).await;
         let patches =
             self.policies.settle(assessed, |evidence, edits| dialect::patches(&evidence.segments, &evidence.echoes, edits));
         let (settled, decision, evidence) = patches.map_err(Failure::Request)?;

@@ -36,7 +36,7 @@ impl Proxy {
         let content = call.dialect.response(&document).map_err(unreadable)?;
 
         let (ask, prompt) = (self.policies.ask(), call.prompt.as_deref());
-        let assessed = self.scanner.assess(ask, document, content, Direction::Response, prompt).await;
+        let assessed = self.scanner.assess(ask, (document, content), Direction::Response, prompt).await;
         let patches =
             self.policies.settle(assessed, |evidence, edits| dialect::patches(&evidence.segments, &evidence.echoes, edits));
         let (settled, decision, evidence) = patches.map_err(unreadable)?;

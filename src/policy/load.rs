@@ -8,10 +8,7 @@ use std::{
 use super::{Policies, Policy};
 use crate::{
     config::explain,
-    scan::{
-        Ask,
-        detect::{Detectors, Own},
-    },
+    scan::{Ask, detect::Detectors},
 };
 
 /// The policy in force when none is named.
@@ -46,7 +43,7 @@ impl Policies {
 
     fn parse(sources: &[(PathBuf, String)]) -> Result<Self, LoadError> {
         let mut policies: Vec<Policy> = Vec::new();
-        let mut own: Vec<(&Path, Own)> = Vec::new();
+        let mut own = Vec::new();
         let mut revision = blake3::Hasher::new();
         for (path, text) in sources {
             let mut policy: Policy = toml::from_str(text).map_err(|e| LoadError(explain(path, text, &e)))?;
@@ -63,13 +60,14 @@ impl Policies {
                 let detector = detector.map_err(|why| LoadError(format!("{}: detectors.{name}: {why}", path.display())))?;
                 // What stands in a file beside the policy is part of it.
                 detector.words.iter().for_each(|word| add(word));
-                own.push((path, detector));
+                own.push(detector);
             }
             policy.qualify();
             policies.push(policy);
         }
-        let detectors = Detectors::new(own.iter().map(|(_, own)| own.clone()).collect()).map_err(|unfit| {
-            let path = own.iter().find(|(_, own)| own.name == unfit.name).map_or(Path::new(""), |(path, _)| path);
+        let detectors = Detectors::new(&own).map_err(|unfit| {
+            let policy = policies.iter().position(|policy| policy.knows(&unfit.name));
+            let path = policy.and_then(|at| sources.get(at)).map_or(Path::new(""), |(path, _)| path);
             LoadError(format!("{}: {unfit}", path.display()))
         })?;
         let known: Vec<_> = detectors.names().map(|(name, _)| name).collect();
@@ -102,6 +100,47 @@ mod tests {
         assert_eq!(rule("action = \"redact\""), "p.toml: rule `r`: `redact` needs `detectors` that say what to mask");
         assert!(rule("detectors = [\"payment_cart\"]\naction = \"flag\"").ends_with("did you mean `payment_card`?"));
         assert!(Policies::load(Some(Path::new("/nowhere"))).unwrap_err().to_string().contains("cannot be read"));
+    }
+
+    #[test]
+    fn mistakes_in_own_detectors_are_told_with_their_place() {
+        let own = |name: &str, lines: &str| told(&format!("name = \"p\"\n[detectors.{name}]\n{lines}\n"));
+        assert_eq!(own("x", "regex = [\"(a\"]"), "p.toml: detector `p/x`: regex `(a`: unclosed group");
+        assert!(own("x", "regex = [\"a*\"]").contains("empty text"));
+        assert!(own("x", "mask = \"[x]\"").starts_with("p.toml: detector `p/x`: it names nothing to look for"));
+        assert!(own("x", "regx = []").ends_with("did you mean `regex`?"));
+        assert!(own("x", "words_file = \"none.txt\"").starts_with("p.toml: detectors.x: words_file: none.txt: cannot be read"));
+        assert!(own("email", "words = [\"a\"]").starts_with("p.toml: detectors.email: a built-in detector has this name"));
+        assert!(own("secret", "words = [\"a\"]").contains("built-in"));
+        assert!(own("\"a/b\"", "words = [\"a\"]").contains("letters, digits"));
+        let rule = "[[rule]]\nname = \"r\"\nwhere = [\"prompt\"]\naction = \"flag\"\ndetectors = [\"projects\"]";
+        assert!(own("project", &format!("words = [\"a\"]\n{rule}")).ends_with("did you mean `project`?"));
+    }
+
+    #[test]
+    fn own_detectors_are_their_policys_and_words_can_stand_in_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let policy = |name: &str, lines: &str| {
+            let rule = "[[rule]]\nname = \"r\"\nwhere = [\"prompt\"]\naction = \"redact\"\ndetectors = [\"x\"]";
+            fs::write(dir.path().join(format!("{name}.toml")), format!("name = \"{name}\"\n{rule}\n{lines}\n")).unwrap();
+        };
+        let words = |text: &str| fs::write(dir.path().join("words.txt"), text).unwrap();
+        let load = || Policies::load(Some(dir.path()));
+        policy("a", "[detectors.x]\nwords_file = \"words.txt\"");
+        policy("b", "");
+        words("Blue Sky\n\n  red\n");
+        assert!(load().unwrap_err().to_string().contains("b.toml: rule `r`: there is no detector `x`"));
+        policy("b", "[detectors.x]\nregex = [\"PRJ-\\\\d\"]\nmask = \"[project]\"");
+        let set = load().unwrap();
+        let found = set.ask().detectors.find("red, blue  sky PRJ-1", 0);
+        let found: Vec<(&str, &str)> =
+            found.iter().map(|finding| (&*finding.detector, set.ask().detectors.mask(&finding.detector))).collect();
+        assert_eq!(found, [("a/x", "[x]"), ("a/x", "[x]"), ("b/x", "[project]")]);
+        assert!(set.policies.iter().zip(["a/x", "b/x"]).all(|(policy, name)| policy.rules[0].detectors == [name]));
+        words("Blue Sky\ngreen");
+        assert_ne!(load().unwrap().revision(), set.revision(), "the words are part of the policy");
+        words("\n");
+        assert!(load().unwrap_err().to_string().contains("words.txt holds no words"));
     }
 
     #[test]

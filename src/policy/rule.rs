@@ -121,13 +121,13 @@ impl Rule {
     /// Whether it looks for what this detector finds.
     #[must_use]
     pub fn wants(&self, detector: &str) -> bool {
-        let family = detector.split('.').next();
-        self.detectors.iter().any(|wanted| wanted == detector || Some(wanted.as_str()) == family)
+        let family = family(detector);
+        self.detectors.iter().any(|wanted| wanted == detector || family == Some(wanted))
     }
 
     /// What types alone cannot tell.
     pub(super) fn check(&self, known: &[&str]) -> Result<(), String> {
-        let unknown = |wanted: &&String| !known.iter().any(|name| name == wanted || name.split('.').next() == Some(wanted));
+        let unknown = |wanted: &&String| !known.iter().any(|name| name == wanted || family(name) == Some(wanted));
         if let Some(detector) = self.detectors.iter().find(unknown) {
             let short = known.iter().map(|name| name.rsplit('/').next().unwrap_or(name));
             let near = short.min_by_key(|name| strsim::damerau_levenshtein(name, detector)).unwrap_or_default();
@@ -147,6 +147,11 @@ impl Rule {
             Action::Allow | Action::Flag | Action::Redact | Action::Replace | Action::Block => Ok(()),
         }
     }
+}
+
+/// The family of a built-in detector; a policy's own have none, whatever the policy is called.
+fn family(detector: &str) -> Option<&str> {
+    detector.split('.').next().filter(|_| !detector.contains('/'))
 }
 
 impl<'de> Deserialize<'de> for Threshold {

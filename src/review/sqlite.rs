@@ -170,7 +170,7 @@ fn reason(error: &sqlx::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{review::Text, segment::Target};
+    use crate::{review::Text, scan::detect::Detectors, segment::Target};
 
     fn case(id: &str) -> Case {
         Case {

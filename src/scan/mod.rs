@@ -180,8 +180,7 @@ impl Scanner {
     pub async fn assess(
         &self,
         ask: &Ask,
-        document: Document,
-        content: Content,
+        (document, content): (Document, Content),
         direction: Direction,
         prompt: Option<&str>,
     ) -> Assessed {

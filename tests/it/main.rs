@@ -15,6 +15,7 @@ mod guard;
 mod harness;
 mod lifecycle;
 mod limits;
+mod own;
 mod record;
 mod remote;
 mod stream;

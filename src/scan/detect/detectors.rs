@@ -29,7 +29,7 @@ impl Detectors {
     ///
     /// # Errors
     /// The first of the own ones that cannot be used, and why.
-    pub fn new(own: Vec<Own>) -> Result<Self, Unfit> {
+    pub fn new(own: &[Own]) -> Result<Self, Unfit> {
         Ok(Self { own: Recognisers::new(own)? })
     }
 

@@ -70,10 +70,10 @@ pub(super) struct Held {
 }
 
 impl Recognisers {
-    pub(super) fn new(own: Vec<Own>) -> Result<Self, Unfit> {
+    pub(super) fn new(own: &[Own]) -> Result<Self, Unfit> {
         let unfit = |name: &str, why: String| Unfit { name: name.to_owned(), why };
         let at = |owner: usize, why: String| unfit(own.get(owner).map_or("", |own| &own.name), why);
-        for own in &own {
+        for own in own {
             if own.regexes.is_empty() && own.words.is_empty() {
                 return Err(unfit(
                     &own.name,

@@ -11,7 +11,7 @@ fn own(name: &str, regexes: &[&str], words: &[&str], context: &[&str]) -> Own {
 }
 
 fn detectors(own: Vec<Own>) -> Detectors {
-    Detectors::new(own).unwrap()
+    Detectors::new(&own).unwrap()
 }
 
 /// What one detector finds.
@@ -119,7 +119,7 @@ fn words_near_decide() {
 
 #[test]
 fn what_cannot_be_used_is_told() {
-    let told = |own: Own| Detectors::new(vec![own]).unwrap_err().to_string();
+    let told = |own: Own| Detectors::new(&[own]).unwrap_err().to_string();
     let regex = |pattern: &str| told(own("p/x", &["ok", pattern], &[], &[]));
     assert_eq!(regex("(a"), "detector `p/x`: regex `(a`: unclosed group");
     assert_eq!(regex("a*"), "detector `p/x`: regex `a*`: it matches the empty text: make a part of it mandatory");
@@ -204,7 +204,7 @@ const PIECES: &[&str] = &[
 /// The findings of a text that comes in pieces, as a stream's checks put them together.
 fn streamed(set: &Detectors, text: &str, cuts: &[usize]) -> Vec<Finding> {
     const LEAD: usize = 8 << 10;
-    let (mut covered, mut all) = (0, Vec::new());
+    let (mut covered, mut all) = (0_usize, Vec::new());
     for (end, last) in cuts.iter().map(|&cut| (cut, false)).chain([(text.len(), true)]) {
         let from = text.floor_char_boundary(covered.saturating_sub(LEAD));
         let part = text.get(from..end).unwrap();
