@@ -131,8 +131,9 @@ impl Expression {
     /// The first match from here on.
     fn next(&self, text: &str, mut at: usize) -> Option<Range<usize>> {
         let search = |span: Range<usize>, anchored| {
-            costs(span.len());
-            self.regex.search(&Input::new(text).range(span).anchored(anchored)).map(|found| found.range())
+            let found = self.regex.search(&Input::new(text).range(span.clone()).anchored(anchored));
+            costs(found.map_or(span.end, |found| found.end()) - span.start);
+            found.map(|found| found.range())
         };
         if self.bounded {
             return search(at..text.len(), Anchored::No);
