@@ -86,8 +86,9 @@ impl Regexes {
     /// Shows each match that begins at the byte `since` or after it to `visit`.
     pub(super) fn each(&self, text: &str, since: usize, visit: &mut impl FnMut(usize, Range<usize>)) {
         let mut which = PatternSet::new(self.all.len());
-        costs(text.len() - since.min(text.len()));
-        self.which.which_overlapping_matches(&Input::new(text).range(since.min(text.len())..), &mut which);
+        let since = since.min(text.len());
+        costs(text.len() - since);
+        self.which.which_overlapping_matches(&Input::new(text).range(since..), &mut which);
         for expression in which.iter().filter_map(|pattern| self.all.get(pattern.as_usize())) {
             let mut at = since;
             while let Some(found) = expression.next(text, at) {
