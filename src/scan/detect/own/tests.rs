@@ -274,7 +274,7 @@ fn searching_is_linear() {
     for unit in ["a", "xyz ", "z", "<", "new york ", "กข", "12345 badge ", "4111 1111 1111 1111 ", "สวัสดี ", &late]
     {
         let set = if unit == late { &far } else { &set };
-        let count = (4 << 10_usize).div_ceil(unit.len());
+        let count = (4_usize << 10).div_ceil(unit.len());
         let [once, eight] = [count, 8 * count].map(|count| cost(&|| drop(set.find(&unit.repeat(count), 0))));
         assert!(eight <= once * 9, "{unit}: {once} bytes are read, and {eight} of a text eight times as long");
     }
