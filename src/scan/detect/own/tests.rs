@@ -258,7 +258,7 @@ fn prose_is_held_by_what_may_still_match() {
     assert_eq!((held(&set, "in new "), held(&set, "anew "), held(&set, "(new\n\nyork"), held(&set, "ประเทศไ")), (4, 0, 9, 3));
     let set = detectors(&[own("p/x", &[r"\d{5}"], &[], &["badge"])]);
     assert_eq!(held(&set, "it is 12345 and so "), 13);
-    assert_eq!(held(&set, "it is 12345 and so on and on and on "), 0);
+    assert_eq!(held(&set, "it is 12345 and so on and on and on and on "), 0);
 }
 
 #[test]
