@@ -48,6 +48,10 @@ struct Text {
     closed: bool,
     /// Bytes that a verdict covers: final, edits included.
     covered: usize,
+    /// The last check was made as if no text followed, whatever came since.
+    ends: bool,
+    /// Bytes that were covered with regard to what might follow.
+    settled: usize,
     /// Bytes that have left.
     left: usize,
     /// No more text of it is expected.
@@ -142,6 +146,9 @@ impl<E> Gate<E> {
             edits.into_iter().filter(reaching).partition(|edit| edit.range.start >= text.covered.max(text.left));
         text.edits.extend(fresh);
         text.covered = text.covered.max(settled);
+        if !text.ends {
+            text.settled = text.covered;
+        }
         late.is_empty()
     }
 
@@ -244,14 +251,15 @@ impl Text {
 
     fn check(&mut self, channel: Channel, lookback: usize, whole: bool, last: bool) -> Check {
         self.pending = true;
-        self.closed = last;
+        (self.closed, self.ends) = (last, last);
         self.asked = self.text.len();
         let before = self.text.get(..self.covered).unwrap_or_default();
         let lately = before.char_indices().rev().nth(lookback.saturating_sub(1)).map_or(0, |(at, _)| at);
         let judged = if whole { self.text.floor_char_boundary(anchor(self.text.len())).min(lately) } else { lately };
         let from = before.floor_char_boundary(self.covered.saturating_sub(LEAD)).min(lately);
         let rest = |from| self.text.get(from..).unwrap_or_default().to_owned();
-        Check { channel, text: rest(from), from, judged: rest(judged), last }
+        let settled = self.settled.saturating_sub(from);
+        Check { channel, text: rest(from), from, settled, judged: rest(judged), last }
     }
 }
 
@@ -299,6 +307,7 @@ mod tests {
         assert!(gate.due().is_empty());
         gate.idle();
         let check = gate.due().remove(0);
+        assert_eq!(check.settled, 17);
         assert_eq!(check.judged, "tence.x", "the guard reads only a little of what was judged again");
         assert!(gate.cover(ANSWER, 17, vec![]));
         gate.end();
@@ -357,7 +366,7 @@ mod tests {
         // Text that goes on after all is judged with what came before, and what has left cannot be edited any more.
         gate.push(3, vec![delta(thought, " 4111")], &[0]);
         let check = gate.due().remove(0);
-        assert_eq!(check.text, "hm 4111");
+        assert_eq!((check.text.as_str(), check.settled), ("hm 4111", 0), "what was found final was so only as the end");
         assert!(!gate.cover(thought, 7, vec![Edit { range: 1..7, with: "[x]".into() }]));
     }
 

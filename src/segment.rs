@@ -2,7 +2,7 @@
 //!
 //! A leaf: it knows no other room, so that policy and gate need no dialect and the guard needs no HTTP.
 
-use std::ops::Range;
+use std::{cmp::Reverse, ops::Range, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,19 @@ pub enum Target {
 }
 
 impl Target {
+    /// Its name, as in policy files.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Prompt => "prompt",
+            Self::System => "system",
+            Self::ToolDefinition => "tool_definition",
+            Self::ToolCall => "tool_call",
+            Self::ToolResult => "tool_result",
+            Self::Completion => "completion",
+        }
+    }
+
     /// The guard's task for this text: words of the assistant are judged as answers, all others as prompts.
     #[must_use]
     pub fn task(self) -> Task {
@@ -87,8 +100,8 @@ pub struct Content {
 /// A span of text that a detector recognised; the range is in bytes of the text as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// The detector's name, such as `payment_card` or `national_id.sg`.
-    pub detector: &'static str,
+    /// The detector's name, such as `payment_card` or `national_id.sg`; of an operator's own, `policy/detector`.
+    pub detector: Arc<str>,
     /// The bytes of the text that it covers.
     pub range: Range<usize>,
 }
@@ -166,10 +179,24 @@ pub struct Check {
     pub text: String,
     /// Where the text begins in the channel, in bytes.
     pub from: usize,
+    /// Bytes of the text whose findings an earlier check found to be final.
+    pub settled: usize,
     /// The text for the guard: the unjudged part and a little before it, or all of the channel so far.
     pub judged: String,
     /// No more text follows in this channel.
     pub last: bool,
+}
+
+/// Sorts edits and makes them one where they overlap: what begins first, or else is the larger, says what stands there.
+pub fn merge(edits: &mut Vec<Edit>) {
+    edits.sort_by_key(|edit| (edit.range.start, Reverse(edit.range.end)));
+    edits.dedup_by(|next, kept| {
+        let overlap = next.range.start < kept.range.end || next.range == kept.range;
+        if overlap {
+            kept.range.end = kept.range.end.max(next.range.end);
+        }
+        overlap
+    });
 }
 
 /// `text` with `edits` made; edits must be sorted and apart, and any that does not fit the text is left out.
@@ -196,6 +223,10 @@ mod tests {
     fn edits_land_on_their_bytes() {
         let edits = [Edit { range: 0..1, with: "X".into() }, Edit { range: 2..5, with: String::new() }];
         assert_eq!(apply("abcdef", &edits), "Xbf");
+        let edit = |range: Range<usize>, with: &str| Edit { range, with: with.into() };
+        let mut edits = vec![edit(7..9, "d"), edit(4..7, "c"), edit(2..6, "b"), edit(2..5, "a"), edit(9..9, "e")];
+        merge(&mut edits);
+        assert_eq!(edits, [edit(2..7, "b"), edit(7..9, "d"), edit(9..9, "e")]);
         assert_eq!(apply("añb", &[Edit { range: 1..3, with: "n".into() }]), "anb");
     }
 }

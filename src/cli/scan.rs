@@ -64,7 +64,7 @@ struct Verdict {
 /// What a detector found, in characters of the text.
 #[derive(Debug, Serialize)]
 struct Found {
-    detector: &'static str,
+    detector: String,
     start: usize,
     end: usize,
 }
@@ -143,7 +143,7 @@ async fn judge(scanner: &Scanner, policies: &Arc<Policies>, shown: usize, questi
         decision: decision.word(),
         findings: findings
             .map(|finding| Found {
-                detector: finding.detector,
+                detector: finding.detector.to_string(),
                 start: chars(finding.range.start),
                 end: chars(finding.range.end),
             })

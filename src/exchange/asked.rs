@@ -31,9 +31,11 @@ pub(super) fn asked(dialect: &dyn Dialect, route: &Route, request: &Request, pro
 
 /// The headers that the policies ask for.
 pub(super) fn headers(policies: &Policies, headers: &HeaderMap) -> BTreeMap<String, String> {
-    let header = |name: &str| {
-        let values: Vec<_> = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
-        (!values.is_empty()).then(|| (name.to_owned(), values.join(", ")))
+    let all = || headers.keys().map(|name| name.as_str().to_owned()).collect();
+    let names: Vec<String> = policies.headers().map_or_else(all, <[String]>::to_vec);
+    let header = |name: String| {
+        let values: Vec<_> = headers.get_all(&name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+        (!values.is_empty()).then(|| (name, values.join(", ")))
     };
-    policies.headers().filter_map(header).collect()
+    names.into_iter().filter_map(header).collect()
 }

@@ -197,7 +197,7 @@ impl Proxy {
         let policies = self.policies();
         let asked = asked(dialect, &route, &request, prompt.as_deref());
         let policies = policies.select(policy::Call { headers: headers(&policies, &head.headers), ..asked });
-        record.covered(policies.revision());
+        record.covered(&policies);
         if !policies.is_covered() && self.limits.uncovered == Uncovered::Block {
             return Err(Failure::Uncovered);
         }

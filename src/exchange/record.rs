@@ -1,14 +1,14 @@
 //! One exchange's file: who asked what, what was decided on the way, and the case that is made of it when it is flagged.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::{
-    policy::{Action, Decision, Reason},
+    policy::{Action, Decision, Reason, Selected},
     review::{self, Case, Text},
-    scan::{self, Evidence, Which},
+    scan::{self, Evidence, Which, detect::Detectors},
     segment::Segment,
 };
 
@@ -25,6 +25,8 @@ pub(super) struct Record {
     stream: bool,
     /// The policies' revision.
     policy: String,
+    /// What they look for, which is masked in the case.
+    detectors: Arc<Detectors>,
     action: Action,
     word: &'static str,
     reasons: Vec<Reason>,
@@ -47,6 +49,7 @@ impl Record {
             model: String::new(),
             stream: false,
             policy: String::new(),
+            detectors: Arc::default(),
             action: Action::Allow,
             word: "allow",
             reasons: Vec::new(),
@@ -63,9 +66,10 @@ impl Record {
         self.stream = stream;
     }
 
-    /// Keeps the revision of the policies that were chosen for the exchange.
-    pub(super) fn covered(&mut self, revision: &str) {
-        revision.clone_into(&mut self.policy);
+    /// Keeps what the record needs of the policies that were chosen for the exchange.
+    pub(super) fn covered(&mut self, policies: &Selected) {
+        policies.revision().clone_into(&mut self.policy);
+        self.detectors = Arc::clone(&policies.ask().detectors);
     }
 
     /// Adds a decision and the evidence that it rests on.
@@ -138,6 +142,7 @@ impl Record {
     }
 
     pub(super) fn case(&self, guard: &str) -> Case {
+        let text = |segment| Text::of(segment, &self.detectors);
         Case {
             id: self.id.clone(),
             at: self.at.to_string(),
@@ -150,8 +155,8 @@ impl Record {
             guard: guard.to_owned(),
             policy: self.policy.clone(),
             reasons: review::reasons(&self.reasons),
-            request: self.request.iter().map(Text::of).collect(),
-            response: self.response.iter().map(Text::of).collect(),
+            request: self.request.iter().map(text).collect(),
+            response: self.response.iter().map(text).collect(),
         }
     }
 }

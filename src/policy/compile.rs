@@ -1,13 +1,15 @@
 //! From what a policy file says to what decides: names become numbers, and mistakes that no type can tell are told.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use blake3::Hash;
 use jiff::civil::Date;
 
 use super::{
     Terms,
+    expression::Expression,
     message::{BUILT_IN, Messages, is_language},
+    own::full,
     rule::{Action, Exempt, File, Mode, Redaction, Respond, Rule, Unjudged},
     sample::Sample,
     scope::{Scope, matches},
@@ -15,7 +17,7 @@ use super::{
 };
 use crate::{
     config::{DEFAULT_GUARD, nearest},
-    scan::detect,
+    scan::detect::Detectors,
     segment::{Direction, Target},
 };
 
@@ -29,6 +31,8 @@ pub(super) struct Policy {
     pub(super) rules: Vec<Compiled>,
     /// Known texts, and the last day on which they are let pass.
     pub(super) exempt: HashMap<Hash, Option<Date>>,
+    /// Headers that its scope and its conditions name, in lower case; `None` if a condition reads all.
+    headers: Option<Vec<String>>,
     /// The guards that its rules ask, and the sample in which they do.
     asked: Vec<(usize, Option<Sample>)>,
 }
@@ -40,6 +44,7 @@ pub(super) struct Compiled {
     pub(super) kinds: Kinds,
     pub(super) sample: Option<Sample>,
     pub(super) threshold: Option<Thresholds>,
+    pub(super) when: Option<Condition>,
     /// Numbers of the detectors, families taken apart, in order.
     pub(super) detectors: Vec<usize>,
     pub(super) action: Action,
@@ -48,6 +53,16 @@ pub(super) struct Compiled {
     pub(super) respond: Respond,
     pub(super) messages: Messages,
     pub(super) on_guard_error: Unjudged,
+}
+
+/// A condition, and the guards that it asks, by their places.
+#[derive(Debug)]
+pub(super) struct Condition {
+    pub(super) expression: Expression,
+    /// The rule's own guard.
+    pub(super) guard: usize,
+    /// All that it reads the score of.
+    pub(super) guards: Vec<usize>,
 }
 
 /// A set of kinds of text: one bit for each target of requests, and one for each of responses.
@@ -68,16 +83,30 @@ impl Kinds {
     }
 }
 
+impl Compiled {
+    /// The guards that it asks.
+    fn guards(&self) -> impl Iterator<Item = usize> {
+        let condition = self.when.iter().flat_map(|when| &when.guards).copied();
+        self.threshold.iter().map(|threshold| threshold.guard).chain(condition)
+    }
+}
+
 impl Policy {
     /// The guards that its rules ask in the exchange of this draw.
     pub(super) fn guards(&self, draw: u64) -> impl Iterator<Item = usize> {
         self.asked.iter().filter(move |(_, sample)| sample.is_none_or(|sample| sample.holds(draw))).map(|(guard, _)| *guard)
     }
 
-    /// A policy as its file says, or all that is wrong with it.
-    pub(super) fn new(file: File, terms: &Terms<'_>) -> Result<Self, Vec<Mistake>> {
-        let mut check = Check { terms, key: Vec::new(), mistakes: Vec::new() };
-        let File { name, description: _, mode, on_guard_error, on_unscorable, mut scope, rules, exempt } = file;
+    /// The headers that it asks for, in lower case; `None` for all.
+    pub(super) fn headers(&self) -> Option<Vec<String>> {
+        self.headers.clone()
+    }
+
+    /// A policy as its file says, or all that is wrong with it. `detectors` are those of all policies.
+    pub(super) fn new(file: File, terms: &Terms<'_>, detectors: &Detectors) -> Result<Self, Vec<Mistake>> {
+        let File { name, description: _, mode, on_guard_error, on_unscorable, mut scope, rules, exempt, detectors: own } = file;
+        let own: BTreeMap<String, String> = own.into_keys().map(|short| (short.clone(), full(&name, &short))).collect();
+        let mut check = Check { terms, detectors, own, key: Vec::new(), mistakes: Vec::new() };
         check.scope(&scope);
         scope.headers = scope.headers.into_iter().map(|(name, list)| (name.to_ascii_lowercase(), list)).collect();
         let exempt = check.exempt(&exempt);
@@ -95,13 +124,18 @@ impl Policy {
         }
         let mut asked: Vec<(usize, Option<Sample>)> = Vec::new();
         for rule in &compiled {
-            let Some(threshold) = &rule.threshold else { continue };
-            let known = |(guard, sample): &(usize, Option<Sample>)| *guard == threshold.guard && sample.is_none();
-            if !asked.iter().any(known) {
-                asked.push((threshold.guard, rule.sample));
+            let known =
+                |asked: &[(usize, Option<Sample>)], guard| asked.iter().any(|(own, sample)| *own == guard && sample.is_none());
+            for guard in rule.guards() {
+                if !known(&asked, guard) {
+                    asked.push((guard, rule.sample));
+                }
             }
         }
-        Ok(Self { name, mode, on_unscorable, scope, rules: compiled, exempt, asked })
+        let asks = || compiled.iter().filter_map(|rule| Some(rule.when.as_ref()?.expression.asks()));
+        let named = scope.headers.keys().chain(asks().flat_map(|asks| &asks.headers)).cloned().collect();
+        let headers = (!asks().any(|asks| asks.every_header)).then_some(named);
+        Ok(Self { name, mode, on_unscorable, scope, rules: compiled, exempt, headers, asked })
     }
 }
 
@@ -115,6 +149,9 @@ pub(super) struct Mistake {
 /// Reads a policy and collects what is wrong with it.
 struct Check<'t> {
     terms: &'t Terms<'t>,
+    detectors: &'t Detectors,
+    /// The policy's own detectors: as its rules name them, and as their findings are named.
+    own: BTreeMap<String, String>,
     /// The part that is looked at.
     key: Vec<String>,
     mistakes: Vec<Mistake>,
@@ -172,7 +209,9 @@ impl Check<'_> {
 
     fn rule(&mut self, policy: &str, mode: Mode, on_guard_error: Unjudged, mut rule: Rule) -> Compiled {
         let detectors = self.detectors(&rule.detectors);
-        let threshold = self.threshold(&mut rule);
+        let guard = self.guard(&rule);
+        let when = self.when(&rule, guard);
+        let threshold = self.threshold(&mut rule, guard);
         let sample = self.sample(policy, &rule);
         self.action(&rule);
         for tag in rule.messages.keys() {
@@ -187,6 +226,7 @@ impl Check<'_> {
             kinds: kinds.fold(Kinds::default(), Kinds::with),
             sample,
             threshold,
+            when,
             detectors,
             action: rule.action,
             mode: if mode == Mode::Shadow { Mode::Shadow } else { rule.mode },
@@ -202,11 +242,17 @@ impl Check<'_> {
         let mut numbers = Vec::new();
         for (at, wanted) in wanted.iter().enumerate() {
             let before = numbers.len();
-            let is_one = |name: &str| name == wanted || name.split('.').next() == Some(wanted);
-            numbers.extend(detect::names().enumerate().filter(|(_, (name, _))| is_one(name)).map(|(number, _)| number));
+            if let Some(own) = self.own.get(wanted) {
+                numbers.extend(self.detectors.number(own));
+                continue;
+            }
+            numbers.extend(self.detectors.family(wanted));
             if numbers.len() == before {
-                let families = detect::names().filter_map(|(name, _)| Some(name.split_once('.')?.0));
-                let why = unknown("detector", wanted, detect::names().map(|(name, _)| name).chain(families));
+                let built_in: Vec<_> =
+                    self.detectors.names().map(|(name, _)| name).filter(|name| !name.contains('/')).collect();
+                let families = built_in.iter().filter_map(|name| Some(name.split_once('.')?.0));
+                let known = built_in.iter().map(|name| &**name).chain(families).chain(self.own.keys().map(String::as_str));
+                let why = unknown("detector", wanted, known);
                 self.wrong(&["detectors", &at.to_string()], why);
             }
         }
@@ -215,18 +261,39 @@ impl Check<'_> {
         numbers
     }
 
-    fn threshold(&mut self, rule: &mut Rule) -> Option<Thresholds> {
+    /// The guard that the rule asks.
+    fn guard(&mut self, rule: &Rule) -> Option<usize> {
         let named = rule.guard.as_deref().unwrap_or(DEFAULT_GUARD);
         let guard = self.terms.guards.iter().position(|name| *name == named);
         if guard.is_none() {
             self.wrong(&["guard"], unknown("guard", named, self.terms.guards.iter().copied()));
         }
-        let Some(threshold) = rule.threshold.take() else {
-            if rule.guard.is_some() {
-                self.wrong(&["guard"], "does nothing without a `threshold`".to_owned());
+        if rule.guard.is_some() && rule.threshold.is_none() && rule.when.is_none() {
+            self.wrong(&["guard"], "does nothing without a `threshold` or a condition (`when`)".to_owned());
+        }
+        guard
+    }
+
+    fn when(&mut self, rule: &Rule, guard: Option<usize>) -> Option<Condition> {
+        let source = rule.when.as_deref()?;
+        let expression = match Expression::compile(source, self.terms.guards) {
+            Ok(expression) => expression,
+            Err(mistake) => {
+                let part = mistake.at.and_then(|at| source.get(at)).filter(|part| !part.is_empty());
+                let part = part.map(|part| format!(", in `{part}`")).unwrap_or_default();
+                self.wrong(&["when"], format!("{}{part}", mistake.message));
+                return None;
             }
-            return None;
         };
+        let guard = guard?;
+        let place = |name: &String| self.terms.guards.iter().position(|known| known == name);
+        let mut guards: Vec<usize> = expression.asks().guards.iter().filter_map(place).collect();
+        guards.extend(expression.asks().score.then_some(guard));
+        Some(Condition { expression, guard, guards })
+    }
+
+    fn threshold(&mut self, rule: &mut Rule, guard: Option<usize>) -> Option<Thresholds> {
+        let threshold = rule.threshold.take()?;
         match &threshold {
             Threshold::One(level) => self.level(&["threshold"], *level),
             Threshold::By(table) => {

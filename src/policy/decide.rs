@@ -1,19 +1,20 @@
 //! The decision: what the rules make of the evidence. Pure, and quick for rules that do not match.
 
-use std::cell::OnceCell;
+use std::{cell::OnceCell, sync::Arc};
 
 use blake3::Hash;
 use serde::Serialize;
 
 use super::{
     Action, Mode, Respond, Selected,
-    compile::{Compiled, Kinds, Policy},
+    compile::{Compiled, Condition, Kinds, Policy},
+    expression::{Facts, Failed},
     rule::{Redaction, Unjudged},
 };
 use crate::{
     guard::Unavailable,
-    scan::{Evidence, Passage, detect, normalise},
-    segment::{Edit, Finding, Score, Target},
+    scan::{Evidence, Passage, detect::Detectors, normalise},
+    segment::{Direction, Edit, Finding, Score, Target, merge},
 };
 
 /// What was decided for a text or an exchange, and why.
@@ -45,8 +46,8 @@ pub struct Reason {
     /// P(unsafe) of that text, where the rule asked for it.
     pub score: Option<f32>,
     /// What the detectors found there, where the rule asked for it.
-    pub detectors: Vec<&'static str>,
-    /// What could not be judged, or why.
+    pub detectors: Vec<String>,
+    /// What could not be judged, or why; or why its condition has no answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
@@ -75,18 +76,28 @@ pub fn text_hash(text: &str) -> Hash {
 
 /// A passage, and what rules ask of it worked out once for all of them.
 struct Seen<'e> {
+    evidence: &'e Evidence,
     passage: &'e Passage,
     kind: Kinds,
     /// Numbers of the detectors that found something in it, in order.
     found: Vec<usize>,
     /// The hashes of all of it and, if it has several, of its parts; most texts are never asked for them.
     hashes: OnceCell<(Hash, Vec<Hash>)>,
+    /// What conditions may ask of it.
+    facts: OnceCell<Known<'e>>,
+}
+
+/// What conditions may ask of a passage.
+struct Known<'e> {
+    findings: Vec<&'e str>,
+    scores: Vec<(Arc<str>, f64)>,
 }
 
 /// What a rule makes of a passage.
 enum Matched {
     No,
-    Yes(Option<Score>),
+    /// The score that it asked for, and why its condition, which has no answer, counts as holding.
+    Yes(Option<Score>, Option<String>),
     Unjudged(Unavailable),
 }
 
@@ -97,7 +108,8 @@ struct Judge<'a> {
 }
 
 pub(super) fn decide(selected: &Selected, evidence: &Evidence) -> Decision {
-    let seen: Vec<Seen<'_>> = evidence.passages.iter().map(|passage| Seen::new(passage, evidence)).collect();
+    let seen: Vec<Seen<'_>> =
+        evidence.passages.iter().map(|passage| Seen::new(passage, evidence, &selected.set.detectors)).collect();
     let kinds = seen.iter().fold(Kinds::default(), |kinds, seen| kinds.with(seen.kind));
     let decision = Decision { action: Action::Allow, reasons: Vec::new(), edits: Vec::new(), refusal: None };
     let mut judge = Judge { selected, evidence, decision };
@@ -109,36 +121,75 @@ pub(super) fn decide(selected: &Selected, evidence: &Evidence) -> Decision {
         }
     }
     for (_, edits) in &mut judge.decision.edits {
-        tidy(edits);
+        merge(edits);
     }
     judge.decision
 }
 
 impl<'e> Seen<'e> {
-    fn new(passage: &'e Passage, evidence: &Evidence) -> Self {
-        let mut found: Vec<usize> = findings(evidence, passage).filter_map(|(_, finding)| number(finding.detector)).collect();
+    fn new(passage: &'e Passage, evidence: &'e Evidence, detectors: &Detectors) -> Self {
+        let numbers = findings(evidence, passage).filter_map(|(_, finding)| detectors.number(&finding.detector));
+        let mut found: Vec<usize> = numbers.collect();
         found.sort_unstable();
         found.dedup();
-        Self { passage, kind: Kinds::of(evidence.direction, passage.target), found, hashes: OnceCell::new() }
+        let kind = Kinds::of(evidence.direction, passage.target);
+        Self { evidence, passage, kind, found, hashes: OnceCell::new(), facts: OnceCell::new() }
     }
 
     /// Whether the policy is asked of this passage, and has not let it pass as known.
     fn concerns(&self, policy: &Policy, judge: &Judge<'_>) -> bool {
-        policy.scope.speaks(self.passage.language) && (policy.exempt.is_empty() || !self.is_exempt(policy, judge))
+        policy.scope.speaks(self.passage.language) && (policy.exempt.is_empty() || !self.is_exempt(policy, judge.selected))
     }
 
     /// Whether all of it, or each of its parts, is a text that the policy lets pass. A stream is judged in pieces that are
     /// known only if they are all of the answer.
-    fn is_exempt(&self, policy: &Policy, judge: &Judge<'_>) -> bool {
+    fn is_exempt(&self, policy: &Policy, selected: &Selected) -> bool {
         let (all, parts) = self.hashes.get_or_init(|| {
-            let texts = self.passage.segments.iter().filter_map(|at| judge.evidence.segments.get(*at));
+            let texts = self.passage.segments.iter().filter_map(|at| self.evidence.segments.get(*at));
             let texts: Vec<&str> = texts.map(|segment| segment.text.as_str()).collect();
             (text_hash(&texts.join("\n")), texts.iter().map(|text| text_hash(text)).collect())
         });
-        let today = judge.selected.call.today;
+        let today = selected.call.today;
         let holds = |hash| policy.exempt.get(hash).is_some_and(|last| last.is_none_or(|last| today <= last));
         holds(all) || (!parts.is_empty() && parts.iter().all(holds))
     }
+}
+
+impl Seen<'_> {
+    fn holds(&self, when: &Condition, own: Option<Score>, selected: &Selected) -> Result<bool, Failed> {
+        let known = self.facts.get_or_init(|| Known::new(self.passage, self.evidence, selected));
+        when.expression.holds(&Facts {
+            score: own.map(|score| decimal(score.value)),
+            threshold: own.map(|score| decimal(score.threshold)),
+            scores: &known.scores,
+            findings: &known.findings,
+            language: self.passage.language.unwrap_or_default(),
+            target: self.passage.target.name(),
+            direction: match self.evidence.direction {
+                Direction::Request => "request",
+                Direction::Response => "response",
+            },
+            call: &selected.facts,
+        })
+    }
+}
+
+impl<'e> Known<'e> {
+    fn new(passage: &'e Passage, evidence: &'e Evidence, selected: &Selected) -> Self {
+        let mut findings: Vec<&str> = findings(evidence, passage).map(|(_, finding)| &*finding.detector).collect();
+        findings.sort_unstable();
+        findings.dedup();
+        let scores = passage.verdicts.iter().filter_map(|verdict| {
+            let name = Arc::clone(selected.set.guards.get(verdict.guard)?);
+            Some((name, decimal(verdict.score.as_ref().ok()?.value)))
+        });
+        Self { findings, scores: scores.collect() }
+    }
+}
+
+/// A probability as people write it: 0.7, where the nearest `f32` is 0.699999988.
+fn decimal(value: f32) -> f64 {
+    (f64::from(value) * 1e6).round() / 1e6
 }
 
 impl Compiled {
@@ -150,17 +201,30 @@ impl Compiled {
         self.detectors.binary_search(&detector).is_ok()
     }
 
-    fn matches(&self, seen: &Seen<'_>) -> Matched {
+    fn matches(&self, seen: &Seen<'_>, selected: &Selected) -> Matched {
         if !self.kinds.meets(seen.kind) || !(self.detectors.is_empty() || seen.found.iter().any(|found| self.wants(*found))) {
             return Matched::No;
         }
-        let Some(threshold) = &self.threshold else { return Matched::Yes(None) };
-        match seen.passage.score(threshold.guard) {
-            Ok(score) if threshold.is_reached(&score, seen.passage.target.task(), seen.passage.language) => {
-                Matched::Yes(Some(score))
+        let mut told = None;
+        if let Some(threshold) = &self.threshold {
+            match seen.passage.score(threshold.guard) {
+                Ok(score) if threshold.is_reached(&score, seen.passage.target.task(), seen.passage.language) => {
+                    told = Some(score)
+                }
+                Ok(_) => return Matched::No,
+                Err(unavailable) => return Matched::Unjudged(unavailable),
             }
-            Ok(_) => Matched::No,
-            Err(unavailable) => Matched::Unjudged(unavailable),
+        }
+        let Some(when) = &self.when else { return Matched::Yes(told, None) };
+        if let Some(unavailable) = when.guards.iter().find_map(|guard| seen.passage.score(*guard).err()) {
+            return Matched::Unjudged(unavailable);
+        }
+        let own = seen.passage.score(when.guard).ok();
+        match seen.holds(when, own, selected) {
+            Ok(true) => Matched::Yes(told.or(own.filter(|_| when.expression.asks().score)), None),
+            Ok(false) => Matched::No,
+            // A rule only ever makes a decision stricter.
+            Err(failed) => Matched::Yes(told, Some(format!("its condition has no answer: {failed}"))),
         }
     }
 }
@@ -189,7 +253,7 @@ impl Judge<'_> {
     fn ask(&mut self, policy: &Policy, rule: &Compiled, seen: &[Seen<'_>]) {
         let known = self.decision.reasons.len();
         for seen in seen {
-            let matched = rule.matches(seen);
+            let matched = rule.matches(seen, self.selected);
             if matches!(matched, Matched::No) || !seen.concerns(policy, self) {
                 continue;
             }
@@ -209,9 +273,11 @@ impl Judge<'_> {
                     reason.note = Some(unavailable.public());
                     self.unjudged(rule.on_guard_error, reason, known, Refused::Unjudged(unavailable));
                 }
-                Matched::Yes(score) => {
+                Matched::Yes(score, note) => {
+                    reason.note = note;
                     reason.score = score.map(|score| score.value);
-                    reason.detectors = self.found(rule, seen.passage).map(|(_, finding)| finding.detector).collect();
+                    reason.detectors =
+                        self.found(rule, seen.passage).map(|(_, finding)| finding.detector.to_string()).collect();
                     reason.detectors.sort_unstable();
                     reason.detectors.dedup();
                     self.because(reason, known);
@@ -277,12 +343,13 @@ impl Judge<'_> {
 
     /// What the rule's detectors found in a passage, by segment.
     fn found<'s>(&'s self, rule: &'s Compiled, passage: &'s Passage) -> impl Iterator<Item = (usize, &'s Finding)> {
-        let wanted = |(_, finding): &(usize, &Finding)| number(finding.detector).is_some_and(|number| rule.wants(number));
+        let number = |finding: &Finding| self.selected.set.detectors.number(&finding.detector);
+        let wanted = move |(_, finding): &(usize, &Finding)| number(finding).is_some_and(|number| rule.wants(number));
         findings(self.evidence, passage).filter(wanted)
     }
 
     fn redacted(&self, redaction: Redaction, segment: usize, finding: &Finding) -> Edit {
-        let mask = detect::mask(finding.detector);
+        let mask = self.selected.set.detectors.mask(&finding.detector);
         let text = self.evidence.segments.get(segment).and_then(|segment| segment.text.get(finding.range.clone()));
         let with = match (redaction, text) {
             (Redaction::Hash, Some(text)) => {
@@ -336,24 +403,4 @@ fn findings<'e>(evidence: &'e Evidence, passage: &'e Passage) -> impl Iterator<I
         findings.map(move |finding| (segment, finding))
     };
     passage.segments.iter().flat_map(of)
-}
-
-/// The number by which rules know a detector.
-fn number(detector: &str) -> Option<usize> {
-    detect::names().position(|(name, _)| name == detector)
-}
-
-/// Sorted and apart; where edits overlap, the larger one stands (a replaced text needs no masks).
-fn tidy(edits: &mut Vec<Edit>) {
-    edits.sort_by_key(|edit| (edit.range.start, std::cmp::Reverse(edit.range.end)));
-    let mut end = 0;
-    let mut first = true;
-    edits.retain(|edit| {
-        let apart = first || edit.range.start >= end;
-        if apart {
-            end = edit.range.end;
-            first = false;
-        }
-        apart
-    });
 }

@@ -4,14 +4,19 @@ use std::{
     collections::{BTreeSet, HashSet},
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::{
     HashKey, Policies,
     compile::{Mistake, Policy},
+    own::full,
     rule::File,
 };
-use crate::config::{explain, locate, position};
+use crate::{
+    config::{explain, locate, position},
+    scan::detect::{Detectors, Own},
+};
 
 /// The policy in force when none is named.
 const BASELINE: &str = include_str!("../../policies/baseline.toml");
@@ -57,17 +62,20 @@ impl Policies {
         Self::parse(&paths.into_iter().map(read).collect::<Result<Vec<_>, _>>()?, terms)
     }
 
-    /// The policies of these texts; mistakes are told with the paths.
+    /// The policies of these texts; mistakes are told with the paths, beside which word lists stand.
     ///
     /// # Errors
     /// All mistakes in any of them.
     pub fn parse(sources: &[(PathBuf, String)], terms: &Terms<'_>) -> Result<Self, LoadError> {
-        let (mut policies, mut mistakes): (Vec<Policy>, Vec<String>) = (Vec::new(), Vec::new());
+        let (mut files, mut own, mut mistakes): (Vec<(usize, File)>, Vec<Own>, Vec<String>) = Default::default();
         let mut names = HashSet::new();
         let mut revision = blake3::Hasher::new();
-        for (path, text) in sources {
+        let mut add = |text: &str| {
             revision.update(&(text.len() as u64).to_le_bytes());
             revision.update(text.as_bytes());
+        };
+        for (number, (path, text)) in sources.iter().enumerate() {
+            add(text);
             let file: File = match toml::from_str(text) {
                 Ok(file) => file,
                 Err(error) => {
@@ -78,8 +86,38 @@ impl Policies {
             if !names.insert(file.name.clone()) {
                 let why = format!("another file has the policy `{}`", file.name);
                 mistakes.push(tell(path, text, &Mistake { key: vec!["name".to_owned()], why }));
+                continue;
             }
-            match Policy::new(file, terms) {
+            for (name, detector) in &file.detectors {
+                match detector.read(path, [&file.name, name]) {
+                    Ok(detector) => {
+                        // What stands in a file beside the policy is part of it.
+                        detector.words.iter().for_each(|word| add(word));
+                        own.push(detector);
+                    }
+                    Err(why) => {
+                        mistakes.push(tell(path, text, &Mistake { key: vec!["detectors".to_owned(), name.clone()], why }))
+                    }
+                }
+            }
+            files.push((number, file));
+        }
+        let detectors = Detectors::new(&own).unwrap_or_else(|unfit| {
+            let named = |(number, file): &(usize, File)| {
+                let name = file.detectors.keys().find(|name| full(&file.name, name) == unfit.name)?;
+                Some((*number, vec!["detectors".to_owned(), name.clone()]))
+            };
+            if let Some((number, key)) = files.iter().find_map(named)
+                && let Some((path, text)) = sources.get(number)
+            {
+                mistakes.push(tell(path, text, &Mistake { key, why: unfit.why }));
+            }
+            Detectors::default()
+        });
+        let mut policies = Vec::with_capacity(files.len());
+        for (number, file) in files {
+            let Some((path, text)) = sources.get(number) else { continue };
+            match Policy::new(file, terms, &detectors) {
                 Ok(policy) => policies.push(policy),
                 Err(wrong) => mistakes.extend(wrong.iter().map(|mistake| tell(path, text, mistake))),
             }
@@ -87,10 +125,11 @@ impl Policies {
         if !mistakes.is_empty() {
             return Err(LoadError(mistakes.join("\n")));
         }
-        let headers: BTreeSet<&String> = policies.iter().flat_map(|policy| policy.scope.headers.keys()).collect();
-        let headers = headers.into_iter().cloned().collect();
+        let headers = policies.iter().map(Policy::headers).collect::<Option<Vec<_>>>();
+        let headers = headers.map(|sets| sets.into_iter().flatten().collect::<BTreeSet<_>>().into_iter().collect());
         let revision = revision.finalize().to_hex().chars().take(12).collect();
-        Ok(Self { policies, revision, headers, hash_key: terms.hash_key })
+        let guards = terms.guards.iter().map(|name| Arc::from(*name)).collect();
+        Ok(Self { policies, revision, headers, hash_key: terms.hash_key, detectors: Arc::new(detectors), guards })
     }
 }
 
@@ -158,7 +197,14 @@ mod tests {
                 "guard = \"defalt\"\nthreshold = 0.5\naction = \"flag\"",
                 "5:1: `rule.0.guard`: there is no guard `defalt`; did you mean `default`?",
             ),
-            ("guard = \"large\"\naction = \"flag\"", "5:1: `rule.0.guard`: does nothing without a `threshold`"),
+            (
+                "guard = \"large\"\naction = \"flag\"",
+                "5:1: `rule.0.guard`: does nothing without a `threshold` or a condition (`when`)",
+            ),
+            (
+                "when = 'score > 0.5 && langage == \"th\"'\naction = \"flag\"",
+                "5:1: `rule.0.when`: there is no variable `langage`; did you mean `language`?, in `langage`",
+            ),
             (
                 "sample = 0.0\naction = \"flag\"",
                 "5:1: `rule.0.sample`: must be a share of the exchanges, more than 0 and at most 1",
@@ -214,6 +260,52 @@ mod tests {
         }
         assert_eq!(told().unwrap().names().collect::<Vec<_>>(), ["a", "b"]);
         assert!(Policies::load(Some(Path::new("/nowhere")), &TERMS).unwrap_err().to_string().contains("cannot be read"));
+    }
+
+    #[test]
+    fn mistakes_in_own_detectors_are_told_with_their_place() {
+        let own = |name: &str, lines: &str| told(&format!("name = \"p\"\n[detectors.{name}]\n{lines}\n"));
+        assert_eq!(own("x", "regex = [\"(a\"]"), "p.toml:2:12: `detectors.x`: regex `(a`: unclosed group");
+        assert!(own("x", "regex = [\"a*\"]").contains("empty text"));
+        assert!(own("x", "mask = \"[x]\"").starts_with("p.toml:2:12: `detectors.x`: it names nothing to look for"));
+        assert!(own("x", "regx = []").ends_with("did you mean `regex`?"));
+        assert!(
+            own("x", "words_file = \"none.txt\"")
+                .ends_with("words_file: none.txt: cannot be read: No such file or directory (os error 2)")
+        );
+        assert!(own("email", "words = [\"a\"]").ends_with("a built-in detector has this name: choose another"));
+        assert!(own("secret", "words = [\"a\"]").contains("built-in"));
+        assert!(own("\"a/b\"", "words = [\"a\"]").contains("letters, digits"));
+        let rule = "[[rule]]\nname = \"r\"\nwhere = [\"prompt\"]\naction = \"flag\"\ndetectors = [\"projects\"]";
+        assert!(own("project", &format!("words = [\"a\"]\n{rule}")).ends_with("did you mean `project`?"));
+    }
+
+    #[test]
+    fn own_detectors_are_their_policys_and_words_can_stand_in_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let policy = |name: &str, lines: &str| {
+            let rule = "[[rule]]\nname = \"r\"\nwhere = [\"prompt\"]\naction = \"redact\"\ndetectors = [\"x\"]";
+            fs::write(dir.path().join(format!("{name}.toml")), format!("name = \"{name}\"\n{rule}\n{lines}\n")).unwrap();
+        };
+        let words = |text: &str| fs::write(dir.path().join("words.txt"), text).unwrap();
+        let load = || Policies::load(Some(dir.path()), &TERMS);
+        policy("a", "[detectors.x]\nwords_file = \"words.txt\"");
+        policy("b", "");
+        words("Blue Sky\n\n  red\n");
+        let stranger = load().unwrap_err().to_string();
+        assert!(stranger.contains("b.toml:5:14: `rule.0.detectors.0`: there is no detector `x`"), "{stranger}");
+        policy("b", "[detectors.x]\nregex = [\"PRJ-\\\\d\"]\nmask = \"[project]\"");
+        let set = load().unwrap();
+        let found = set.detectors.find("red, blue  sky PRJ-1", 0);
+        let found: Vec<(&str, &str)> =
+            found.iter().map(|finding| (&*finding.detector, set.detectors.mask(&finding.detector))).collect();
+        assert_eq!(found, [("a/x", "[x]"), ("a/x", "[x]"), ("b/x", "[project]")]);
+        let numbers = ["a/x", "b/x"].map(|name| vec![set.detectors.number(name).unwrap()]);
+        assert!(set.policies.iter().zip(numbers).all(|(policy, own)| policy.rules[0].detectors == own));
+        words("Blue Sky\ngreen");
+        assert_ne!(load().unwrap().revision(), set.revision(), "the words are part of the policy");
+        words("\n");
+        assert!(load().unwrap_err().to_string().contains("words.txt holds no words"));
     }
 
     #[test]

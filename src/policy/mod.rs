@@ -10,12 +10,15 @@ mod decide;
 pub mod expression;
 mod load;
 mod message;
+mod own;
 mod pseudonym;
 mod rule;
 mod sample;
 mod scope;
 mod select;
 mod threshold;
+
+use std::sync::Arc;
 
 use self::compile::Policy;
 pub use self::{
@@ -26,14 +29,19 @@ pub use self::{
     rule::{Action, Mode, Respond, schema},
     select::{Call, Selected},
 };
+use crate::scan::detect::Detectors;
 
 /// A set of policies.
 #[derive(Debug)]
 pub struct Policies {
     policies: Vec<Policy>,
     revision: String,
-    headers: Vec<String>,
+    /// The headers that policies ask for, in lower case; `None` if a condition reads all.
+    headers: Option<Vec<String>>,
     hash_key: HashKey,
+    detectors: Arc<Detectors>,
+    /// The guards' names, by their places.
+    guards: Vec<Arc<str>>,
 }
 
 /// What becomes of a body.
@@ -77,9 +85,16 @@ impl Policies {
         self.policies.iter().map(|policy| policy.name.as_str())
     }
 
-    /// The headers that any policy asks for, in lower case.
-    pub fn headers(&self) -> impl Iterator<Item = &str> {
-        self.headers.iter().map(String::as_str)
+    /// The headers that any policy asks for, in lower case; `None` for all.
+    #[must_use]
+    pub fn headers(&self) -> Option<&[String]> {
+        self.headers.as_deref()
+    }
+
+    /// What all policies look for.
+    #[must_use]
+    pub fn detectors(&self) -> &Arc<Detectors> {
+        &self.detectors
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
 
-use super::{scope::Scope, threshold::Threshold};
+use super::{own::OwnDetector, scope::Scope, threshold::Threshold};
 use crate::segment::{Direction, Target};
 
 /// A policy file: one policy. All policies that cover a call hold at once, and the strictest action of all matching rules wins.
@@ -33,6 +33,9 @@ pub(super) struct File {
     /// The calls that it covers; all if left out.
     #[serde(default)]
     pub scope: Scope,
+    /// Its own detectors, by the names that its rules have for them.
+    #[serde(default)]
+    pub detectors: BTreeMap<String, OwnDetector>,
     /// Its rules.
     #[serde(default, rename = "rule")]
     pub rules: Vec<Rule>,
@@ -57,7 +60,10 @@ pub(super) struct Rule {
     pub guard: Option<String>,
     /// The guard finds the text unsafe from this P(unsafe) on.
     pub threshold: Option<Threshold>,
-    /// One of these detectors finds something: names, or the part before the dot for a family.
+    /// A condition in CEL that must hold too, such as `score > 0.5 && identity.tenant != "red-team"`.
+    pub when: Option<String>,
+    /// One of these detectors finds something: names, or the part before the dot for a family. Once loaded, a policy's own
+    /// are named as its findings are, `policy/detector`.
     #[serde(default)]
     pub detectors: Vec<String>,
     /// What is done.

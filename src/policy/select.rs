@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::civil::Date;
 
-use super::{Decision, Policies, Scanned, Settled, compile::Policy, decide::decide};
+use super::{Decision, Policies, Scanned, Settled, compile::Policy, decide::decide, expression::CallFacts};
 use crate::{
     identity::Caller,
     scan::{Ask, Assessed, Evidence},
@@ -25,7 +25,7 @@ pub struct Call {
     pub model: String,
     /// Whether the answer is to be a stream.
     pub stream: bool,
-    /// The headers that [`Policies::headers`] names, as far as the call has them: names in lower case, several values of one
+    /// The headers that [`Policies::headers`] names or all, as far as the call has them: names in lower case, several values of one
     /// name with `, ` between them.
     pub headers: BTreeMap<String, String>,
     /// Who calls.
@@ -42,7 +42,9 @@ pub struct Call {
 #[derive(Debug, Clone)]
 pub struct Selected {
     pub(super) set: Arc<Policies>,
-    pub(super) call: Call,
+    pub(super) call: Arc<Call>,
+    /// The call as conditions see it.
+    pub(super) facts: Arc<CallFacts>,
     chosen: Vec<usize>,
     ask: Ask,
 }
@@ -57,7 +59,9 @@ impl Policies {
         let mut guards: Vec<usize> = policies.flat_map(|policy| policy.guards(call.draw)).collect();
         guards.sort_unstable();
         guards.dedup();
-        Selected { set: Arc::clone(self), call, chosen, ask: Ask { guards } }
+        let (call, ask) = (Arc::new(call), Ask { guards, detectors: Arc::clone(&self.detectors) });
+        let facts = Arc::new(CallFacts::new(Arc::clone(&call)));
+        Selected { set: Arc::clone(self), call, facts, chosen, ask }
     }
 }
 

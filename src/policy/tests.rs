@@ -36,7 +36,7 @@ fn evidence(score: Result<f32, Unavailable>) -> Evidence {
     Evidence {
         direction: Direction::Request,
         segments: vec![Segment { target: Target::Prompt, passage: 0, text: TEXT.to_owned(), place: None }],
-        findings: vec![vec![Finding { detector: "payment_card", range: 5..21 }]],
+        findings: vec![vec![Finding { detector: "payment_card".into(), range: 5..21 }]],
         passages: vec![Passage {
             target: Target::Prompt,
             segments: vec![0],
@@ -153,7 +153,7 @@ fn only_the_policies_that_cover_a_call_decide() {
     let flag = rule("see", "threshold = 0.1\naction = \"flag\"");
     let block = rule("stop", "guard = \"large\"\nthreshold = 0.1\naction = \"block\"");
     let set = set(&[&format!("{flag}[scope]\nmodels = [\"a*\"]"), &format!("{block}[scope]\nheaders.X-Team = [\"red\"]")]);
-    assert_eq!(set.headers().collect::<Vec<_>>(), ["x-team"]);
+    assert_eq!(set.headers(), Some(&["x-team".to_owned()][..]));
     let decided = |call: Call| {
         let selected = set.select(call);
         (selected.is_covered(), selected.ask().guards.clone(), selected.decide(&unsafe_text()).action)

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 pub use self::sqlite::Store;
 use crate::{
     policy::Reason,
-    scan::{detect, findings},
-    segment::{Edit, Segment, Target, apply},
+    scan::{detect::Detectors, findings},
+    segment::{Edit, Segment, Target, apply, merge},
 };
 
 /// The record cannot be opened, read or written.
@@ -78,16 +78,17 @@ pub struct Text {
 impl Text {
     /// The text of a segment as it may be stored.
     #[must_use]
-    pub fn of(segment: &Segment) -> Self {
-        Self::masked(segment.target, &segment.text)
+    pub fn of(segment: &Segment, detectors: &Detectors) -> Self {
+        Self::masked(segment.target, &segment.text, detectors)
     }
 
     /// A text as it may be stored.
     #[must_use]
-    pub fn masked(target: Target, text: &str) -> Self {
-        let found = findings(target, text).into_iter();
-        let edits: Vec<Edit> =
-            found.map(|finding| Edit { range: finding.range, with: detect::mask(finding.detector).to_owned() }).collect();
+    pub fn masked(target: Target, text: &str, detectors: &Detectors) -> Self {
+        let found = findings(detectors, target, text).into_iter();
+        let mut edits: Vec<Edit> =
+            found.map(|finding| Edit { range: finding.range, with: detectors.mask(&finding.detector).to_owned() }).collect();
+        merge(&mut edits);
         Self { target, text: apply(text, &edits) }
     }
 }

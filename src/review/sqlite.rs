@@ -170,7 +170,7 @@ fn reason(error: &sqlx::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{review::Text, segment::Target};
+    use crate::{review::Text, scan::detect::Detectors, segment::Target};
 
     fn case(id: &str) -> Case {
         Case {
@@ -185,7 +185,7 @@ mod tests {
             guard: "g".into(),
             policy: "p".into(),
             reasons: serde_json::json!([{"rule": "r"}]),
-            request: vec![Text::masked(Target::Prompt, "card 4111 1111 1111 1111")],
+            request: vec![Text::masked(Target::Prompt, "card 4111 1111 1111 1111", &Detectors::default())],
             response: vec![],
         }
     }
@@ -198,7 +198,11 @@ mod tests {
         let store = Store::open(&url).await.unwrap();
         store.record(&case("a1")).await.unwrap();
         store.record(&case("b1")).await.unwrap();
-        let later = Case { decision: "rewrite".into(), response: vec![Text::masked(Target::Completion, "x")], ..case("a1") };
+        let later = Case {
+            decision: "rewrite".into(),
+            response: vec![Text::masked(Target::Completion, "x", &Detectors::default())],
+            ..case("a1")
+        };
         store.record(&later).await.unwrap();
         drop(store);
         let store = Store::open_existing(&url).await.unwrap();

@@ -17,7 +17,7 @@ use std::{collections::BTreeMap, panic::resume_unwind, sync::Arc};
 use futures_util::future::join_all;
 use tokio::task::spawn_blocking;
 
-use self::{cache::Cache, cascade::Cascade};
+use self::{cache::Cache, cascade::Cascade, detect::Detectors};
 use crate::{
     config,
     guard::{Guard, Share, Unavailable},
@@ -58,11 +58,13 @@ struct Inner {
 }
 
 /// What is wanted of a scan.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Ask {
     /// The guards that judge, by their place in [`Scanner::guard_names`], each named once. The others do no work; a place where
     /// no guard is gives no verdict.
     pub guards: Vec<usize>,
+    /// What is looked for.
+    pub detectors: Arc<Detectors>,
 }
 
 /// A body and what was learned about its text. Only a policy turns it into something that may be sent on.
@@ -133,10 +135,10 @@ fn ending(prompt: &str) -> Arc<str> {
 }
 
 impl Ask {
-    /// One guard, by its place.
+    /// One guard, by its place, and what is looked for without a policy's word.
     #[must_use]
     pub fn only(guard: usize) -> Self {
-        Self { guards: vec![guard] }
+        Self { guards: vec![guard], detectors: Arc::default() }
     }
 }
 
@@ -236,19 +238,26 @@ impl Scanner {
 
     /// Judges all text of some content.
     pub async fn evidence(&self, ask: &Ask, content: Content, direction: Direction, prompt: Option<&str>) -> Evidence {
-        let questions = questions(&content.segments, prompt);
-        self.answer(ask, content, questions, direction).await
-    }
-
-    async fn answer(&self, ask: &Ask, content: Content, questions: Vec<Question>, direction: Direction) -> Evidence {
-        let Content { segments, unscorable, echoes } = content;
-        let length = segments.iter().map(|segment| segment.text.len()).sum();
-        let (segments, findings) = off_reactor(length, move || {
-            let found = segments.iter().map(|segment| findings(segment.target, &segment.text)).collect();
-            (segments, found)
+        let length = content.segments.iter().map(|segment| segment.text.len()).sum();
+        let detectors = Arc::clone(&ask.detectors);
+        let (content, findings) = off_reactor(length, move || {
+            let found = content.segments.iter().map(|segment| findings(&detectors, segment.target, &segment.text)).collect();
+            (content, found)
         })
         .await;
-        let asked = ask.guards.iter().filter_map(|&guard| self.inner.cascade(guard).map(|cascade| (guard, cascade)));
+        let questions = questions(&content.segments, prompt);
+        self.answer(&ask.guards, (content, findings), questions, direction).await
+    }
+
+    async fn answer(
+        &self,
+        guards: &[usize],
+        (content, findings): (Content, Vec<Vec<Finding>>),
+        questions: Vec<Question>,
+        direction: Direction,
+    ) -> Evidence {
+        let Content { segments, unscorable, echoes } = content;
+        let asked = guards.iter().filter_map(|&guard| self.inner.cascade(guard).map(|cascade| (guard, cascade)));
         let asked: Vec<Asked<'_>> =
             asked.map(|(guard, cascade)| Asked { guard, cascade, share: Share::at(cascade.all()) }).collect();
         let answers = join_all(questions.into_iter().map(|question| judge(question, &asked))).await;
@@ -260,13 +269,14 @@ impl Scanner {
 
     /// Judges what a stream has brought, and tells up to which byte of the check's text the findings are final.
     pub async fn stream(&self, ask: &Ask, check: &Check, prompt: Option<&str>) -> (Evidence, usize) {
-        let (target, text) = (check.channel.part.target(), &check.text);
-        let settled = if check.last {
-            text.len()
-        } else {
-            let text = text.clone();
-            off_reactor(text.len(), move || settled(target, &text)).await
-        };
+        let (target, text) = (check.channel.part.target(), check.text.clone());
+        let (detectors, since, last) = (Arc::clone(&ask.detectors), check.settled, check.last);
+        let (text, findings, settled) = off_reactor(text.len(), move || {
+            let (found, settled) = grown(&detectors, target, &text, since);
+            let settled = if last { text.len() } else { settled };
+            (text, found, settled)
+        })
+        .await;
         let question = Question {
             target,
             segments: vec![0],
@@ -274,9 +284,9 @@ impl Scanner {
             prompt: prompt.map(ending).filter(|_| target.task() == Task::Response),
             grows: true,
         };
-        let segments = vec![Segment { target, passage: 0, text: text.clone(), place: None }];
+        let segments = vec![Segment { target, passage: 0, text, place: None }];
         let content = Content { segments, ..Content::default() };
-        (self.answer(ask, content, vec![question], Direction::Response).await, settled)
+        (self.answer(&ask.guards, (content, vec![findings]), vec![question], Direction::Response).await, settled)
     }
 }
 
@@ -338,16 +348,22 @@ async fn off_reactor<T: Send + 'static>(length: usize, work: impl FnOnce() -> T 
 
 /// What the detectors find in a text, hiding undone; ranges are in the text as written.
 #[must_use]
-pub fn findings(target: Target, text: &str) -> Vec<Finding> {
+pub fn findings(detectors: &Detectors, target: Target, text: &str) -> Vec<Finding> {
     let view = view(target, text);
-    let found = detect::find(view.text()).into_iter();
-    found.map(|Finding { detector, range }| Finding { detector, range: view.origin(range) }).collect()
+    as_written(&view, detectors.find(view.text(), 0))
 }
 
-fn settled(target: Target, text: &str) -> usize {
+/// The same of a text that grows and was final up to the byte `since`, and up to where that is final now.
+fn grown(detectors: &Detectors, target: Target, text: &str, since: usize) -> (Vec<Finding>, usize) {
     let view = view(target, text);
-    let settled = detect::settled(view.text());
-    if settled == view.text().len() { text.len() } else { view.origin(settled..view.text().len()).start }
+    let since = view.at(since);
+    let found = as_written(&view, detectors.find(view.text(), since));
+    let settled = detectors.settled(view.text(), since);
+    (found, if settled == view.text().len() { text.len() } else { view.origin(settled..view.text().len()).start })
+}
+
+fn as_written(view: &normalise::View<'_>, found: Vec<Finding>) -> Vec<Finding> {
+    found.into_iter().map(|Finding { detector, range }| Finding { detector, range: view.origin(range) }).collect()
 }
 
 /// A tool call's arguments are JSON within a string: escapes there hide nothing from the tool.

@@ -52,6 +52,13 @@ impl View<'_> {
         let end = if range.end <= range.start { start } else { self.text.ceil_char_boundary(range.end).max(start) };
         self.maps.iter().rev().fold(start..end, |range, map| map.origin(range))
     }
+
+    /// Where in the view begins what came from this byte of the original, or from what follows it.
+    #[must_use]
+    pub fn at(&self, origin: usize) -> usize {
+        let at = self.maps.iter().try_fold(origin, |at, map| map.view(at));
+        at.map_or(self.text.len(), |at| self.text.floor_char_boundary(at))
+    }
 }
 
 /// Which bytes of a step's input each stretch of its output came from.
@@ -79,6 +86,11 @@ impl Map {
         }
         let Some(last) = self.holding(range.end - 1) else { return start..start };
         start..if last.verbatim { inside(last, range.end) } else { last.origin.end }
+    }
+
+    fn view(&self, at: usize) -> Option<usize> {
+        let piece = self.pieces.get(self.pieces.partition_point(|piece| piece.origin.end <= at))?;
+        Some(piece.view + if piece.verbatim { at.saturating_sub(piece.origin.start) } else { 0 })
     }
 
     fn holding(&self, at: usize) -> Option<&Piece> {
@@ -247,12 +259,14 @@ mod tests {
         assert_eq!(view.origin(1..2), 4..7);
         assert_eq!(view.origin(0..3), 0..8);
         assert_eq!(view.origin(2..2), 7..7);
+        assert_eq!([0, 1, 4, 7, 8].map(|at| view.at(at)), [0, 1, 1, 2, 3]);
         assert_eq!(view.origin(90..99), 8..8);
         assert_eq!(fold("\u{200b}").origin(0..0), 0..0);
         // Part of a character that became several is all of it.
         let view = fold("x\u{fb03}y");
         assert_eq!(view.text(), "xffiy");
         assert_eq!(view.origin(2..3), 1..4);
+        assert_eq!([1, 2, 4, 9].map(|at| view.at(at)), [1, 1, 4, 5]);
     }
 
     /// Ordinary text: nothing in it hides.

@@ -29,7 +29,7 @@ async fn scanner(name: &str, guard: Guard) -> Scanner {
 async fn evidence(scanner: &Scanner, guards: &[usize], text: &str) -> Evidence {
     let segments = vec![Segment { target: Target::Prompt, passage: 0, text: text.to_owned(), place: None }];
     let content = Content { segments, ..Content::default() };
-    scanner.evidence(&Ask { guards: guards.to_vec() }, content, Direction::Request, None).await
+    scanner.evidence(&Ask { guards: guards.to_vec(), ..Ask::only(scan::DEFAULT) }, content, Direction::Request, None).await
 }
 
 #[tokio::test]
@@ -84,7 +84,7 @@ async fn each_guard_asked_gives_a_verdict_of_its_own() {
     assert_eq!((none.cached, none.passages[0].verdicts.len(), none.findings[0].len()), (None, 0, 1));
     assert!(evidence(&scanner, &[2], text).await.passages[0].verdicts.is_empty(), "there is no third");
 
-    let whole = |guards: &[usize]| scanner.reads_whole_answers(&Ask { guards: guards.to_vec() });
+    let whole = |guards: &[usize]| scanner.reads_whole_answers(&Ask { guards: guards.to_vec(), ..Ask::only(scan::DEFAULT) });
     assert_eq!((whole(&[]), whole(&[0]), whole(&[0, 1])), (false, false, true));
 }
 

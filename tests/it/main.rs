@@ -16,6 +16,7 @@ mod guards;
 mod harness;
 mod lifecycle;
 mod limits;
+mod own;
 mod policy;
 mod record;
 mod remote;

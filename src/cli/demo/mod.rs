@@ -147,7 +147,8 @@ impl Got {
 
 /// Whether an exchange went as it should.
 fn happened(case: &Case, got: &Got, reached: bool) -> bool {
-    let private = |text: &str| !scan::findings(Target::Prompt, text).is_empty();
+    let detectors = scan::detect::Detectors::default();
+    let private = |text: &str| !scan::findings(&detectors, Target::Prompt, text).is_empty();
     match case.expected {
         Expected::Answered => got.text == case.answer && got.finish == "stop" && reached,
         Expected::Blocked => got.finish == "content_filter" && !reached,

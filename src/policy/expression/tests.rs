@@ -24,7 +24,7 @@ fn call() -> CallFacts {
             [("x-team", "support"), ("accept", "*/*")].map(|(name, value)| (name.to_owned(), value.to_owned())),
         ),
         caller: Caller { tenant: Some("support".to_owned()), key: Some("ci".to_owned()), subject: None, claims },
-        draw: 0,
+        ..Call::default()
     }))
 }
 

@@ -1,11 +1,26 @@
-//! The words around a number that tell what it is, where its digits alone do not.
+//! The words around a number, or around what an operator looks for, that tell what it is where it alone does not.
 //!
 //! The windows are short and end at whole words, so that a stream need only wait for a few characters.
+
+use std::ops::Range;
 
 /// Characters looked at before a number.
 const BEFORE: usize = 40;
 /// Characters looked at after a number.
 pub(super) const AFTER: usize = 24;
+
+/// The surroundings of a span, before and after it, in which a word may tell what it is.
+pub(super) fn around(text: &str, span: &Range<usize>) -> [Range<usize>; 2] {
+    let (head, tail) = (text.get(..span.start).unwrap_or_default(), text.get(span.end..).unwrap_or_default());
+    let start = head.char_indices().rev().take(BEFORE).last().map_or(span.start, |(start, _)| start);
+    let end = tail.char_indices().nth(AFTER).map_or(text.len(), |(end, _)| span.end + end);
+    [start..span.start, span.end..end]
+}
+
+/// Words after a span that ends beyond this offset are not all known yet, while the text grows.
+pub(super) fn known(text: &str) -> usize {
+    text.char_indices().rev().nth(AFTER + 1).map_or(0, |(at, _)| at)
+}
 
 /// The words before the offset.
 pub(super) fn before(text: &str, at: usize) -> &str {

@@ -1,13 +1,15 @@
-//! Recognises personal data and secrets by their form: what a rule can mask or refuse without asking a model.
+//! Recognises personal data and secrets by their form, and what operators have names for: what a rule can mask or refuse
+//! without asking a model.
 //!
 //! A candidate's verdict depends only on the candidate and a few characters around it, so that a stream can be judged while it
-//! grows: see [`settled`]. Positions are bytes of the given text, which the caller has folded (NFKC, nothing invisible).
+//! grows: see [`Detectors::settled`]. Positions are bytes of the given text, which the caller has folded (NFKC, nothing invisible).
 
 mod card;
 #[cfg(test)]
 mod cases;
 mod context;
 mod crypto;
+mod detectors;
 mod email;
 mod iban;
 mod ip;
@@ -18,6 +20,7 @@ mod national_id;
 mod nrc;
 mod nric;
 mod number;
+mod own;
 mod pan;
 mod phone;
 mod private_key;
@@ -25,13 +28,18 @@ mod secret;
 mod settle;
 mod url;
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    sync::{Arc, LazyLock},
+};
 
 use regex::Regex;
 
-use crate::segment::Finding;
-
-pub use settle::settled;
+pub use self::{
+    detectors::{Detectors, is_builtin},
+    own::{Own, Unfit},
+};
 
 /// The detectors: name, description, and what stands in place of a redacted span. Of two that claim the same span, the first
 /// has it.
@@ -96,14 +104,23 @@ const TABLE: [(&str, &str, &str); 58] = [
     ("url", "Web address", "[url]"),
 ];
 
-/// Every recognised span in the text, in order; where spans overlap, the longest stands.
-#[must_use]
-pub fn find(text: &str) -> Vec<Finding> {
+/// The built-in detectors' names, in the order of the table.
+static NAMES: LazyLock<[Arc<str>; TABLE.len()]> = LazyLock::new(|| TABLE.map(|(name, ..)| name.into()));
+
+/// A span that a built-in detector recognised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Span {
+    detector: &'static str,
+    range: Range<usize>,
+}
+
+/// Every span in the text that a built-in detector recognises, in order; where spans overlap, the longest stands.
+fn find(text: &str) -> Vec<Span> {
     let mut spans = spans(text, false);
-    spans.extend(private_key::find(text).map(|range| Finding { detector: "secret.private_key", range }));
+    spans.extend(private_key::find(text).map(|range| Span { detector: "secret.private_key", range }));
     spans.sort_by_key(|span| (usize::MAX - span.range.len(), rank(span.detector), span.range.start));
     // By where they begin.
-    let mut kept = BTreeMap::<usize, Finding>::new();
+    let mut kept = BTreeMap::<usize, Span>::new();
     for span in spans {
         let clear_before =
             kept.range(..span.range.start).next_back().is_none_or(|(_, other)| other.range.end <= span.range.start);
@@ -115,32 +132,20 @@ pub fn find(text: &str) -> Vec<Finding> {
     kept.into_values().collect()
 }
 
-/// What stands in place of a span that the detector found.
-#[must_use]
-pub fn mask(detector: &str) -> &'static str {
-    TABLE.iter().find(|(name, ..)| *name == detector).map_or("[redacted]", |(.., mask)| mask)
-}
-
-/// The detectors' names, each with a one-line description.
-pub fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
-    TABLE.iter().map(|(name, description, _)| (*name, *description))
-}
-
 /// All spans of bounded length, overlapping ones too: all but private keys. `assume` takes words that may follow a number as
 /// said.
-fn spans(text: &str, assume: bool) -> Vec<Finding> {
-    #[cfg(test)]
-    tests::READ.set(tests::READ.get() + text.len());
-    let mut spans: Vec<Finding> = secret::find(text).collect();
-    let finding = |(detector, range)| Finding { detector, range };
+fn spans(text: &str, assume: bool) -> Vec<Span> {
+    costs(text.len());
+    let mut spans: Vec<Span> = secret::find(text).collect();
+    let span = |(detector, range)| Span { detector, range };
     let named = |detector: &'static str| move |range| (detector, range);
-    spans.extend(named::find(text).chain(crypto::find(text)).map(finding));
-    spans.extend(email::find(text).map(named("email")).map(finding));
-    spans.extend(nric::find(text).map(named("national_id.sg")).map(finding));
-    spans.extend(nrc::find(text).map(named("national_id.mm")).map(finding));
-    spans.extend(pan::find(text, assume).map(named("national_id.in.pan")).map(finding));
-    spans.extend(iban::find(text).map(named("iban")).map(finding));
-    spans.extend(ip::find(text).map(named("ip_address")).map(finding));
+    spans.extend(named::find(text).chain(crypto::find(text)).map(span));
+    spans.extend(email::find(text).map(named("email")).map(span));
+    spans.extend(nric::find(text).map(named("national_id.sg")).map(span));
+    spans.extend(nrc::find(text).map(named("national_id.mm")).map(span));
+    spans.extend(pan::find(text, assume).map(named("national_id.in.pan")).map(span));
+    spans.extend(iban::find(text).map(named("iban")).map(span));
+    spans.extend(ip::find(text).map(named("ip_address")).map(span));
     number::each(text, |number| {
         let verdict = if number.joined() {
             None
@@ -151,12 +156,19 @@ fn spans(text: &str, assume: bool) -> Vec<Finding> {
         } else {
             phone::region(number)
         };
-        spans.extend(verdict.map(|detector| finding((detector, number.range.clone()))));
+        spans.extend(verdict.map(|detector| span((detector, number.range.clone()))));
     });
     // Where words may yet undo what parts an address, the address is whole.
     let taken = if assume { Vec::new() } else { spans.iter().map(|span| span.range.clone()).collect() };
-    spans.extend(url::apart(text, taken).into_iter().map(named("url")).map(finding));
+    spans.extend(url::apart(text, taken).into_iter().map(named("url")).map(span));
     spans
+}
+
+/// Counts the bytes that are searched, in tests.
+#[cfg_attr(not(test), expect(unused_variables, reason = "only tests count"))]
+fn costs(bytes: usize) {
+    #[cfg(test)]
+    tests::READ.set(tests::READ.get() + bytes);
 }
 
 fn rank(detector: &str) -> usize {
@@ -229,10 +241,13 @@ mod tests {
 
     #[test]
     fn each_detector_has_a_mask() {
-        assert!(names().all(|(name, description)| mask(name) != "[redacted]" && !description.is_empty()));
+        let detectors = Detectors::default();
+        let names: Vec<_> = detectors.names().collect();
+        assert_eq!(names.len(), TABLE.len());
+        assert!(names.iter().all(|(name, about)| detectors.mask(name) != "[redacted]" && !about.is_empty()));
         assert_eq!(
-            (mask("payment_card"), mask("national_id.th"), mask("?")),
-            ("[payment card]", "[national id]", "[redacted]")
+            ["payment_card", "national_id.th", "?"].map(|name| detectors.mask(name)),
+            ["[payment card]", "[national id]", "[redacted]"]
         );
     }
 

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{Finding, jwt, pattern, stands_alone};
+use super::{Span, jwt, pattern, stands_alone};
 
 /// No form but that of web tokens is longer; a longer run is cut, for a stream must not wait for ever.
 pub(super) const MOST: usize = 320;
@@ -58,7 +58,7 @@ static DISCORD: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?-u:\b)([MNO][A-Za-z0-9]{22,27})\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,38}"));
 
 /// The secrets in the text; they may overlap.
-pub(super) fn find(text: &str) -> impl Iterator<Item = Finding> {
+pub(super) fn find(text: &str) -> impl Iterator<Item = Span> {
     let prefixed = STARTS.find_iter(text).filter_map(|start| at(text, start.start()));
     let alone = |range: &Range<usize>| stands_alone(text, range.clone());
     let telegram = TELEGRAM.find_iter(text).filter(|found| !filled(found.as_str())).map(|found| found.range());
@@ -66,12 +66,12 @@ pub(super) fn find(text: &str) -> impl Iterator<Item = Finding> {
         let number = jwt::decode(found.get(1)?.as_str())?;
         number.iter().all(u8::is_ascii_digit).then_some(found.get(0)?.range())
     });
-    let telegram = telegram.filter(alone).map(|range| Finding { detector: "secret.telegram", range });
-    let discord = discord.filter(alone).map(|range| Finding { detector: "secret.discord", range });
+    let telegram = telegram.filter(alone).map(|range| Span { detector: "secret.telegram", range });
+    let discord = discord.filter(alone).map(|range| Span { detector: "secret.discord", range });
     prefixed.chain(telegram).chain(discord)
 }
 
-fn at(text: &str, start: usize) -> Option<Finding> {
+fn at(text: &str, start: usize) -> Option<Span> {
     let before = text.get(..start)?.bytes().next_back();
     let rest = text.get(start..)?;
     if before.is_some_and(|b| b.is_ascii_alphanumeric()) {
@@ -81,7 +81,7 @@ fn at(text: &str, start: usize) -> Option<Finding> {
         // Inside a run of its own characters a token could begin at every few bytes, each with a long look ahead.
         let inside = before.is_some_and(|b| matches!(b, b'-' | b'_' | b'.'));
         let length = if inside { None } else { jwt::at_start(rest) };
-        return length.map(|length| Finding { detector: "secret.jwt", range: start..start + length });
+        return length.map(|length| Span { detector: "secret.jwt", range: start..start + length });
     }
     FORMS.iter().zip(WHOLE.iter()).find_map(|((detector, _, fewest, _), whole)| {
         let found = whole.find(rest)?;
@@ -89,7 +89,7 @@ fn at(text: &str, start: usize) -> Option<Finding> {
         (distinct(found.as_str()) >= *fewest
             && !filled(found.as_str())
             && (found.len() >= 280 || stands_alone(text, range.clone())))
-        .then_some(Finding { detector, range })
+        .then_some(Span { detector, range })
     })
 }
 

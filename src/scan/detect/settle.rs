@@ -15,26 +15,34 @@ const _: () = assert!(jwt::MOST > url::MOST);
 /// The longest beginning of a web address.
 const START: usize = 8;
 /// Steps back along a chain of spans, each of up to [`REACH`] bytes.
-const ROUNDS: usize = 8;
+pub(super) const ROUNDS: usize = 8;
 /// Bytes before a span that can have a say in it.
 const LEAD: usize = 256;
 
 /// The offset before which the findings of a growing text are final: none could still begin before it and be completed,
 /// extended or undone by text to come.
-#[must_use]
-pub fn settled(text: &str) -> usize {
+pub(super) fn settled(text: &str) -> usize {
+    clear(text, tail(text))
+}
+
+/// Where what text to come can complete, extend or undo begins at the earliest.
+pub(super) fn tail(text: &str) -> usize {
     let key = private_key::open(text).unwrap_or(text.len());
     let grouped = [iban::open(text), nrc::open(text)].into_iter().flatten().min().unwrap_or(text.len());
-    let tail = key.min(token_tail(text)).min(number_tail(text)).min(grouped);
-    let mut tail = before_spans(text, tail.min(unexplained_number(text)));
+    key.min(token_tail(text)).min(number_tail(text)).min(grouped).min(unexplained_number(text))
+}
+
+/// The nearest offset, at or before the given one, at which no span is cut in two.
+pub(super) fn clear(text: &str, at: usize) -> usize {
+    let mut at = before_spans(text, at);
     // A key's block can be of any length, so blocks are looked for in the whole text.
     let blocks: Vec<_> = private_key::find(text).collect();
     for block in blocks.iter().rev() {
-        if block.start < tail && tail < block.end {
-            tail = before_spans(text, block.start);
+        if block.start < at && at < block.end {
+            at = before_spans(text, block.start);
         }
     }
-    tail
+    at
 }
 
 /// The start of the run of token characters at the end of the text, or of what it can still hold.
@@ -56,7 +64,7 @@ fn number_tail(text: &str) -> usize {
 
 /// The start of the first number that a word may still name.
 fn unexplained_number(text: &str) -> usize {
-    let named_by = text.char_indices().rev().nth(context::AFTER + 1).map_or(0, |(at, _)| at);
+    let named_by = context::known(text);
     let from = text.floor_char_boundary(named_by.saturating_sub(TOKEN));
     spans(text.get(from..).unwrap_or_default(), true)
         .iter()
