@@ -4,7 +4,8 @@
 //! remember what was flagged. Every exchange takes this path once, top to bottom:
 //!
 //! ```text
-//! accept      server     TCP, limits, drain
+//! accept      server     TCP, TLS, limits, drain
+//! admit       identity   who calls, and how much they may ask for
 //! decode      dialect    which API is this; strict JSON; text segments with their place in the body
 //! scan        scan       normalise → detectors → verdict cache → guard (tokenise, batch, ONNX Runtime)
 //! decide      policy     pure: evidence → decision and reasons
@@ -17,7 +18,7 @@
 //! ```
 //!
 //! Who may know whom, floor by floor: `cli → server → exchange → gate → {dialect, scan, policy, review} →
-//! {wire, guard, upstream, telemetry, connect, config, segment}`. `eval`, beside the line, measures a guard
+//! {wire, guard, upstream, identity, telemetry, connect, config, segment}`. `eval`, beside the line, measures a guard
 //! through `scan`. `exchange` is the only room that knows all below it; a test reads every `use crate::` line and holds them to
 //! this.
 
@@ -31,6 +32,7 @@ pub mod eval;
 pub mod exchange;
 pub mod gate;
 pub mod guard;
+pub mod identity;
 pub mod policy;
 pub mod review;
 pub mod scan;

@@ -3,6 +3,7 @@
 mod demo;
 mod eval;
 mod guard;
+mod key;
 mod review;
 mod scan;
 mod serve;
@@ -34,6 +35,9 @@ enum Command {
     /// Look at a guard, prove it, tune it
     #[command(subcommand)]
     Guard(guard::Guard),
+    /// Make keys for callers
+    #[command(subcommand)]
+    Key(key::Key),
     /// Look at the record of flagged traffic
     #[command(subcommand)]
     Review(review::Review),
@@ -100,6 +104,7 @@ pub fn run() -> ExitCode {
             Command::Scan(scan) => scan.run().await,
             Command::Eval(eval) => eval.run().await,
             Command::Guard(guard) => guard.run().await,
+            Command::Key(key) => key.run(),
             Command::Review(review) => review.run().await,
         }
     });

@@ -5,6 +5,7 @@
 
 mod explain;
 mod guard;
+mod identity;
 mod load;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     explain::explain,
     guard::{Cascade, Engine, Protocol, Remote},
+    identity::{ClientAuth, Identity, Jwt, KeyHash, Limits, Subject, Tls},
     load::{Error, load},
 };
 
@@ -31,6 +33,12 @@ pub struct Config {
     pub upstreams: BTreeMap<String, Upstream>,
     /// Which calls go to which of them; the first route that fits holds.
     pub routes: Vec<Route>,
+    /// Who may call.
+    pub identity: Identity,
+    /// How much each tenant may ask for.
+    pub limits: Limits,
+    /// What single tenants have in place of these limits, by name.
+    pub tenants: BTreeMap<String, Limits>,
     /// The guard model.
     pub guard: Guard,
     /// The policies in force.
@@ -65,6 +73,8 @@ pub struct Listen {
     pub drain_ms: u64,
     /// Which `seawall-…` headers answers carry.
     pub headers: Headers,
+    /// TLS towards clients; plain HTTP if it is left out.
+    pub tls: Option<Tls>,
 }
 
 /// Which of Seawall's own headers answers carry.
@@ -321,6 +331,7 @@ impl Default for Listen {
             max_connections: 16_384,
             drain_ms: 30_000,
             headers: Headers::All,
+            tls: None,
         }
     }
 }
@@ -424,6 +435,7 @@ impl Config {
             return Err(("listen.max_header_bytes".to_owned(), "must be at least 8192".to_owned()));
         }
         self.guard.check("guard")?;
+        identity::check(self)?;
         if !self.review.store.starts_with("sqlite:") {
             return Err(("review.store".to_owned(), "must be `sqlite://FILE`".to_owned()));
         }

@@ -1,5 +1,6 @@
 //! The straight line: decode, scan, decide, forward, decode, gate, decide, encode, record. Reading this file explains Seawall.
 
+mod admit;
 pub mod answer;
 mod moderation;
 mod record;
@@ -16,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::route::Routes;
 use self::{
+    admit::Admitted,
     answer::{Body, Broken, Failure, events, json},
     record::Record,
     route::{Kind, Route},
@@ -24,9 +26,10 @@ use self::{
 use crate::{
     config::{self, Config, Headers},
     dialect::{self, DIALECTS, Dialect, Refusal},
+    identity::{self, Identity},
     policy::{Policies, Refused, Respond, Settled},
     review::Store,
-    scan::Scanner,
+    scan::{METER, Scanner},
     segment::{Content, Direction, Segment, Target},
     telemetry::Metrics,
     upstream::{self, Upstream},
@@ -47,6 +50,8 @@ pub struct Proxy {
     policies: Policies,
     store: Store,
     metrics: Arc<Metrics>,
+    identity: Identity,
+    quotas: identity::Limits,
     limits: Limits,
     tasks: TaskTracker,
 }
@@ -64,6 +69,8 @@ pub struct Rooms {
     pub store: Store,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Knows callers.
+    pub identity: Identity,
 }
 
 #[derive(Debug)]
@@ -96,29 +103,36 @@ impl Proxy {
     /// A proxy made of its rooms.
     #[must_use]
     pub fn new(settings: &Config, rooms: Rooms) -> Self {
-        let Rooms { scanner, policies, routes, store, metrics } = rooms;
+        let Rooms { scanner, policies, routes, store, metrics, identity } = rooms;
+        let quotas = identity::Limits::new(settings.limits, &settings.tenants);
         let limits = Limits {
             request_bytes: settings.listen.max_body_bytes,
             request_time: Duration::from_millis(settings.listen.body_timeout_ms),
             stream: settings.stream,
             headers: settings.listen.headers,
         };
-        Self { routes, scanner, policies, store, metrics, limits, tasks: TaskTracker::new() }
+        Self { routes, scanner, policies, store, metrics, identity, quotas, limits, tasks: TaskTracker::new() }
     }
 
-    /// Answers one request.
-    pub async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+    /// Answers one request of a caller who may make it.
+    pub async fn handle(self: Arc<Self>, mut request: Request<Incoming>) -> Response<Body> {
+        let admitted = self.admit(&mut request).await;
+        let meter = admitted.as_ref().map(Admitted::meter).unwrap_or_default();
+        METER.scope(meter, self.exchange(admitted, request)).await
+    }
+
+    async fn exchange(self: Arc<Self>, admitted: Result<Admitted, Failure>, request: Request<Incoming>) -> Response<Body> {
         let route = self.routes.find(request.method(), request.uri(), request.headers());
         let dialect = match &route {
             Ok(Route { kind: Kind::Chat(dialect), .. }) => Some(*dialect),
             Ok(_) | Err(_) => None,
         };
         let mut record = Record::new(dialect.map_or("none", Dialect::name));
-        let answered = match route {
+        let answered = match admitted.map(|admitted| record.admitted = admitted).and(route) {
             Ok(route) => match route.kind {
                 Kind::Chat(dialect) => self.chat(dialect, route, request, &mut record).await,
                 Kind::Moderation => self.moderate(request).await.map(Answered::Whole),
-                Kind::Pass => self.pass(&route, request).await.map(Answered::Whole),
+                Kind::Pass => self.pass(&route, request, &mut record).await.map(Answered::Whole),
             },
             Err(failure) => Err(failure),
         };
@@ -223,7 +237,7 @@ impl Proxy {
     }
 
     /// A call that carries no chat.
-    async fn pass(&self, route: &Route, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
+    async fn pass(&self, route: &Route, request: Request<Incoming>, record: &mut Record) -> Result<Response<Body>, Failure> {
         let (mut head, body) = request.into_parts();
         // What has a body is not a call that carries no text.
         body::read(body, 0, Patience::Whole(self.limits.request_time)).await.map_err(Failure::RequestBody)?;
@@ -234,7 +248,13 @@ impl Proxy {
         let coding = head.headers.get(header::CONTENT_ENCODING).cloned();
         hygiene::end_to_end(&mut head.headers);
         head.headers.extend(coding.map(|coding| (header::CONTENT_ENCODING, coding)));
-        Ok(Response::from_parts(head, body.map_err(|_| Broken).boxed_unsync()))
+        // The call is in flight until its last byte has left.
+        let permit = std::mem::take(&mut record.admitted.permit);
+        let body = body.map_err(|_| Broken).map_frame(move |frame| {
+            let _held = &permit;
+            frame
+        });
+        Ok(Response::from_parts(head, body.boxed_unsync()))
     }
 
     /// Makes a flagged exchange durable; what cannot be recorded does not go on.
@@ -251,6 +271,9 @@ impl Proxy {
     fn fail(&self, record: &mut Record, failure: &Failure, dialect: Option<&'static dyn Dialect>) -> Response<Body> {
         let (status, code) = failure.kind();
         self.metrics.failure(code);
+        if let Failure::Limited(exceeded) = failure {
+            self.metrics.limited(exceeded.limit.name(), &exceeded.tenant);
+        }
         if failure.is_refusal() {
             record.refused();
         }
@@ -286,7 +309,9 @@ impl Proxy {
         let time = record.elapsed();
         self.metrics.exchange(record.dialect, record.word(), time);
         let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(id = record.id, dialect = record.dialect, decision = record.word(), status, ms, "exchange");
+        let identity::Caller { tenant, key, .. } = &record.admitted.caller;
+        let (tenant, key) = (tenant.as_deref(), key.as_deref());
+        tracing::info!(id = record.id, dialect = record.dialect, decision = record.word(), status, ms, tenant, key, "exchange");
     }
 }
 

@@ -45,7 +45,7 @@ pub use self::{
     proof::Proof,
     remote::Server,
     runtime::{NoRuntime, Runtime},
-    share::Share,
+    share::{Meter, Share},
     tokenize::Window,
     tune::{Calibration, Tuning, logit, tune},
 };

@@ -24,7 +24,7 @@ use self::{
 };
 use crate::{
     config,
-    guard::{Guard, Share, Unavailable, Window},
+    guard::{Guard, Meter, Share, Unavailable, Window},
     segment::{Check, Content, Direction, Finding, Place, Score, Segment, Target, Task},
     telemetry::Metrics,
     wire::json::Document,
@@ -45,6 +45,12 @@ const CONTEXT_BYTES: usize = 8 << 10;
 const TURNS: usize = 6;
 /// Most bytes of such a window of turns: the rest of longer turns was judged by itself.
 const TURNS_BYTES: usize = 4_000;
+
+tokio::task_local! {
+    /// Counts what guards read for the exchange that the task works on. No verdict rests on it, so it goes with the task and not
+    /// through every call; work that outlives its asker, since others wait for it too, is still counted for the asker.
+    pub static METER: Meter;
+}
 
 /// Judges text. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -188,7 +194,7 @@ impl Scanner {
             (segments, found)
         })
         .await;
-        let share = Share::at(self.guards());
+        let share = Share::at(self.guards(), METER.try_with(Meter::clone).unwrap_or_default());
         let answers = join_all(questions.iter().map(|question| self.judge(question, &share))).await;
         let mut cached = None;
         let mut passages = Vec::with_capacity(questions.len());

@@ -2,16 +2,20 @@
 
 mod admin;
 mod listener;
+mod tls;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use rustls::ServerConfig;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{self, Config},
     exchange::{Proxy, Rooms, Routes},
     guard::{Guard, NoRuntime, Runtime, Unusable},
+    identity::Identity,
     policy::{LoadError, Policies},
     review::{self, Store},
     scan::{Band, Scanner},
@@ -31,9 +35,9 @@ pub enum StartError {
     /// No policies.
     #[error("policy: {0}")]
     Policies(#[from] LoadError),
-    /// No upstream.
+    /// No upstream, no certificate, or no way to know callers.
     #[error(transparent)]
-    Upstream(#[from] Misconfigured),
+    Misconfigured(#[from] Misconfigured),
     /// No record.
     #[error(transparent)]
     Review(#[from] review::Error),
@@ -53,6 +57,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
     admin: TcpListener,
     proxy: Arc<Proxy>,
     config: Config,
@@ -65,14 +70,16 @@ impl Server {
     /// Whatever is missing or wrong.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         let routes = Routes::new(&config)?;
+        let tls = config.listen.tls.as_ref().map(tls::config).transpose()?;
+        let identity = Identity::new(&config.identity).await?;
         let policies = Policies::load(config.policies.dir.as_deref())?;
         let metrics = Arc::new(Metrics::default());
         let scanner = scanner(&config, Arc::clone(&metrics)).await?;
         let listener = take(config.listen.address, "--listen").await?;
         let admin = take(config.admin.address, "--admin").await?;
         let store = Store::open(&config.review.store).await?;
-        let proxy = Arc::new(Proxy::new(&config, Rooms { scanner, policies, routes, store, metrics }));
-        Ok(Self { listener, admin, proxy, config })
+        let proxy = Arc::new(Proxy::new(&config, Rooms { scanner, policies, routes, store, metrics, identity }));
+        Ok(Self { listener, tls, admin, proxy, config })
     }
 
     /// Where clients connect.
@@ -101,7 +108,8 @@ impl Server {
     pub async fn run(self, stop: CancellationToken) {
         let drain = Duration::from_millis(self.config.listen.drain_ms);
         let admin = tokio::spawn(admin::serve(self.admin, Arc::clone(&self.proxy), stop.clone()));
-        listener::serve(self.listener, Arc::clone(&self.proxy), &self.config.listen, &stop).await;
+        let tls = self.tls.map(TlsAcceptor::from);
+        listener::serve(self.listener, tls, Arc::clone(&self.proxy), &self.config.listen, &stop).await;
         if tokio::time::timeout(drain, self.proxy.drain()).await.is_err() {
             tracing::warn!("exchanges were still in flight after the drain time");
         }

@@ -36,6 +36,7 @@ pub struct Metrics {
     records: Counter,
     unrecorded: Counter,
     failures: Family<Failure, Counter>,
+    limited: Family<Limited, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -62,6 +63,12 @@ struct Decider {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Failure {
     code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Limited {
+    limit: &'static str,
+    tenant: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -114,6 +121,7 @@ impl Default for Metrics {
             records: Counter::default(),
             unrecorded: Counter::default(),
             failures: Family::default(),
+            limited: Family::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("exchanges", "Exchanges by dialect and decision", metrics.exchanges.clone());
@@ -165,6 +173,11 @@ impl Default for Metrics {
             metrics.unrecorded.clone(),
         );
         registry.register("failures", "Exchanges that ended in an error, by its code", metrics.failures.clone());
+        registry.register(
+            "limited",
+            "Calls refused by a limit, by tenant: the configured ones, and all others together",
+            metrics.limited.clone(),
+        );
         metrics
     }
 }
@@ -210,6 +223,11 @@ impl Metrics {
     /// An exchange ended in an error.
     pub fn failure(&self, code: &'static str) {
         self.failures.get_or_create(&Failure { code }).inc();
+    }
+
+    /// A call was refused by a limit. `tenant` is one of few: what callers could make up as they like must not grow the list.
+    pub fn limited(&self, limit: &'static str, tenant: &str) {
+        self.limited.get_or_create(&Limited { limit, tenant: tenant.to_owned() }).inc();
     }
 
     /// Everything, as Prometheus reads it.

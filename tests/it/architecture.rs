@@ -12,6 +12,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("wire", &[]),
     ("config", &[]),
     ("connect", &[]),
+    ("identity", &["config", "connect"]),
     ("telemetry", &["config"]),
     ("guard", &["config", "connect", "segment"]),
     ("dialect", &["segment", "wire"]),
@@ -24,10 +25,23 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("review", &["policy", "scan", "segment"]),
     (
         "exchange",
-        &["config", "dialect", "gate", "guard", "policy", "review", "scan", "segment", "telemetry", "upstream", "wire"],
+        &[
+            "config",
+            "dialect",
+            "gate",
+            "guard",
+            "identity",
+            "policy",
+            "review",
+            "scan",
+            "segment",
+            "telemetry",
+            "upstream",
+            "wire",
+        ],
     ),
-    ("server", &["config", "exchange", "guard", "policy", "review", "scan", "telemetry", "upstream"]),
-    ("cli", &["config", "eval", "guard", "policy", "review", "scan", "segment", "server", "telemetry", "wire"]),
+    ("server", &["config", "connect", "exchange", "guard", "identity", "policy", "review", "scan", "telemetry", "upstream"]),
+    ("cli", &["config", "eval", "guard", "identity", "policy", "review", "scan", "segment", "server", "telemetry", "wire"]),
 ];
 
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
