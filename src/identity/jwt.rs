@@ -69,3 +69,34 @@ fn told(kind: &ErrorKind) -> &'static str {
         _ => "cannot be read",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn rsa_as_most_issuers_sign() {
+        let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/identity/rsa.json");
+        let set: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let settings = |audience: &str| config::Jwt {
+            issuer: "i".to_owned(),
+            audience: audience.to_owned(),
+            jwks_file: Some(file.clone()),
+            ..config::Jwt::default()
+        };
+        let (tokens, others) = (Tokens::new(&settings("a")).await.unwrap(), Tokens::new(&settings("b")).await.unwrap());
+        for token in set["tokens"].as_array().unwrap() {
+            let token = token.as_str().unwrap();
+            let caller = tokens.know(token).await.unwrap().unwrap();
+            assert_eq!((caller.subject.as_deref(), caller.tenant), (Some("s"), None));
+            let told = others.know(token).await.unwrap().unwrap_err();
+            assert_eq!(told.to_string(), "the token is for another audience (`aud`)");
+            let (signed, _) = token.rsplit_once('.').unwrap();
+            let forged = format!("{signed}.{}", "A".repeat(342));
+            assert_eq!(tokens.know(&forged).await.unwrap().unwrap_err().to_string(), "the token is not signed by its issuer");
+        }
+        assert!(tokens.know("sk-upstream").await.is_none() && tokens.know("a.b.c").await.is_none());
+    }
+}

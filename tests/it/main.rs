@@ -13,6 +13,7 @@ mod eval;
 mod gate;
 mod guard;
 mod harness;
+mod identity;
 mod lifecycle;
 mod limits;
 mod record;
