@@ -99,8 +99,9 @@ pub struct Subject {
 pub struct Limits {
     /// Calls a minute; as many at once, coming back evenly. No bound if left out; 0 lifts that of `[limits]`.
     pub requests_per_minute: Option<u32>,
-    /// Tokens a minute that guards read for its calls; what the cache knows costs nothing. They are counted as they are read:
-    /// a call may overdraw, and the next waits until that is made up for. No bound if left out; 0 lifts that of `[limits]`.
+    /// Tokens a minute that guards are given to read for its calls: of a stream, the text of each check. What the cache knows
+    /// costs nothing. They are counted as they are read: a call may overdraw, and the next ones wait until that is made up
+    /// for. No bound if left out; 0 lifts that of `[limits]`.
     pub tokens_per_minute: Option<u32>,
     /// Calls in flight, the rest of their streams included. No bound if left out; 0 lifts that of `[limits]`.
     pub concurrency: Option<u32>,
