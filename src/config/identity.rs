@@ -203,7 +203,7 @@ mod tests {
         assert!(told("[[identity.subjects]]\nsubject = \"x\"\n").contains("needs `listen.tls.client_ca_file`"));
         let tls = "[listen.tls]\ncert_file = \"c\"\nkey_file = \"k\"\nclient_auth = \"required\"\n";
         assert!(told(tls).starts_with("s.toml:4: `listen.tls.client_auth` needs `client_ca_file`"));
-        assert!(told("[tenants.a]\nrequests = 1\n").contains("did you mean `requests_per_minute`?"));
+        assert!(told("[tenants.a]\nrequests_a_minute = 1\n").contains("did you mean `requests_per_minute`?"));
     }
 
     #[test]

@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn only_public_keys_for_signatures_count() {
-        let (x, y, n) = ("A".repeat(43), "B".repeat(43), "C".repeat(342));
+        let (x, y, n) = ("A".repeat(43), "A".repeat(43), "A".repeat(342));
         let ec = |id: &str| json!({"kty": "EC", "crv": "P-256", "kid": id, "x": x, "y": y});
         let with = |mut key: serde_json::Value, name: &str, value: &str| {
             key[name] = json!(value);

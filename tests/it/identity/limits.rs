@@ -42,15 +42,15 @@ async fn calls_a_minute_in_the_apis_own_words() {
 
 #[tokio::test]
 async fn tokens_that_the_guard_reads_count_and_those_that_the_cache_knows_do_not() {
-    let proxy = Proxy::with(RULES, limited(Limits { tokens_per_minute: Some(60), ..Limits::default() })).await;
-    let long = ask(&"one more quiet word. ".repeat(60));
+    let proxy = Proxy::with(RULES, limited(Limits { tokens_per_minute: Some(10), ..Limits::default() })).await;
+    let long = ask(&"one more quiet word. ".repeat(8));
     passed(&proxy, call(&proxy, "/v1/chat/completions", &long, &[("x-api-key", "free")])).await;
     for _ in 0..3 {
         passed(&proxy, call(&proxy, "/v1/chat/completions", &long, OURS)).await;
     }
-    let new = ask(&"another quiet word. ".repeat(60));
+    let new = ask(&"another quiet word. ".repeat(8));
     passed(&proxy, call(&proxy, "/v1/chat/completions", &new, OURS)).await;
-    let wait = refused_by(&answer(&proxy, OURS).await, "60 tokens a minute");
+    let wait = refused_by(&answer(&proxy, OURS).await, "10 tokens a minute");
     assert!(wait > 60, "more than a minute's worth was read: {wait}");
     assert_eq!(proxy.metric("seawall_limited_total{limit=\"tokens\",tenant=\"a\"}").await, 1);
 }

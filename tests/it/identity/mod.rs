@@ -4,6 +4,8 @@ mod limits;
 mod mtls;
 mod tokens;
 
+use std::pin::pin;
+
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use seawall::{
@@ -41,13 +43,14 @@ pub(super) async fn answer(proxy: &Proxy, headers: &[(&'static str, &str)]) -> A
 
 /// What the upstream got, of a call that was let in.
 pub(super) async fn passed(proxy: &Proxy, request: Request<Full<bytes::Bytes>>) -> (http::Uri, http::HeaderMap) {
-    let (answer, got) = tokio::join!(async { Answer::read(proxy.send(request).await).await }, async {
-        let call = proxy.upstream.call().await;
-        let got = (call.uri.clone(), call.headers.clone());
-        call.answer(200, completion("hello"));
-        got
-    });
-    assert_eq!(answer.status, StatusCode::OK);
+    let mut answer = pin!(async { Answer::read(proxy.send(request).await).await });
+    let call = tokio::select! {
+        answer = &mut answer => panic!("not let in: {answer:?}"),
+        call = proxy.upstream.call() => call,
+    };
+    let got = (call.uri.clone(), call.headers.clone());
+    call.answer(200, completion("hello"));
+    assert_eq!(answer.await.status, StatusCode::OK);
     got
 }
 
