@@ -45,9 +45,10 @@ pub(super) async fn answer(proxy: &Proxy, headers: &[(&'static str, &str)]) -> A
 pub(super) async fn passed(proxy: &Proxy, request: Request<Full<bytes::Bytes>>) -> (http::Uri, http::HeaderMap) {
     let mut answer = pin!(async { Answer::read(proxy.send(request).await).await });
     let call = tokio::select! {
-        answer = &mut answer => panic!("not let in: {answer:?}"),
-        call = proxy.upstream.call() => call,
+        refused = &mut answer => Err(refused),
+        call = proxy.upstream.call() => Ok(call),
     };
+    let call = call.unwrap();
     let got = (call.uri.clone(), call.headers.clone());
     call.answer(200, completion("hello"));
     assert_eq!(answer.await.status, StatusCode::OK);
