@@ -120,7 +120,10 @@ fn tls(settings: Settings<'_>) -> Result<ClientConfig, Misconfigured> {
 }
 
 /// The certificates of a PEM file.
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+///
+/// # Errors
+/// Why there are none.
+pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let pem = fs::read(file).map_err(|e| format!("cannot be read: {e}"))?;
     let named: Vec<_> = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
     if named.is_empty() { Err("holds no certificate".to_owned()) } else { Ok(named) }

@@ -4,7 +4,8 @@
 //! remember what was flagged. Every exchange takes this path once, top to bottom:
 //!
 //! ```text
-//! accept      server     TCP, limits, drain
+//! accept      server     TCP, TLS, limits, drain
+//! admit       identity   who calls, and how much they may ask for
 //! decode      dialect    which API is this; strict JSON; text segments with their place in the body
 //! scan        scan       normalise → detectors → verdict cache → guard (tokenise, batch, ONNX Runtime)
 //! decide      policy     pure: evidence → decision and reasons

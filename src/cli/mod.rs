@@ -3,6 +3,7 @@
 mod demo;
 mod eval;
 mod guard;
+mod key;
 mod policy;
 mod review;
 mod scan;
@@ -38,6 +39,9 @@ enum Command {
     /// Write policies
     #[command(subcommand)]
     Policy(policy::Policy),
+    /// Make keys for callers
+    #[command(subcommand)]
+    Key(key::Key),
     /// Look at the record of flagged traffic
     #[command(subcommand)]
     Review(review::Review),
@@ -121,6 +125,7 @@ pub fn run() -> ExitCode {
             Command::Eval(eval) => eval.run().await,
             Command::Guard(guard) => guard.run().await,
             Command::Policy(policy) => policy.run(),
+            Command::Key(key) => key.run(),
             Command::Review(review) => review.run().await,
         }
     });

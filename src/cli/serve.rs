@@ -38,6 +38,7 @@ impl Serve {
         ])?;
         telemetry::start(&config.telemetry).map_err(usage)?;
         let upstream = config.upstream.url.clone();
+        let scheme = if config.listen.tls.is_some() { "https" } else { "http" };
         let server = Server::bind(config).await.map_err(usage)?;
         let (address, admin) = (server.address().map_err(failed)?, server.admin_address().map_err(failed)?);
         let policies = server.proxy().policies().names().collect::<Vec<_>>().join(", ");
@@ -56,7 +57,7 @@ impl Serve {
             tracing::info!("stopping: exchanges in flight finish first");
             signals.cancel();
         });
-        tracing::info!(%address, %admin, upstream, guards, policies, "seawall is listening on http://{address}");
+        tracing::info!(%address, %admin, upstream, guards, policies, "seawall is listening on {scheme}://{address}");
         server.run(stop).await;
         Ok(())
     }

@@ -5,6 +5,7 @@
 
 mod explain;
 mod guard;
+mod identity;
 mod load;
 mod policies;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     explain::{explain, locate, nearest, position},
     guard::{Cascade, DEFAULT_GUARD, Engine, Protocol, Remote},
+    identity::{ClientAuth, Identity, Jwt, KeyHash, Limits, Subject, Tls},
     load::{Error, load},
     policies::{Policies, Secret, Uncovered},
 };
@@ -33,6 +35,12 @@ pub struct Config {
     pub upstreams: BTreeMap<String, Upstream>,
     /// Which calls go to which of them; the first route that fits holds.
     pub routes: Vec<Route>,
+    /// Who may call.
+    pub identity: Identity,
+    /// How much each tenant may ask for.
+    pub limits: Limits,
+    /// What single tenants have in place of these limits, by name.
+    pub tenants: BTreeMap<String, Limits>,
     /// The guard model that rules ask, unless they name another.
     pub guard: Guard,
     /// Further guards, by the names that rules have for them.
@@ -69,6 +77,8 @@ pub struct Listen {
     pub drain_ms: u64,
     /// Which `seawall-…` headers answers carry.
     pub headers: Headers,
+    /// TLS towards clients; plain HTTP if it is left out.
+    pub tls: Option<Tls>,
 }
 
 /// Which of Seawall's own headers answers carry.
@@ -327,6 +337,7 @@ impl Default for Listen {
             max_connections: 16_384,
             drain_ms: 30_000,
             headers: Headers::All,
+            tls: None,
         }
     }
 }
@@ -433,6 +444,7 @@ impl Config {
         }
         self.guard.check("guard")?;
         guard::check(&self.guards)?;
+        identity::check(self)?;
         if !self.review.store.starts_with("sqlite:") {
             return Err(("review.store".to_owned(), "must be `sqlite://FILE`".to_owned()));
         }

@@ -7,6 +7,7 @@ use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use crate::{
     dialect::Dialect,
     guard::Unavailable,
+    identity::{Exceeded, Unknown},
     review, upstream,
     wire::{
         body::Unread,
@@ -27,6 +28,12 @@ pub struct Broken;
 /// Why an exchange ends without the upstream's answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
+    /// Nobody knows who calls.
+    #[error("{0}")]
+    Unidentified(Unknown),
+    /// The caller asks for more than the limits allow.
+    #[error("{0}")]
+    Limited(Exceeded),
     /// The path is none that is passed on.
     #[error("{method} {path} is not passed on: Seawall knows no chat API there, and `upstream.pass` does not list it")]
     UnknownPath {
@@ -95,6 +102,9 @@ impl Failure {
     #[must_use]
     pub fn kind(&self) -> (StatusCode, &'static str) {
         match self {
+            Self::Unidentified(Unknown::Unavailable) => (StatusCode::SERVICE_UNAVAILABLE, "identity_unavailable"),
+            Self::Unidentified(Unknown::Missing | Unknown::Invalid(_)) => (StatusCode::UNAUTHORIZED, "invalid_api_key"),
+            Self::Limited(_) => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded"),
             Self::UnknownPath { .. } => (StatusCode::NOT_FOUND, "unknown_path"),
             Self::AmbiguousPath => (StatusCode::BAD_REQUEST, "ambiguous_path"),
             Self::Steering(_) => (StatusCode::BAD_REQUEST, "steering_header"),
@@ -139,8 +149,13 @@ impl Failure {
     pub fn answer(&self, dialect: &dyn Dialect) -> Response<Body> {
         let (status, code) = self.kind();
         let mut answer = json(status, dialect.error(status, code, &self.to_string()));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        let wait = match self {
+            Self::Limited(exceeded) => Some(exceeded.wait_s),
+            _ => (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1),
+        };
+        answer.headers_mut().extend(wait.map(|seconds| (header::RETRY_AFTER, HeaderValue::from(seconds))));
+        if status == StatusCode::UNAUTHORIZED {
+            answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         answer
     }

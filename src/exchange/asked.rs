@@ -13,7 +13,7 @@ use crate::{
     scan::detect_language,
 };
 
-/// The call as policies see it, but for its headers; `prompt` is the last one.
+/// The call as policies see it, but for its headers and who makes it; `prompt` is the last one.
 pub(super) fn asked(dialect: &dyn Dialect, route: &Route, request: &Request, prompt: Option<&str>) -> Call {
     Call {
         route: route.name.to_string(),

@@ -1,5 +1,6 @@
 //! The straight line: decode, scan, decide, forward, decode, gate, decide, encode, record. Reading this file explains Seawall.
 
+mod admit;
 pub mod answer;
 mod asked;
 mod moderation;
@@ -18,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::route::Routes;
 use self::{
+    admit::Admitted,
     answer::{Body, Broken, Failure, events, json},
     asked::{asked, headers},
     record::Record,
@@ -27,9 +29,10 @@ use self::{
 use crate::{
     config::{self, Config, Headers, Uncovered},
     dialect::{self, DIALECTS, Dialect, Refusal},
+    identity::{self, Identity},
     policy::{self, Policies, Refused, Respond, Selected, Settled},
     review::Store,
-    scan::Scanner,
+    scan::{METER, Scanner},
     segment::{Content, Direction, Segment, Target},
     telemetry::Metrics,
     upstream::{self, Upstream},
@@ -50,6 +53,8 @@ pub struct Proxy {
     policies: ArcSwap<Policies>,
     store: Store,
     metrics: Arc<Metrics>,
+    identity: Identity,
+    quotas: identity::Limits,
     limits: Limits,
     tasks: TaskTracker,
 }
@@ -67,6 +72,8 @@ pub struct Rooms {
     pub store: Store,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Knows callers.
+    pub identity: Identity,
 }
 
 #[derive(Debug)]
@@ -101,7 +108,8 @@ impl Proxy {
     /// A proxy made of its rooms.
     #[must_use]
     pub fn new(settings: &Config, rooms: Rooms) -> Self {
-        let Rooms { scanner, policies, routes, store, metrics } = rooms;
+        let Rooms { scanner, policies, routes, store, metrics, identity } = rooms;
+        let quotas = identity::Limits::new(settings.limits, &settings.tenants);
         let limits = Limits {
             request_bytes: settings.listen.max_body_bytes,
             request_time: Duration::from_millis(settings.listen.body_timeout_ms),
@@ -110,22 +118,28 @@ impl Proxy {
             uncovered: settings.policies.uncovered,
         };
         let policies = ArcSwap::from_pointee(policies);
-        Self { routes, scanner, policies, store, metrics, limits, tasks: TaskTracker::new() }
+        Self { routes, scanner, policies, store, metrics, identity, quotas, limits, tasks: TaskTracker::new() }
     }
 
-    /// Answers one request.
-    pub async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+    /// Answers one request of a caller who may make it.
+    pub async fn handle(self: Arc<Self>, mut request: Request<Incoming>) -> Response<Body> {
+        let admitted = self.admit(&mut request).await;
+        let meter = admitted.as_ref().map(Admitted::meter).unwrap_or_default();
+        METER.scope(meter, self.exchange(admitted, request)).await
+    }
+
+    async fn exchange(self: Arc<Self>, admitted: Result<Admitted, Failure>, request: Request<Incoming>) -> Response<Body> {
         let route = self.routes.find(request.method(), request.uri(), request.headers());
         let dialect = match &route {
             Ok(Route { kind: Kind::Chat(dialect), .. }) => Some(*dialect),
             Ok(_) | Err(_) => None,
         };
         let mut record = Record::new(dialect.map_or("none", Dialect::name));
-        let answered = match route {
+        let answered = match admitted.map(|admitted| record.admitted = admitted).and(route) {
             Ok(route) => match route.kind {
                 Kind::Chat(dialect) => self.chat(dialect, route, request, &mut record).await,
                 Kind::Moderation => self.moderate(request).await.map(Answered::Whole),
-                Kind::Pass => self.pass(&route, request).await.map(Answered::Whole),
+                Kind::Pass => self.pass(&route, request, &mut record).await.map(Answered::Whole),
             },
             Err(failure) => Err(failure),
         };
@@ -196,7 +210,8 @@ impl Proxy {
         let prompt = last_prompt(&content.segments);
         let policies = self.policies();
         let asked = asked(dialect, &route, &request, prompt.as_deref());
-        let policies = policies.select(policy::Call { headers: headers(&policies, &head.headers), ..asked });
+        let (headers, caller) = (headers(&policies, &head.headers), record.admitted.caller.clone());
+        let policies = policies.select(policy::Call { headers, caller, ..asked });
         record.covered(&policies);
         if !policies.is_covered() && self.limits.uncovered == Uncovered::Block {
             return Err(Failure::Uncovered);
@@ -249,7 +264,7 @@ impl Proxy {
     }
 
     /// A call that carries no chat.
-    async fn pass(&self, route: &Route, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
+    async fn pass(&self, route: &Route, request: Request<Incoming>, record: &mut Record) -> Result<Response<Body>, Failure> {
         let (mut head, body) = request.into_parts();
         // What has a body is not a call that carries no text.
         body::read(body, 0, Patience::Whole(self.limits.request_time)).await.map_err(Failure::RequestBody)?;
@@ -260,7 +275,13 @@ impl Proxy {
         let coding = head.headers.get(header::CONTENT_ENCODING).cloned();
         hygiene::end_to_end(&mut head.headers);
         head.headers.extend(coding.map(|coding| (header::CONTENT_ENCODING, coding)));
-        Ok(Response::from_parts(head, body.map_err(|_| Broken).boxed_unsync()))
+        // The call is in flight until its last byte has left.
+        let permit = std::mem::take(&mut record.admitted.permit);
+        let body = body.map_err(|_| Broken).map_frame(move |frame| {
+            let _held = &permit;
+            frame
+        });
+        Ok(Response::from_parts(head, body.boxed_unsync()))
     }
 
     /// Makes a flagged exchange durable; what cannot be recorded does not go on.
@@ -278,6 +299,9 @@ impl Proxy {
     fn fail(&self, record: &mut Record, failure: &Failure, dialect: Option<&'static dyn Dialect>) -> Response<Body> {
         let (status, code) = failure.kind();
         self.metrics.failure(code);
+        if let Failure::Limited(exceeded) = failure {
+            self.metrics.limited(exceeded.limit.name(), &exceeded.tenant);
+        }
         if failure.is_refusal() {
             record.refused();
         }
@@ -313,7 +337,9 @@ impl Proxy {
         let time = record.elapsed();
         self.metrics.exchange(record.dialect, record.word(), time);
         let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(id = record.id, dialect = record.dialect, decision = record.word(), status, ms, "exchange");
+        let identity::Caller { tenant, key, .. } = &record.admitted.caller;
+        let (tenant, key) = (tenant.as_deref(), key.as_deref());
+        tracing::info!(id = record.id, dialect = record.dialect, decision = record.word(), status, ms, tenant, key, "exchange");
     }
 }
 

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Instant};
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::admit::Admitted;
 use crate::{
     policy::{Action, Decision, Reason, Selected},
     review::{self, Case, Text},
@@ -19,6 +20,8 @@ pub(super) struct Record {
     at: Timestamp,
     begun: Instant,
     pub(super) dialect: &'static str,
+    /// Who calls. The call is in flight as long as this is there.
+    pub(super) admitted: Admitted,
     /// Whether the request's verdicts came from the cache; `None` when nothing was scored.
     pub(super) cached: Option<bool>,
     model: String,
@@ -45,6 +48,7 @@ impl Record {
             at: Timestamp::now(),
             begun: Instant::now(),
             dialect,
+            admitted: Admitted::default(),
             cached: None,
             model: String::new(),
             stream: false,

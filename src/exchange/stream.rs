@@ -22,7 +22,7 @@ use crate::{
     dialect::{Arguments, Brought, Progress, Refusal, StreamDialect},
     gate::{Gate, Released},
     policy::{Action, Decision, Refused, Respond},
-    scan::Evidence,
+    scan::{Evidence, METER},
     segment::{Channel, Check, Direction, Edit, Segment, Target},
     wire::{
         encoding::Undecodable,
@@ -137,7 +137,8 @@ impl Proxy {
             unscorable: Vec::new(),
             client,
         };
-        self.tasks.spawn(run.finish(body, status));
+        let meter = run.record.admitted.meter();
+        self.tasks.spawn(METER.scope(meter, run.finish(body, status)));
         Response::from_parts(head, StreamBody::new(pieces).boxed_unsync())
     }
 }

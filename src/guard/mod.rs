@@ -43,7 +43,7 @@ pub use self::{
     proof::Proof,
     remote::Server,
     runtime::{NoRuntime, Runtime},
-    share::Share,
+    share::{Meter, Share},
     tokenize::Window,
     tune::{Calibration, Tuning, logit, tune},
     worker::Session,

@@ -1,6 +1,6 @@
 //! How much of a guard's queue one request may take, so that a long one keeps nobody else out.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -22,23 +22,49 @@ pub(super) fn longest(settings: &config::Guard) -> usize {
 pub struct Share {
     room: Arc<Semaphore>,
     tokens: u32,
+    meter: Meter,
+}
+
+/// Is told how many tokens guards are given to read for somebody, as it happens.
+#[derive(Clone, Default)]
+pub struct Meter(Option<Arc<dyn Fn(usize) + Send + Sync>>);
+
+impl Meter {
+    /// A meter that tells `told`.
+    pub fn new(told: impl Fn(usize) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(told)))
+    }
+}
+
+impl fmt::Debug for Meter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Meter")
+    }
 }
 
 impl Share {
-    /// A share at each of these guards, as large as the smallest queue allows.
-    pub fn at<'g>(guards: impl Iterator<Item = &'g Guard>) -> Self {
-        Self::of(guards.map(|guard| guard.queue_tokens).min().unwrap_or_default())
+    /// A share at each of these guards, as large as the smallest queue allows. The meter is told of each window that takes room.
+    pub fn at<'g>(guards: impl Iterator<Item = &'g Guard>, meter: Meter) -> Self {
+        Self { meter, ..Self::of(guards.map(|guard| guard.queue_tokens).min().unwrap_or_default()) }
     }
 
     fn of(queue: usize) -> Self {
         let tokens = u32::try_from(queue / REQUESTS).unwrap_or(u32::MAX).max(1);
-        Self { room: Arc::new(Semaphore::new(usize::try_from(tokens).unwrap_or(Semaphore::MAX_PERMITS))), tokens }
+        Self {
+            room: Arc::new(Semaphore::new(usize::try_from(tokens).unwrap_or(Semaphore::MAX_PERMITS))),
+            tokens,
+            meter: Meter::default(),
+        }
     }
 
     /// Room for a window, given back when it is dropped. A window that is larger than the share takes all of it.
     pub async fn take(&self, window: &Window) -> Option<SemaphorePermit<'_>> {
         let tokens = u32::try_from(window.ids.len()).unwrap_or(u32::MAX).min(self.tokens);
-        self.room.acquire_many(tokens).await.ok()
+        let room = self.room.acquire_many(tokens).await.ok();
+        if let Meter(Some(told)) = &self.meter {
+            told(window.ids.len());
+        }
+        room
     }
 }
 

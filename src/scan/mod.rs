@@ -20,7 +20,7 @@ use tokio::task::spawn_blocking;
 use self::{cache::Cache, cascade::Cascade, detect::Detectors};
 use crate::{
     config,
-    guard::{Guard, Share, Unavailable},
+    guard::{Guard, Meter, Share, Unavailable},
     segment::{Check, Content, Direction, Finding, Place, Score, Segment, Target, Task},
     telemetry::Metrics,
     wire::json::Document,
@@ -43,6 +43,12 @@ const CONTEXT_BYTES: usize = 8 << 10;
 const TURNS: usize = 6;
 /// Most bytes of such a window of turns: the rest of longer turns was judged by itself.
 const TURNS_BYTES: usize = 4_000;
+
+tokio::task_local! {
+    /// Counts what guards read for the exchange that the task works on. No verdict rests on it, so it goes with the task and not
+    /// through every call; work that outlives its asker, since others wait for it too, is still counted for the asker.
+    pub static METER: Meter;
+}
 
 /// Judges text. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -257,9 +263,10 @@ impl Scanner {
         direction: Direction,
     ) -> Evidence {
         let Content { segments, unscorable, echoes } = content;
+        let meter = || METER.try_with(Meter::clone).unwrap_or_default();
         let asked = guards.iter().filter_map(|&guard| self.inner.cascade(guard).map(|cascade| (guard, cascade)));
         let asked: Vec<Asked<'_>> =
-            asked.map(|(guard, cascade)| Asked { guard, cascade, share: Share::at(cascade.all()) }).collect();
+            asked.map(|(guard, cascade)| Asked { guard, cascade, share: Share::at(cascade.all(), meter()) }).collect();
         let answers = join_all(questions.into_iter().map(|question| judge(question, &asked))).await;
         let hits = answers.iter().flat_map(|(_, hits)| hits);
         let cached = hits.fold(None, |all: Option<bool>, &hit| Some(all.unwrap_or(true) && hit));

@@ -2,6 +2,7 @@
 
 mod admin;
 mod listener;
+mod tls;
 
 use std::{
     io, iter,
@@ -11,13 +12,16 @@ use std::{
     time::Duration,
 };
 
+use rustls::ServerConfig;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{self, Config, DEFAULT_GUARD},
     exchange::{Proxy, Rooms, Routes, dialects},
     guard::{Guard, NoRuntime, Runtime, Unusable},
+    identity::Identity,
     policy::{HashKey, LoadError, Policies, Terms},
     review::{self, Store},
     scan::{Band, Pair, Scanner},
@@ -40,9 +44,9 @@ pub enum StartError {
     /// No key to hash redacted values with.
     #[error("policies.hash_key: {0}")]
     HashKey(String),
-    /// No upstream.
+    /// No upstream, no certificate, or no way to know callers.
     #[error(transparent)]
-    Upstream(#[from] Misconfigured),
+    Misconfigured(#[from] Misconfigured),
     /// No record.
     #[error(transparent)]
     Review(#[from] review::Error),
@@ -62,6 +66,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
     admin: TcpListener,
     proxy: Arc<Proxy>,
     config: Config,
@@ -74,14 +79,16 @@ impl Server {
     /// Whatever is missing or wrong.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         let routes = Routes::new(&config)?;
+        let tls = config.listen.tls.as_ref().map(tls::config).transpose()?;
+        let identity = Identity::new(&config.identity).await?;
         let policies = policies(&config)?;
         let metrics = Arc::new(Metrics::default());
         let scanner = scanner(&config, &metrics).await?;
         let listener = take(config.listen.address, "--listen").await?;
         let admin = take(config.admin.address, "--admin").await?;
         let store = Store::open(&config.review.store).await?;
-        let proxy = Arc::new(Proxy::new(&config, Rooms { scanner, policies, routes, store, metrics }));
-        Ok(Self { listener, admin, proxy, config })
+        let proxy = Arc::new(Proxy::new(&config, Rooms { scanner, policies, routes, store, metrics, identity }));
+        Ok(Self { listener, tls, admin, proxy, config })
     }
 
     /// Where clients connect.
@@ -110,7 +117,8 @@ impl Server {
     pub async fn run(self, stop: CancellationToken) {
         let drain = Duration::from_millis(self.config.listen.drain_ms);
         let admin = tokio::spawn(admin::serve(self.admin, Arc::clone(&self.proxy), stop.clone()));
-        listener::serve(self.listener, Arc::clone(&self.proxy), &self.config.listen, &stop).await;
+        let tls = self.tls.map(TlsAcceptor::from);
+        listener::serve(self.listener, tls, Arc::clone(&self.proxy), &self.config.listen, &stop).await;
         if tokio::time::timeout(drain, self.proxy.drain()).await.is_err() {
             tracing::warn!("exchanges were still in flight after the drain time");
         }

@@ -36,6 +36,7 @@ pub struct Metrics {
     records: Counter,
     unrecorded: Counter,
     failures: Family<Failure, Counter>,
+    limited: Family<Limited, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -63,6 +64,12 @@ struct Decider {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Failure {
     code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Limited {
+    limit: &'static str,
+    tenant: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -155,6 +162,10 @@ impl Default for Metrics {
             records: all.metric("review_records", "Flagged exchanges recorded"),
             unrecorded: all.metric("review_failures", "Flagged exchanges refused because they could not be recorded"),
             failures: all.metric("failures", "Exchanges that ended in an error, by its code"),
+            limited: all.metric(
+                "limited",
+                "Calls refused by a limit, by tenant: the configured ones, and all others together",
+            ),
             registry: all.0,
         }
     }
@@ -219,6 +230,11 @@ impl Metrics {
     /// An exchange ended in an error.
     pub fn failure(&self, code: &'static str) {
         self.failures.get_or_create(&Failure { code }).inc();
+    }
+
+    /// A call was refused by a limit. `tenant` is one of few: what callers could make up as they like must not grow the list.
+    pub fn limited(&self, limit: &'static str, tenant: &str) {
+        self.limited.get_or_create(&Limited { limit, tenant: tenant.to_owned() }).inc();
     }
 
     /// Everything, as Prometheus reads it.

@@ -40,8 +40,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "wire",
         ],
     ),
-    ("server", &["config", "exchange", "guard", "identity", "policy", "review", "scan", "telemetry", "upstream"]),
-    ("cli", &["config", "eval", "guard", "policy", "review", "scan", "segment", "server", "telemetry", "wire"]),
+    ("server", &["config", "connect", "exchange", "guard", "identity", "policy", "review", "scan", "telemetry", "upstream"]),
+    ("cli", &["config", "eval", "guard", "identity", "policy", "review", "scan", "segment", "server", "telemetry", "wire"]),
 ];
 
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {

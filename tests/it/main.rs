@@ -14,6 +14,7 @@ mod gate;
 mod guard;
 mod guards;
 mod harness;
+mod identity;
 mod lifecycle;
 mod limits;
 mod own;
