@@ -293,7 +293,7 @@ mod tests {
         policy("b", "");
         words("Blue Sky\n\n  red\n");
         let stranger = load().unwrap_err().to_string();
-        assert!(stranger.contains("b.toml:5:14: `rule.0.detectors.0`: there is no detector `x`"), "{stranger}");
+        assert!(stranger.contains("b.toml:6:14: `rule.0.detectors.0`: there is no detector `x`"), "{stranger}");
         policy("b", "[detectors.x]\nregex = [\"PRJ-\\\\d\"]\nmask = \"[project]\"");
         let set = load().unwrap();
         let found = set.detectors.find("red, blue  sky PRJ-1", 0);
