@@ -106,7 +106,7 @@ async fn metrics(State(proxy): State<Arc<Proxy>>) -> impl IntoResponse {
 
 fn sessions<'n>(name: &'n str, guard: &Guard) -> impl Iterator<Item = telemetry::Session<'n>> {
     guard.sessions().into_iter().enumerate().map(|(session, Session { device, is_ready, failures })| telemetry::Session {
-        guard: name,
+        name,
         session,
         device,
         is_ready,

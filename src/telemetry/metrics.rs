@@ -81,7 +81,7 @@ struct Guard {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Place {
-    guard: String,
+    name: String,
     session: usize,
     device: String,
 }
@@ -95,7 +95,7 @@ struct Tokens {
 #[derive(Debug, Clone)]
 pub struct Session<'n> {
     /// The guard's name.
-    pub guard: &'n str,
+    pub name: &'n str,
     /// Its number among the guard's.
     pub session: usize,
     /// Where it runs.
@@ -247,8 +247,8 @@ impl Metrics {
         for &(name, guard, provider) in &now.guards {
             self.guards.get_or_create(&Guard { name: name.to_owned(), guard: guard.to_owned(), provider }).set(1);
         }
-        for Session { guard, session, device, is_ready, failures } in &now.sessions {
-            let place = Place { guard: (*guard).to_owned(), session: *session, device: device.clone() };
+        for Session { name, session, device, is_ready, failures } in &now.sessions {
+            let place = Place { name: (*name).to_owned(), session: *session, device: device.clone() };
             self.sessions.get_or_create(&place).set(i64::from(*is_ready));
             self.session_failures.get_or_create(&place).inner().store(*failures, Relaxed);
         }

@@ -52,12 +52,11 @@ async fn operators_see_each() {
         tokio::join!(proxy.post(ask(TEXTS[0])), async { proxy.upstream.call().await.answer(200, completion("Boil water.")) });
     assert_eq!(answer.content(), "Boil water.");
     let ready = proxy.admin("/readyz").await.json();
-    let identity = ready["guard"].as_str().unwrap();
     for session in [0, 1] {
-        let labels = format!("{{guard=\"{identity}\",session=\"{session}\",device=\"cpu\"}}");
+        let labels = format!("{{name=\"default\",session=\"{session}\",device=\"cpu\"}}");
         assert_eq!(proxy.metric(&format!("seawall_guard_session_ready{labels}")).await, 1);
         assert_eq!(proxy.metric(&format!("seawall_guard_session_failures_total{labels}")).await, 0);
     }
     let session = json!({"device": "cpu", "ready": true, "failures": 0});
-    assert_eq!((&ready["ready"], &ready["sessions"]), (&json!(true), &json!([session, session])));
+    assert_eq!((&ready["ready"], &ready["guards"]["default"]["sessions"]), (&json!(true), &json!([session, session])));
 }
