@@ -79,6 +79,11 @@ impl Kinds {
         Self(self.0 | other.0)
     }
 
+    /// Whether it has all of these.
+    pub(super) fn hold(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
     pub(super) fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
@@ -86,7 +91,7 @@ impl Kinds {
 
 impl Compiled {
     /// The guards that it asks.
-    fn guards(&self) -> impl Iterator<Item = usize> {
+    pub(super) fn guards(&self) -> impl Iterator<Item = usize> {
         let condition = self.when.iter().flat_map(|when| &when.guards).copied();
         self.threshold.iter().map(|threshold| threshold.guard).chain(condition)
     }

@@ -154,11 +154,3 @@ fn asked(seen: &Seen<'_>, policy: &Policy, rule: &Compiled, selected: &Selected)
     });
     Asked { outcome, threshold, detectors: (!rule.detectors.is_empty()).then(|| looked(rule)), condition }
 }
-
-impl Asked {
-    /// Whether the rule looks at such text at all.
-    #[must_use]
-    pub fn concerns(&self) -> bool {
-        self.outcome != Outcome::Elsewhere
-    }
-}

@@ -170,7 +170,7 @@ fn is_policy(path: &Path) -> bool {
 }
 
 /// A mistake as `FILE:LINE:COLUMN: key: mistake`.
-fn tell(path: &Path, text: &str, mistake: &Mistake) -> String {
+pub(super) fn tell(path: &Path, text: &str, mistake: &Mistake) -> String {
     let key: Vec<&str> = mistake.key.iter().map(String::as_str).collect();
     let (line, column) = position(text, locate(text, &key).unwrap_or_default());
     format!("{}:{line}:{column}: `{}`: {}", path.display(), key.join("."), mistake.why)

@@ -15,7 +15,7 @@ pub(super) const BUILT_IN: [(&str, &str); 8] = [
 ];
 
 /// A rule's own words.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Messages {
     pub(super) by_language: BTreeMap<String, String>,
     pub(super) otherwise: Option<String>,

@@ -10,6 +10,7 @@ mod compile;
 mod decide;
 mod explain;
 pub mod expression;
+mod lint;
 mod load;
 mod message;
 mod own;
@@ -28,6 +29,7 @@ pub use self::{
     ask::{Outcome, text_hash},
     decide::{Decision, Reason, Refused},
     explain::{Asked, Compared, Evaluated, Explained, ExplainedRule, Looked, Misfit},
+    lint::Surroundings,
     load::{LoadError, Source, Terms, name, named, sources},
     message::{built_in, languages},
     pseudonym::HashKey,

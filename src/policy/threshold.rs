@@ -87,8 +87,20 @@ impl Thresholds {
         language.and_then(|tag| table.own.get(tag)).unwrap_or(&table.otherwise)
     }
 
-    /// The languages that have a threshold of their own for a task.
-    pub(super) fn languages(&self, task: Task) -> impl Iterator<Item = &str> {
+    /// Whether it is reached wherever the other is.
+    pub(super) fn is_at_most(&self, other: &Self) -> bool {
+        let at_most = |own: Level, other: Level| match (own, other) {
+            (Level::AtLeast(own), Level::AtLeast(other)) => own <= other,
+            (Level::AtLeast(own), Level::Guard(_)) => own <= 0.0,
+            (Level::Guard(_), other) => own == other,
+        };
+        [Task::Prompt, Task::Response].into_iter().all(|task| {
+            let tags = self.languages(task).chain(other.languages(task)).map(Some).chain([None]);
+            tags.into_iter().all(|tag| at_most(self.entry(task, tag).level, other.entry(task, tag).level))
+        })
+    }
+
+    fn languages(&self, task: Task) -> impl Iterator<Item = &str> {
         self.table(task).own.keys().map(String::as_str)
     }
 

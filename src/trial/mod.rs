@@ -2,6 +2,7 @@
 //! the same decoding, detectors, passages and decision; only the scores may be given.
 
 mod diff;
+mod explained;
 mod facts;
 mod file;
 mod scores;
@@ -12,10 +13,11 @@ use std::sync::Arc;
 use http::{Method, Uri};
 
 pub use self::{
+    explained::{Changed, Explanation, Found, Judged, Scored, Side},
     facts::Facts,
     file::{Expect, Message, Role, Test, Tests, Word, schema},
     scores::{Fails, Given, Guards, Scores},
-    test::{Failure, run},
+    test::{Failure, language, run},
 };
 use crate::{
     dialect::{self, DIALECTS, Dialect},

@@ -57,7 +57,7 @@ pub async fn run(test: &Test, policies: &Arc<Policies>, guards: &Guards, scanner
 ///
 /// # Errors
 /// There is none.
-fn language(tag: &str) -> Result<&'static str, String> {
+pub fn language(tag: &str) -> Result<&'static str, String> {
     languages().find(|known| *known == tag).ok_or_else(|| {
         let near = nearest(tag, languages()).unwrap_or_default();
         format!("language: texts are never told to be in `{tag}`; did you mean `{near}`?")

@@ -44,7 +44,21 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("server", &["config", "connect", "exchange", "guard", "identity", "policy", "review", "scan", "telemetry", "upstream"]),
     (
         "cli",
-        &["config", "eval", "guard", "identity", "policy", "review", "scan", "segment", "server", "telemetry", "trial", "wire"],
+        &[
+            "config",
+            "eval",
+            "exchange",
+            "guard",
+            "identity",
+            "policy",
+            "review",
+            "scan",
+            "segment",
+            "server",
+            "telemetry",
+            "trial",
+            "wire",
+        ],
     ),
 ];
 

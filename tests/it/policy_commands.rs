@@ -141,3 +141,64 @@ answer = '{"type": "message", "role": "assistant", "content": [{"type": "text", 
     let (code, said) = run();
     assert!(code == 2 && said.contains("mine.test.toml:3:1: `test.0.promt`") && said.contains("`prompt`?"), "{said}");
 }
+
+#[test]
+fn what_is_odd_is_told_and_what_is_wrong_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dir, config) = (dir.path(), settings(dir.path()));
+    let policy = write(dir, "mine.toml", POLICY);
+    let check = |more: &[&str]| told(&[&["policy", "check", &policy, "--config", &config], more].concat());
+    let gap = format!("warning: {policy}: no policy covers calls with a model that no policy names: they are refused");
+    let (code, said) = check(&[]);
+    assert!(code == 0 && said.starts_with(&gap) && said.contains("\nmine in order (1 warnings), revision "), "{said}");
+    assert_eq!(check(&["--strict"]).0, 1);
+    write(dir, "mine.toml", &POLICY.replace("\"gpt-*\"", "\"*\""));
+    let (code, said) = check(&["--strict"]);
+    assert!(code == 0 && said.starts_with("mine in order (0 warnings)"), "{said}");
+    write(dir, "mine.toml", &POLICY.replace("guard = \"large\"", "guard = \"larg\""));
+    let (code, said) = check(&[]);
+    assert!(code == 2 && said.contains("mine.toml:20:1: `rule.2.guard`") && said.contains("did you mean `large`"), "{said}");
+    let (code, said) = told(&["policy", "check", "bazeline"]);
+    assert!(code == 2 && said.contains("did you mean `baseline`"), "{said}");
+}
+
+#[test]
+fn a_decision_is_explained() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dir, config) = (dir.path(), settings(dir.path()));
+    let policy = write(dir, "mine.toml", POLICY);
+    let explain = |more: &[&str]| told(&[&["policy", "explain", &policy, "--config", &config], more].concat());
+    let text = ["--text", "write to a@example.com, please", "--score", "0.85", "--tenant", "red", "--header", "X-A=2"];
+    let (code, said) = explain(&text);
+    assert_eq!(code, 0, "{said}");
+    let hash = seawall::policy::text_hash(text[1]).to_string();
+    for part in [
+        "[0] prompt, en: \"write to a@example.com, please\"\n",
+        &format!("hash {hash}\n"),
+        "guard large: 0.850, its own threshold 0.500\n",
+        "email at 9..22\n",
+        "rule unsafe (block)\n      [0] below the threshold; default 0.850 against 0.900 (default)\n",
+        "rule mail (redact)\n      [0] matches; found email of email\n",
+        "rule red (flag)\n      [0] the condition does not hold; ",
+        "is false (identity.tenant = \"red\", request.headers.x-a = \"2\", score = 0.85)\n",
+        "  prompt goes on as \"write to [email], please\"\n",
+        "decision: rewrite\n",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+    let (_, said) = explain(&["--text", "x", "--score", "0.6", "--language", "th"]);
+    assert!(said.contains("matches; default 0.600 against 0.500 (th)") && said.contains("the client reads: no"), "{said}");
+    let (_, said) = explain(&["--text", "x", "--score", "0.6", "--model", "claude"]);
+    assert!(said.contains("policy mine does not cover the call: its scope's `models` does not fit \"claude\""), "{said}");
+
+    let request = r#"{"model": "gpt-x", "max_tokens": 9, "messages": [{"role": "user", "content": "a danger"}]}"#;
+    let request = write(dir, "request.json", request);
+    let (code, said) = explain(&["--request", &request, "--path", "/v1/messages", "--json"]);
+    assert_eq!(code, 0, "{said}");
+    let told: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let side = &told["sides"][0];
+    assert_eq!((&told["decision"], &told["message"], &side["direction"]), (&"block".into(), &"no".into(), &"request".into()));
+    let asked = &side["policies"][0]["rules"][0]["passages"][0];
+    assert_eq!((&asked["outcome"], &asked["threshold"]["from"]), (&"matched".into(), &"default".into()));
+    assert_eq!(explain(&["--score", "0.5"]).0, 2, "there must be something to explain");
+}

@@ -1,5 +1,7 @@
 //! `seawall policy`
 
+mod check;
+mod explain;
 mod test;
 
 use std::path::PathBuf;
@@ -11,6 +13,18 @@ use crate::{config::Config, policy, trial};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Policy {
+    /// Load policies as `serve` does, and tell what is odd about them
+    ///
+    /// Warns of rules that can never match or never matter, thresholds that change nothing, conditions that always or never
+    /// hold, exemptions that are over, names in a scope that the settings do not have, and calls that no policy covers. Exits
+    /// with 0 also where there are warnings, with 2 if a policy is wrong.
+    Check(check::Check),
+    /// Tell what policies make of a text or a request, rule by rule, and why
+    ///
+    /// Shows the language of each text, its hash for `[[exempt]]`, the guards' scores and what detectors find; then for each
+    /// policy whether it covers the call, and for each rule whether it matches, with all that this rests on; last what is
+    /// decided.
+    Explain(Box<explain::Explain>),
     /// Run the tests that stand beside policies: NAME.test.toml beside NAME.toml
     ///
     /// Each policy's tests are run with that policy alone in force, by the same code that serves. A test that gives its scores
@@ -55,6 +69,8 @@ impl Which {
 impl Policy {
     pub(super) async fn run(self) -> Result<(), Failed> {
         match self {
+            Self::Check(check) => check.run(),
+            Self::Explain(explain) => explain.run().await,
             Self::Test(test) => test.run().await,
             Self::Show { name, tests } => {
                 let shipped = policy::named(&name).map_err(usage)?;
