@@ -26,6 +26,16 @@ pub struct Identity {
     pub subjects: Vec<Subject>,
 }
 
+impl Identity {
+    /// Whether a caller who is not known is refused.
+    #[must_use]
+    pub fn is_required(&self) -> bool {
+        // Who lists keys means them to be needed; a list that is empty by mistake must not open the door either.
+        let named = !self.keys.is_empty() || self.keys_file.is_some() || self.jwt.is_some() || !self.subjects.is_empty();
+        self.required.unwrap_or(named)
+    }
+}
+
 /// `[[identity.keys]]`: a key, of which only the hash is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

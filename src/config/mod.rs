@@ -183,6 +183,14 @@ pub struct Route {
     pub upstream: String,
 }
 
+impl Route {
+    /// What policies and records call it.
+    #[must_use]
+    pub fn called(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.prefix)
+    }
+}
+
 /// `[guard]` and `[guards.NAME]`: a guard model.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

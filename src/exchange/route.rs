@@ -115,7 +115,7 @@ impl Routes {
 impl Way {
     fn new(route: &config::Route, settings: &config::Upstream, section: &str) -> Result<Self, Misconfigured> {
         Ok(Self {
-            name: route.name.as_deref().unwrap_or(&route.prefix).into(),
+            name: route.called().into(),
             prefix: route.prefix.clone(),
             host: route.host.as_deref().map(str::to_ascii_lowercase),
             upstream: Arc::new(Upstream::new(settings, section)?),

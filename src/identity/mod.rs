@@ -70,10 +70,7 @@ impl Identity {
             None => None,
         };
         let subjects = Subjects::new(&settings.subjects);
-        // Who lists keys means them to be needed; a list that is empty by mistake must not open the door either.
-        let named =
-            !settings.keys.is_empty() || settings.keys_file.is_some() || tokens.is_some() || !settings.subjects.is_empty();
-        Ok(Self { required: settings.required.unwrap_or(named), keys, tokens, subjects })
+        Ok(Self { required: settings.is_required(), keys, tokens, subjects })
     }
 
     /// Who calls. Takes Seawall's own credentials out of the request, so that they do not leave for the upstream.

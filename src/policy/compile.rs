@@ -58,6 +58,7 @@ pub(super) struct Compiled {
 /// A condition, and the guards that it asks, by their places.
 #[derive(Debug)]
 pub(super) struct Condition {
+    pub(super) source: String,
     pub(super) expression: Expression,
     /// The rule's own guard.
     pub(super) guard: usize,
@@ -78,6 +79,11 @@ impl Kinds {
         Self(self.0 | other.0)
     }
 
+    /// Whether it has all of these.
+    pub(super) fn hold(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
     pub(super) fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
@@ -85,7 +91,7 @@ impl Kinds {
 
 impl Compiled {
     /// The guards that it asks.
-    fn guards(&self) -> impl Iterator<Item = usize> {
+    pub(super) fn guards(&self) -> impl Iterator<Item = usize> {
         let condition = self.when.iter().flat_map(|when| &when.guards).copied();
         self.threshold.iter().map(|threshold| threshold.guard).chain(condition)
     }
@@ -289,7 +295,7 @@ impl Check<'_> {
         let place = |name: &String| self.terms.guards.iter().position(|known| known == name);
         let mut guards: Vec<usize> = expression.asks().guards.iter().filter_map(place).collect();
         guards.extend(expression.asks().score.then_some(guard));
-        Some(Condition { expression, guard, guards })
+        Some(Condition { source: source.to_owned(), expression, guard, guards })
     }
 
     fn threshold(&mut self, rule: &mut Rule, guard: Option<usize>) -> Option<Thresholds> {

@@ -15,7 +15,7 @@ pub(super) const BUILT_IN: [(&str, &str); 8] = [
 ];
 
 /// A rule's own words.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Messages {
     pub(super) by_language: BTreeMap<String, String>,
     pub(super) otherwise: Option<String>,
@@ -36,6 +36,11 @@ pub fn built_in(language: Option<&str>) -> &'static str {
     let [(_, english), others @ ..] = BUILT_IN;
     let own = language.and_then(|tag| others.into_iter().find(|(name, _)| *name == base(tag)));
     own.map_or(english, |(_, text)| text)
+}
+
+/// The languages that texts are told to be in.
+pub fn languages() -> impl Iterator<Item = &'static str> {
+    BUILT_IN.iter().map(|(tag, _)| *tag)
 }
 
 /// Whether texts are ever told to be in this language, whatever region or script the tag adds.

@@ -136,6 +136,20 @@ pub enum Action {
     Block,
 }
 
+impl Action {
+    /// Its name, as in policy files.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Flag => "flag",
+            Self::Redact => "redact",
+            Self::Replace => "replace",
+            Self::Block => "block",
+        }
+    }
+}
+
 /// What stands in place of a redacted value.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
