@@ -5,6 +5,7 @@
 //!
 //! `rule`, `scope` and `threshold` are what a file says; `load` reads files; `compile` makes of them what `decide` asks.
 
+mod ask;
 mod compile;
 mod decide;
 pub mod expression;
@@ -16,18 +17,21 @@ mod rule;
 mod sample;
 mod scope;
 mod select;
+mod shipped;
 mod threshold;
 
 use std::sync::Arc;
 
 use self::compile::Policy;
 pub use self::{
-    decide::{Decision, Reason, Refused, text_hash},
-    load::{LoadError, Terms},
-    message::built_in,
+    ask::{Outcome, text_hash},
+    decide::{Decision, Reason, Refused},
+    load::{LoadError, Source, Terms, name, named, sources},
+    message::{built_in, languages},
     pseudonym::HashKey,
     rule::{Action, Mode, Respond, schema},
     select::{Call, Selected},
+    shipped::{Shipped, shipped},
 };
 use crate::scan::detect::Detectors;
 

@@ -79,6 +79,11 @@ impl Selected {
         self.policies().any(|policy| policy.scope.languages.is_none())
     }
 
+    /// The names of the policies that cover the call, those for some languages only too.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.policies().map(|policy| policy.name.as_str())
+    }
+
     /// What a scan is to be asked: the guards whose scores the rules ask for in this exchange.
     #[must_use]
     pub fn ask(&self) -> &Ask {
