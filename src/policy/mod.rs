@@ -8,6 +8,7 @@
 mod ask;
 mod compile;
 mod decide;
+mod explain;
 pub mod expression;
 mod load;
 mod message;
@@ -26,6 +27,7 @@ use self::compile::Policy;
 pub use self::{
     ask::{Outcome, text_hash},
     decide::{Decision, Reason, Refused},
+    explain::{Asked, Compared, Evaluated, Explained, ExplainedRule, Looked, Misfit},
     load::{LoadError, Source, Terms, name, named, sources},
     message::{built_in, languages},
     pseudonym::HashKey,
