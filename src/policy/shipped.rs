@@ -26,7 +26,7 @@ macro_rules! embed {
 }
 
 /// All of them; the first is in force where none is named.
-const SHIPPED: &[Shipped] = embed!["baseline"];
+const SHIPPED: &[Shipped] = embed!["baseline", "strict", "monitor-only", "pii", "secrets", "agents", "sea-regional"];
 
 impl Shipped {
     /// Its text, as if it were a file.

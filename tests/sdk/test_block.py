@@ -75,7 +75,7 @@ class TestPrompt:
         completion = create(sdk(guarded.url), prompt)
         assert completion.choices[0].finish_reason == "content_filter"
         assert completion.choices[0].message.content == (
-            "Sorry, I can't help with that: this request was stopped by a safety policy."
+            "Sorry, I can't help with that: this message was stopped by a safety policy."
         )
         assert llm.journal() == []
 
