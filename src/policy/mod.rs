@@ -8,6 +8,7 @@
 mod compile;
 mod decide;
 pub mod expression;
+mod listing;
 mod load;
 mod message;
 mod own;
@@ -16,6 +17,7 @@ mod rule;
 mod sample;
 mod scope;
 mod select;
+mod sources;
 mod threshold;
 
 use std::sync::Arc;
@@ -23,11 +25,13 @@ use std::sync::Arc;
 use self::compile::Policy;
 pub use self::{
     decide::{Decision, Reason, Refused, text_hash},
+    listing::{Listed, ListedRule},
     load::{LoadError, Terms},
     message::built_in,
     pseudonym::HashKey,
     rule::{Action, Mode, Respond, schema},
     select::{Call, Selected},
+    sources::{is_policy, sources},
 };
 use crate::scan::detect::Detectors;
 
