@@ -20,6 +20,7 @@ mod limits;
 mod own;
 mod policy;
 mod record;
+mod reload;
 mod remote;
 mod sessions;
 mod stream;
