@@ -2,26 +2,12 @@
 
 use std::fs;
 
-use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
 
-use super::proxy;
-use crate::{
-    harness::{Answer, Proxy},
-    policy::policy,
-};
-
-async fn reload(proxy: &Proxy, headers: &[(&str, &str)]) -> Answer {
-    let mut request = Request::post(format!("http://{}/api/v1/policy/reload", proxy.admin));
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    Answer::read(proxy.send(request.body(Full::<Bytes>::default()).unwrap()).await).await
-}
-
-const JSON: (&str, &str) = ("content-type", "application/json");
+use super::{JSON, proxy, reload};
+use crate::policy::policy;
 
 #[tokio::test]
 async fn it_tells_what_is_in_force_and_reloads() {

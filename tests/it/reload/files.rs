@@ -1,10 +1,11 @@
 //! Files that change in all the ways in which editors, scripts and Kubernetes change them.
 
-use std::{fs, os::unix::fs::symlink};
+use std::{collections::BTreeSet, fs, os::unix::fs::symlink, thread, time::Duration};
 
 use http::StatusCode;
+use tokio::task::spawn_blocking;
 
-use super::{in_force, proxy, until};
+use super::{JSON, in_force, proxy, reload, until};
 use crate::{
     harness::{Proxy, RULES, ask},
     policy::policy,
@@ -123,4 +124,35 @@ async fn a_file_system_that_tells_nobody_is_looked_at() {
     .await;
     fs::write(&other, policy("two", "")).unwrap();
     in_force(&proxy, &["two"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_are_exchanged_while_they_are_read_make_no_mixed_set() {
+    const FILES: usize = 12;
+    let dir = tempfile::tempdir().unwrap();
+    let top = dir.path().to_owned();
+    for letter in ["A", "B"] {
+        fs::create_dir(top.join(letter)).unwrap();
+        for number in 0..FILES {
+            let name = format!("{letter}{number}");
+            fs::write(top.join(letter).join(format!("{number}.toml")), policy(&name, "")).unwrap();
+        }
+    }
+    symlink("A", top.join("current")).unwrap();
+    let proxy = proxy(&top.join("current")).await;
+    // The moment of the exchange goes through the time that a reload takes.
+    for turn in 0..200 {
+        let (top, letter) = (top.clone(), if turn % 2 == 0 { "B" } else { "A" });
+        let exchange = spawn_blocking(move || {
+            thread::sleep(Duration::from_micros(turn * 25));
+            symlink(letter, top.join("next")).unwrap();
+            fs::rename(top.join("next"), top.join("current")).unwrap();
+        });
+        let (done, exchanged) = tokio::join!(reload(&proxy, &[JSON]), exchange);
+        exchanged.unwrap();
+        assert_eq!(done.status, StatusCode::OK, "{done:?}");
+        let policies = proxy.inner.policies();
+        let letters: BTreeSet<&str> = policies.names().map(|name| &name[..1]).collect();
+        assert_eq!((policies.names().count(), letters.len()), (FILES, 1), "{letters:?}");
+    }
 }

@@ -8,13 +8,12 @@ use std::{
 };
 
 use futures_util::future::{join, join_all};
-use http::Request;
 use seawall::review::Case;
 use serde_json::Value;
 use tokio::sync::watch::{Receiver, Sender, channel};
 
-use super::{proxy, until};
-use crate::harness::{Answer, Call, Proxy, ask, ask_stream, chunk, completion, finish, told};
+use super::{JSON, proxy, reload, until};
+use crate::harness::{Call, Proxy, ask, ask_stream, chunk, completion, finish, told};
 
 const CHANGES: usize = 1_000;
 /// Each so many changes nobody asks for the reload, and the change of the files has to do.
@@ -113,9 +112,7 @@ async fn change(proxy: &Proxy, top: &Path, changes: Sender<usize>) -> BTreeMap<&
         if number % UNASKED == 0 {
             until("the change is noticed", async || proxy.inner.policies().revision() == revisions[letter]).await;
         } else {
-            let request = Request::post(format!("http://{}/api/v1/policy/reload", proxy.admin));
-            let request = request.header("content-type", "application/json").body(Default::default()).unwrap();
-            let done = Answer::read(proxy.send(request).await).await;
+            let done = reload(proxy, &[JSON]).await;
             assert_eq!(done.status, 200, "{done:?}");
             let revision = done.json()["revision"].as_str().unwrap().to_owned();
             assert_eq!(*revisions.entry(letter).or_insert_with(|| revision.clone()), revision);

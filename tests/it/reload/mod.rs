@@ -7,13 +7,27 @@ mod signal;
 
 use std::{path::Path, time::Duration};
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
 use tokio::time::{sleep, timeout};
 
-use crate::harness::{Proxy, RULES};
+use crate::harness::{Answer, Proxy, RULES};
+
+const JSON: (&str, &str) = ("content-type", "application/json");
 
 /// A proxy with the policies at this path.
 async fn proxy(policies: &Path) -> Proxy {
     Proxy::with(RULES, |config| config.policies.dir = Some(policies.to_owned())).await
+}
+
+/// Asks for a reload.
+async fn reload(proxy: &Proxy, headers: &[(&str, &str)]) -> Answer {
+    let mut request = Request::post(format!("http://{}/api/v1/policy/reload", proxy.admin));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    Answer::read(proxy.send(request.body(Full::<Bytes>::default()).unwrap()).await).await
 }
 
 /// Waits for something that the proxy does unasked.
