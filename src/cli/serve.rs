@@ -1,11 +1,16 @@
 //! `seawall serve`
 
+use std::sync::Arc;
+
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{Failed, Settings, failed, say, usage};
-use crate::{server::Server, telemetry};
+use crate::{
+    server::{Reloader, Server},
+    telemetry,
+};
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
@@ -52,6 +57,8 @@ impl Serve {
         let signals = stop.clone();
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let hangup = signal(SignalKind::hangup()).map_err(failed)?;
+        tokio::spawn(reload(Arc::clone(server.reloader()), hangup));
         tokio::spawn(async move {
             tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
             tracing::info!("stopping: exchanges in flight finish first");
@@ -60,5 +67,18 @@ impl Serve {
         tracing::info!(%address, %admin, upstream, guards, policies, "seawall is listening on {scheme}://{address}");
         server.run(stop).await;
         Ok(())
+    }
+}
+
+/// Reloads the policies on each SIGHUP.
+async fn reload(reloader: Arc<Reloader>, mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        if reloader.root().is_none() {
+            tracing::info!("SIGHUP: the policies are the program's own, so there is no file to read; `policies.dir` names one");
+            continue;
+        }
+        let status = reloader.reload().await;
+        let outcome = status.last.as_ref().map(|last| last.outcome.word());
+        tracing::info!(revision = status.policies.revision(), outcome, "SIGHUP: the policy files were read");
     }
 }

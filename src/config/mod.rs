@@ -443,6 +443,7 @@ impl Config {
             ("stream.first_chars", self.stream.first_chars),
             ("stream.step_chars", self.stream.step_chars),
             ("stream.idle_ms", usize::try_from(self.stream.idle_ms).unwrap_or(usize::MAX)),
+            ("policies.poll_ms", self.policies.poll_ms.map_or(usize::MAX, |ms| usize::try_from(ms).unwrap_or(usize::MAX))),
         ];
         if let Some((key, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
             return Err((key.to_owned(), "must be more than 0".to_owned()));

@@ -19,6 +19,9 @@ pub struct Policies {
     /// The secret that `redact = "hash"` hashes with, so that a value has the same hash on every node and after a restart;
     /// one that lasts as long as the process if none is named.
     pub hash_key: Option<Secret>,
+    /// How often the files are looked at besides, in ms, for file systems that tell nobody of changes (NFS). Elsewhere changes are
+    /// noticed without it.
+    pub poll_ms: Option<u64>,
 }
 
 /// What happens to a call that no policy covers.

@@ -173,8 +173,8 @@ impl Proxy {
     }
 
     /// Puts other policies in force. Exchanges that have begun end under those that they began with.
-    pub fn replace_policies(&self, policies: Policies) {
-        self.policies.store(Arc::new(policies));
+    pub fn replace_policies(&self, policies: impl Into<Arc<Policies>>) {
+        self.policies.store(policies.into());
     }
 
     /// The counters.

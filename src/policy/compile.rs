@@ -1,6 +1,9 @@
 //! From what a policy file says to what decides: names become numbers, and mistakes that no type can tell are told.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    path::{Path, PathBuf},
+};
 
 use blake3::Hash;
 use jiff::civil::Date;
@@ -25,6 +28,9 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Policy {
     pub(super) name: String,
+    pub(super) description: String,
+    /// Where it was read from.
+    pub(super) file: PathBuf,
     pub(super) mode: Mode,
     pub(super) on_unscorable: Unjudged,
     pub(super) scope: Scope,
@@ -108,9 +114,9 @@ impl Policy {
         self.headers.clone()
     }
 
-    /// A policy as its file says, or all that is wrong with it. `detectors` are those of all policies.
-    pub(super) fn new(file: File, terms: &Terms<'_>, detectors: &Detectors) -> Result<Self, Vec<Mistake>> {
-        let File { name, description: _, mode, on_guard_error, on_unscorable, mut scope, rules, exempt, detectors: own } = file;
+    /// A policy as its file at `path` says, or all that is wrong with it. `detectors` are those of all policies.
+    pub(super) fn new(path: &Path, file: File, terms: &Terms<'_>, detectors: &Detectors) -> Result<Self, Vec<Mistake>> {
+        let File { name, description, mode, on_guard_error, on_unscorable, mut scope, rules, exempt, detectors: own } = file;
         let own: BTreeMap<String, String> = own.into_keys().map(|short| (short.clone(), full(&name, &short))).collect();
         let mut check = Check { terms, detectors, own, key: Vec::new(), mistakes: Vec::new() };
         check.scope(&scope);
@@ -141,7 +147,18 @@ impl Policy {
         let asks = || compiled.iter().filter_map(|rule| Some(rule.when.as_ref()?.expression.asks()));
         let named = scope.headers.keys().chain(asks().flat_map(|asks| &asks.headers)).cloned().collect();
         let headers = (!asks().any(|asks| asks.every_header)).then_some(named);
-        Ok(Self { name, mode, on_unscorable, scope, rules: compiled, exempt, headers, asked })
+        Ok(Self {
+            name,
+            description,
+            file: path.to_owned(),
+            mode,
+            on_unscorable,
+            scope,
+            rules: compiled,
+            exempt,
+            headers,
+            asked,
+        })
     }
 }
 

@@ -13,14 +13,13 @@ use super::{
     own::full,
     rule::File,
     shipped::{Shipped, shipped},
+    sources::files,
 };
 use crate::{
     config::{explain, locate, nearest, position},
     scan::detect::{Detectors, Own},
 };
 
-/// How the names of policies' tests end, which stand beside them.
-const TESTS: &str = ".test.toml";
 
 /// What policies may name that other rooms have, and the key that they hash with.
 #[derive(Debug, Clone, Copy)]
@@ -52,12 +51,7 @@ pub fn sources(path: Option<&Path>) -> Result<Vec<Source>, LoadError> {
         return named(name).map(|shipped| vec![shipped.source()]);
     }
     let unreadable = |path: &Path, e: std::io::Error| LoadError(format!("{}: cannot be read: {e}", path.display()));
-    let mut paths = vec![path.to_owned()];
-    if path.is_dir() {
-        let entries = fs::read_dir(path).map_err(|e| unreadable(path, e))?;
-        paths = entries.flatten().map(|entry| entry.path()).filter(|path| is_policy(path)).collect();
-        paths.sort();
-    }
+    let paths = files(path).map_err(|e| unreadable(path, e))?;
     if paths.is_empty() {
         return Err(LoadError(format!("{}: holds no policy: put a `.toml` file there, or name a file", path.display())));
     }
@@ -148,7 +142,7 @@ impl Policies {
         let mut policies = Vec::with_capacity(files.len());
         for (number, file) in files {
             let Some((path, text)) = sources.get(number) else { continue };
-            match Policy::new(file, terms, &detectors) {
+            match Policy::new(path, file, terms, &detectors) {
                 Ok(policy) => policies.push(policy),
                 Err(wrong) => mistakes.extend(wrong.iter().map(|mistake| tell(path, text, mistake))),
             }
@@ -162,11 +156,6 @@ impl Policies {
         let guards = terms.guards.iter().map(|name| Arc::from(*name)).collect();
         Ok(Self { policies, revision, headers, hash_key: terms.hash_key, detectors: Arc::new(detectors), guards })
     }
-}
-
-fn is_policy(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.ends_with(".toml") && !name.ends_with(TESTS)
 }
 
 /// A mistake as `FILE:LINE:COLUMN: key: mistake`.

@@ -11,6 +11,7 @@ mod decide;
 mod explain;
 pub mod expression;
 mod lint;
+mod listing;
 mod load;
 mod message;
 mod own;
@@ -20,6 +21,7 @@ mod sample;
 mod scope;
 mod select;
 mod shipped;
+mod sources;
 mod threshold;
 
 use std::sync::Arc;
@@ -30,12 +32,14 @@ pub use self::{
     decide::{Decision, Reason, Refused},
     explain::{Asked, Compared, Evaluated, Explained, ExplainedRule, Looked, Misfit},
     lint::Surroundings,
+    listing::{Listed, ListedRule},
     load::{LoadError, Source, Terms, name, named, sources},
     message::{built_in, languages},
     pseudonym::HashKey,
     rule::{Action, Mode, Respond, schema},
     select::{Call, Selected},
     shipped::{Shipped, shipped},
+    sources::{is_policy, watched},
 };
 use crate::scan::detect::Detectors;
 

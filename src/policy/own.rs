@@ -37,7 +37,7 @@ impl OwnDetector {
         }
         let mut words = self.words.clone();
         if let Some(file) = &self.words_file {
-            let file = path.parent().unwrap_or(Path::new("")).join(file);
+            let file = beside(path, file);
             let text = fs::read_to_string(&file).map_err(|e| format!("words_file: {}: cannot be read: {e}", file.display()))?;
             words.extend(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned));
             if words.is_empty() {
@@ -48,6 +48,11 @@ impl OwnDetector {
         let mask = self.mask.clone().unwrap_or_else(|| format!("[{name}]"));
         Ok(Own { name: full(policy, name), regexes, words, context, mask })
     }
+}
+
+/// The path of a list of words, as a policy names it.
+pub(super) fn beside(policy: &Path, list: &Path) -> PathBuf {
+    policy.parent().unwrap_or(Path::new("")).join(list)
 }
 
 /// A detector's name among all policies'.

@@ -19,7 +19,6 @@ pub(super) struct File {
     pub name: String,
     /// What it is for, for people.
     #[serde(default)]
-    #[expect(dead_code, reason = "people read it, in the file")]
     pub description: String,
     /// `shadow`: every rule of this policy only records what it would have done.
     #[serde(default)]

@@ -13,19 +13,28 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::{api, reload::Reloader};
 use crate::{
     exchange::Proxy,
     guard::{Growth, Guard, Server, Session},
     telemetry::{self, Now},
 };
 
+#[derive(Clone)]
+struct Rooms {
+    proxy: Arc<Proxy>,
+    reloader: Arc<Reloader>,
+}
+
 /// Serves until `stop`.
-pub(super) async fn serve(listener: TcpListener, proxy: Arc<Proxy>, stop: CancellationToken) {
+pub(super) async fn serve(listener: TcpListener, proxy: Arc<Proxy>, reloader: Arc<Reloader>, stop: CancellationToken) {
+    let local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
     let app = Router::new()
         .route("/healthz", get("ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(proxy);
+        .with_state(Rooms { proxy, reloader: Arc::clone(&reloader) })
+        .nest("/api/v1", api::router(reloader, local));
     if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await {
         tracing::error!(%error, "the admin listener has ended");
     }
@@ -39,6 +48,9 @@ struct Readiness<'r> {
     guards: BTreeMap<&'r str, Described<'r>>,
     policies: Vec<&'r str>,
     revision: &'r str,
+    /// Why the policy files are not what is in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policies_error: Option<&'r str>,
 }
 
 #[derive(Serialize)]
@@ -64,20 +76,22 @@ impl<'r> Described<'r> {
 
 /// The server is bound only once guard, policies and store are there; what can be lost is a guard's sessions, or the servers of
 /// one that runs elsewhere.
-async fn ready(State(proxy): State<Arc<Proxy>>) -> impl IntoResponse {
-    let (scanner, policies) = (proxy.scanner(), proxy.policies());
+async fn ready(State(Rooms { proxy, reloader }): State<Rooms>) -> impl IntoResponse {
+    let (scanner, status) = (proxy.scanner(), reloader.status());
+    let policies = &status.policies;
     let readiness = Readiness {
         ready: scanner.guards().all(|(_, guard, second)| guard.is_ready() && second.is_none_or(Guard::is_ready)),
         guards: scanner.guards().map(|(name, guard, second)| (name, Described::new(guard, second))).collect(),
         policies: policies.names().collect(),
         revision: policies.revision(),
+        policies_error: status.mistakes(),
     };
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = serde_json::to_string(&readiness).unwrap_or_default();
     (status, [(header::CONTENT_TYPE, "application/json")], body)
 }
 
-async fn metrics(State(proxy): State<Arc<Proxy>>) -> impl IntoResponse {
+async fn metrics(State(Rooms { proxy, .. }): State<Rooms>) -> impl IntoResponse {
     let scanner = proxy.scanner();
     let guards = scanner.guards().flat_map(|(name, guard, second)| {
         let second = second.map(|second| (format!("{name}.second"), second));

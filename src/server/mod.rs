@@ -1,8 +1,11 @@
 //! The listeners: where clients connect and where operators do.
 
 mod admin;
+mod api;
 mod listener;
+mod reload;
 mod tls;
+mod watch;
 
 use std::{
     io, iter,
@@ -15,8 +18,9 @@ use std::{
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
+pub use self::reload::{Outcome, Reload, Reloader, Status};
 use crate::{
     config::{self, Config, DEFAULT_GUARD},
     exchange::{Proxy, Rooms, Routes, dialects},
@@ -69,6 +73,7 @@ pub struct Server {
     tls: Option<Arc<ServerConfig>>,
     admin: TcpListener,
     proxy: Arc<Proxy>,
+    reloader: Arc<Reloader>,
     config: Config,
 }
 
@@ -88,7 +93,8 @@ impl Server {
         let admin = take(config.admin.address, "--admin").await?;
         let store = Store::open(&config.review.store).await?;
         let proxy = Arc::new(Proxy::new(&config, Rooms { scanner, policies, routes, store, metrics, identity }));
-        Ok(Self { listener, tls, admin, proxy, config })
+        let reloader = Arc::new(Reloader::new(Arc::clone(&proxy), config.clone()));
+        Ok(Self { listener, tls, admin, proxy, reloader, config })
     }
 
     /// Where clients connect.
@@ -113,10 +119,20 @@ impl Server {
         &self.proxy
     }
 
+    /// Puts other policies in force while it runs.
+    #[must_use]
+    pub fn reloader(&self) -> &Arc<Reloader> {
+        &self.reloader
+    }
+
     /// Serves until `stop`, then lets exchanges in flight finish.
     pub async fn run(self, stop: CancellationToken) {
         let drain = Duration::from_millis(self.config.listen.drain_ms);
-        let admin = tokio::spawn(admin::serve(self.admin, Arc::clone(&self.proxy), stop.clone()));
+        let (proxy, reloader) = (Arc::clone(&self.proxy), Arc::clone(&self.reloader));
+        let admin = tokio::spawn(admin::serve(self.admin, proxy, reloader, stop.clone()));
+        let poll = self.config.policies.poll_ms.map(Duration::from_millis);
+        let watch = self.reloader.root().map(|root| watch::follow(Arc::clone(&self.reloader), root.to_owned(), poll));
+        let _watch = watch.map(|watch| AbortOnDropHandle::new(tokio::spawn(watch)));
         let tls = self.tls.map(TlsAcceptor::from);
         listener::serve(self.listener, tls, Arc::clone(&self.proxy), &self.config.listen, &stop).await;
         if tokio::time::timeout(drain, self.proxy.drain()).await.is_err() {

@@ -37,6 +37,10 @@ pub struct Metrics {
     unrecorded: Counter,
     failures: Family<Failure, Counter>,
     limited: Family<Limited, Counter>,
+    policy: Family<Revision, Gauge>,
+    policy_loaded: Gauge,
+    policy_reloads: Family<Reload, Counter>,
+    policy_stale: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -89,6 +93,16 @@ struct Place {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Tokens {
     source: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Revision {
+    revision: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reload {
+    outcome: &'static str,
 }
 
 /// A session of a guard that runs here.
@@ -166,6 +180,10 @@ impl Default for Metrics {
                 "limited",
                 "Calls refused by a limit, by tenant: the configured ones, and all others together",
             ),
+            policy: all.metric("policy_info", "The revision of the policies in force"),
+            policy_loaded: all.metric("policy_loaded_timestamp_seconds", "When the revision in force was put in force"),
+            policy_reloads: all.metric("policy_reloads", "Readings of the policy files by outcome: changed, unchanged, refused"),
+            policy_stale: all.metric("policy_stale", "1 while the policy files are refused and earlier policies stay in force"),
             registry: all.0,
         }
     }
@@ -235,6 +253,21 @@ impl Metrics {
     /// A call was refused by a limit. `tenant` is one of few: what callers could make up as they like must not grow the list.
     pub fn limited(&self, limit: &'static str, tenant: &str) {
         self.limited.get_or_create(&Limited { limit, tenant: tenant.to_owned() }).inc();
+    }
+
+    /// Policies are in force since a time (Unix seconds), in place of those of another revision.
+    pub fn policies(&self, revision: &str, since: i64, before: Option<&str>) {
+        self.policy.get_or_create(&Revision { revision: revision.to_owned() }).set(1);
+        if let Some(before) = before {
+            self.policy.remove(&Revision { revision: before.to_owned() });
+        }
+        self.policy_loaded.set(since);
+    }
+
+    /// The policy files were read again; whether they are refused.
+    pub fn reload(&self, outcome: &'static str, refused: bool) {
+        self.policy_reloads.get_or_create(&Reload { outcome }).inc();
+        self.policy_stale.set(i64::from(refused));
     }
 
     /// Everything, as Prometheus reads it.

@@ -21,6 +21,7 @@ mod own;
 mod policy;
 mod policy_commands;
 mod record;
+mod reload;
 mod remote;
 mod sessions;
 mod stream;

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::harness::{Answer, Proxy, RULES, ask, ask_stream, chunk, completion, finish, told};
 
 /// A policy that blocks unsafe text with its name.
-fn policy(name: &str, lines: &str) -> String {
+pub(crate) fn policy(name: &str, lines: &str) -> String {
     format!(
         "name = \"{name}\"\n{lines}\n[[rule]]\nname = \"stop\"\nwhere = [\"prompt\", \"completion\"]\nthreshold = \"guard\"\n\
          action = \"block\"\nmessage = \"stopped by {name}\"\n"

@@ -28,7 +28,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::upstream::{Pieces, Upstream};
+pub(crate) use self::upstream::{Call, Pieces, Upstream};
 
 /// A rule set for the tests' guard.
 pub(crate) const RULES: &str = r#"
