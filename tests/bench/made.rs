@@ -93,9 +93,12 @@ fn rule(kind: Kind, policy: usize, number: usize) -> String {
              request.headers[\"user-agent\"].matches(\"(?i)(curl|bot-{turn}|python-requests/[0-9.]+)\")'"
         ),
     };
-    let place =
-        ["[\"prompt\"]", "[\"prompt\", \"system\"]", "[\"prompt\", \"completion\"]", "[\"tool_call\", \"tool_result\"]"];
-    let place = place.get([0, 1, 2, 0, 1, 3][number % 6]).copied().unwrap_or_default();
+    let place = match number % 6 {
+        0 | 3 => "[\"prompt\"]",
+        1 | 4 => "[\"prompt\", \"system\"]",
+        2 => "[\"prompt\", \"completion\"]",
+        _ => "[\"tool_call\", \"tool_result\"]",
+    };
     let mut text = format!("[[rule]]\nname = \"rule-{number}\"\nwhere = {place}\n{asks}\n");
     text += match (kind, number % 4) {
         (Kind::Detectors, 0 | 1) => "action = \"redact\"\n",
@@ -122,7 +125,7 @@ pub(crate) fn word(number: usize) -> String {
     while rest > 0 {
         word += syllables.get(rest % syllables.len()).copied().unwrap_or_default();
         rest /= syllables.len();
-        if rest > 0 && rest < syllables.len() && number % 3 == 0 {
+        if rest > 0 && rest < syllables.len() && number.is_multiple_of(3) {
             word.push(' ');
         }
     }
