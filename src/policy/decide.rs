@@ -79,8 +79,8 @@ struct Seen<'e> {
     evidence: &'e Evidence,
     passage: &'e Passage,
     kind: Kinds,
-    /// Numbers of the detectors that found something in it, in order.
-    found: Vec<usize>,
+    /// What the detectors found in it, with their numbers and the segments.
+    found: Vec<(usize, usize, &'e Finding)>,
     /// The hashes of all of it and, if it has several, of its parts; most texts are never asked for them.
     hashes: OnceCell<(Hash, Vec<Hash>)>,
     /// What conditions may ask of it.
@@ -128,12 +128,16 @@ pub(super) fn decide(selected: &Selected, evidence: &Evidence) -> Decision {
 
 impl<'e> Seen<'e> {
     fn new(passage: &'e Passage, evidence: &'e Evidence, detectors: &Detectors) -> Self {
-        let numbers = findings(evidence, passage).filter_map(|(_, finding)| detectors.number(&finding.detector));
-        let mut found: Vec<usize> = numbers.collect();
-        found.sort_unstable();
-        found.dedup();
+        let numbered =
+            |(segment, finding): (usize, &'e Finding)| Some((detectors.number(&finding.detector)?, segment, finding));
+        let found = findings(evidence, passage).filter_map(numbered).collect();
         let kind = Kinds::of(evidence.direction, passage.target);
         Self { evidence, passage, kind, found, hashes: OnceCell::new(), facts: OnceCell::new() }
+    }
+
+    /// What the rule's detectors found in it, by segment.
+    fn wanted(&self, rule: &Compiled) -> impl Iterator<Item = (usize, &'e Finding)> {
+        self.found.iter().filter(|(number, ..)| rule.wants(*number)).map(|(_, segment, finding)| (*segment, *finding))
     }
 
     /// Whether the policy is asked of this passage, and has not let it pass as known.
@@ -202,7 +206,9 @@ impl Compiled {
     }
 
     fn matches(&self, seen: &Seen<'_>, selected: &Selected) -> Matched {
-        if !self.kinds.meets(seen.kind) || !(self.detectors.is_empty() || seen.found.iter().any(|found| self.wants(*found))) {
+        if !self.kinds.meets(seen.kind)
+            || !(self.detectors.is_empty() || seen.found.iter().any(|(found, ..)| self.wants(*found)))
+        {
             return Matched::No;
         }
         let mut told = None;
@@ -276,13 +282,12 @@ impl Judge<'_> {
                 Matched::Yes(score, note) => {
                     reason.note = note;
                     reason.score = score.map(|score| score.value);
-                    reason.detectors =
-                        self.found(rule, seen.passage).map(|(_, finding)| finding.detector.to_string()).collect();
+                    reason.detectors = seen.wanted(rule).map(|(_, finding)| finding.detector.to_string()).collect();
                     reason.detectors.sort_unstable();
                     reason.detectors.dedup();
                     self.because(reason, known);
                     if rule.mode == Mode::Enforce {
-                        self.act(rule, seen.passage);
+                        self.act(rule, seen);
                     }
                 }
             }
@@ -312,40 +317,32 @@ impl Judge<'_> {
         }
     }
 
-    fn act(&mut self, rule: &Compiled, passage: &Passage) {
+    fn act(&mut self, rule: &Compiled, seen: &Seen<'_>) {
         self.decision.action = self.decision.action.max(rule.action);
         let message = || rule.messages.said(self.selected.call.language).to_owned();
         match rule.action {
+            // The first block is the one that is told.
+            Action::Block if matches!(self.decision.refusal, Some(Refused::Blocked { .. })) => {}
             Action::Block => {
                 let message = message();
                 self.refuse(Refused::Blocked { message, respond: rule.respond });
             }
             Action::Redact => {
-                let edits: Vec<(usize, Edit)> = self
-                    .found(rule, passage)
-                    .map(|(segment, finding)| (segment, self.redacted(rule.redact, segment, finding)))
-                    .collect();
-                for (segment, edit) in edits {
+                for (segment, finding) in seen.wanted(rule) {
+                    let edit = self.redacted(rule.redact, segment, finding);
                     self.edit(segment, edit);
                 }
             }
             Action::Replace => {
                 // The message stands where the first part was; the other parts are emptied.
                 let mut with = message();
-                for &segment in &passage.segments {
+                for &segment in &seen.passage.segments {
                     let length = self.evidence.segments.get(segment).map_or(0, |segment| segment.text.len());
                     self.edit(segment, Edit { range: 0..length, with: std::mem::take(&mut with) });
                 }
             }
             Action::Allow | Action::Flag => {}
         }
-    }
-
-    /// What the rule's detectors found in a passage, by segment.
-    fn found<'s>(&'s self, rule: &'s Compiled, passage: &'s Passage) -> impl Iterator<Item = (usize, &'s Finding)> {
-        let number = |finding: &Finding| self.selected.set.detectors.number(&finding.detector);
-        let wanted = move |(_, finding): &(usize, &Finding)| number(finding).is_some_and(|number| rule.wants(number));
-        findings(self.evidence, passage).filter(wanted)
     }
 
     fn redacted(&self, redaction: Redaction, segment: usize, finding: &Finding) -> Edit {

@@ -57,7 +57,7 @@ fn policy(number: usize, rules: usize, apart: bool, only: Option<Kind>) -> Strin
         let kind = only.or_else(|| MIX.get(at % MIX.len()).copied()).unwrap_or(Kind::Threshold);
         text += &rule(kind, number, at);
     }
-    let words: Vec<String> = (0..10).map(|at| format!("{:?}", word(number * 10 + at))).collect();
+    let words: Vec<String> = (0..10).map(|at| format!("\"{}\"", word(number * 10 + at))).collect();
     let patterns = format!(r"['T{number}-\d{{4,8}}', '(?i)\bteam{number}[- ]confidential\b']");
     text += &format!("[detectors.own]\nwords = [{}]\nregex = {patterns}\n", words.join(", "));
     for at in 0..5 {
