@@ -90,6 +90,7 @@ bench: build $(BENCH)/.venv/done
 	$(BENCH)/.venv/bin/python $(BENCH)/guard.py
 	$(BENCH)/.venv/bin/python $(BENCH)/stream.py
 	$(BENCH)/.venv/bin/python $(BENCH)/incremental.py
+	cargo bench --locked --quiet --bench policy
 
 $(BENCH)/.venv/done: $(BENCH)/requirements.txt onnx/export/requirements.txt
 	python3 -m venv $(BENCH)/.venv
@@ -101,11 +102,11 @@ GPU_FLAGS :=
 gpu:
 	python3 tests/gpu/run.py --folder target/gpu --report onnx/README.md $(GPU_FLAGS)
 
-# Every decoder for a minute each, by libFuzzer. Without a sanitizer, which only nightly compilers have; there is no unsafe code.
+# Every decoder, and the reader of policies, for a minute each, by libFuzzer. Without a sanitizer, which only nightly compilers have; there is no unsafe code.
 FUZZ_S := 60
 fuzz:
 	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
-	cd tests/fuzz && for target in json framings dialects normalise; do \
+	cd tests/fuzz && for target in json framings dialects normalise policy; do \
 	    cargo fuzz run --fuzz-dir . --sanitizer none $$target -- -max_total_time=$(FUZZ_S) -max_len=4096 || exit 1; done
 
 lint:

@@ -72,8 +72,8 @@ pub(super) struct Seen<'e> {
     pub(super) evidence: &'e Evidence,
     pub(super) passage: &'e Passage,
     pub(super) kind: Kinds,
-    /// Numbers of the detectors that found something in it, in order.
-    found: Vec<usize>,
+    /// What the detectors found in it, with their numbers and the segments.
+    found: Vec<(usize, usize, &'e Finding)>,
     /// The hashes of all of it and, if it has several, of its parts; most texts are never asked for them.
     hashes: OnceCell<(Hash, Vec<Hash>)>,
     /// What conditions may ask of it.
@@ -88,10 +88,9 @@ struct Known<'e> {
 
 impl<'e> Seen<'e> {
     pub(super) fn new(passage: &'e Passage, evidence: &'e Evidence, detectors: &Detectors) -> Self {
-        let numbers = findings(evidence, passage).filter_map(|(_, finding)| detectors.number(&finding.detector));
-        let mut found: Vec<usize> = numbers.collect();
-        found.sort_unstable();
-        found.dedup();
+        let numbered =
+            |(segment, finding): (usize, &'e Finding)| Some((detectors.number(&finding.detector)?, segment, finding));
+        let found = findings(evidence, passage).filter_map(numbered).collect();
         let kind = Kinds::of(evidence.direction, passage.target);
         Self { evidence, passage, kind, found, hashes: OnceCell::new(), facts: OnceCell::new() }
     }
@@ -107,7 +106,7 @@ impl<'e> Seen<'e> {
         if !rule.is_asked(selected.call.draw) {
             return Outcome::NotDrawn;
         }
-        if !(rule.detectors.is_empty() || self.found.iter().any(|found| rule.wants(*found))) {
+        if !(rule.detectors.is_empty() || self.found.iter().any(|(found, ..)| rule.wants(*found))) {
             return Outcome::NothingFound;
         }
         let outcome = self.judged(policy, rule, selected);
@@ -141,7 +140,7 @@ impl<'e> Seen<'e> {
                 Err(failed) => note = Some(format!("its condition has no answer: {failed}")),
             }
         }
-        let found = self.found_by(rule, selected).map(|(_, finding)| finding.detector.to_string());
+        let found = self.found_by(rule).map(|(_, finding)| finding.detector.to_string());
         let mut detectors: Vec<String> = found.collect();
         detectors.sort_unstable();
         detectors.dedup();
@@ -150,14 +149,8 @@ impl<'e> Seen<'e> {
     }
 
     /// What the rule's detectors found, by segment.
-    pub(super) fn found_by<'s>(
-        &self,
-        rule: &'s Compiled,
-        selected: &'s Selected,
-    ) -> impl Iterator<Item = (usize, &'e Finding)> + use<'s, 'e> {
-        let number = |finding: &Finding| selected.set.detectors.number(&finding.detector);
-        let wanted = move |(_, finding): &(usize, &Finding)| number(finding).is_some_and(|number| rule.wants(number));
-        findings(self.evidence, self.passage).filter(wanted)
+    pub(super) fn found_by(&self, rule: &Compiled) -> impl Iterator<Item = (usize, &'e Finding)> {
+        self.found.iter().filter(|(number, ..)| rule.wants(*number)).map(|(_, segment, finding)| (*segment, *finding))
     }
 
     /// Whether all of it, or each of its parts, is a text that the policy lets pass. A stream is judged in pieces that are

@@ -179,12 +179,14 @@ impl Judge<'_> {
         self.decision.action = self.decision.action.max(rule.action);
         let message = || rule.messages.said(self.selected.call.language).to_owned();
         match rule.action {
+            // The first block is the one that is told.
+            Action::Block if matches!(self.decision.refusal, Some(Refused::Blocked { .. })) => {}
             Action::Block => {
                 let message = message();
                 self.refuse(Refused::Blocked { message, respond: rule.respond });
             }
             Action::Redact => {
-                for (segment, finding) in seen.found_by(rule, self.selected) {
+                for (segment, finding) in seen.found_by(rule) {
                     let edit = self.redacted(rule.redact, segment, finding);
                     self.edit(segment, edit);
                 }

@@ -142,7 +142,7 @@ fn asked(seen: &Seen<'_>, policy: &Policy, rule: &Compiled, selected: &Selected)
     });
     let name = |number: &usize| selected.set.detectors.names().nth(*number).map(|(name, _)| name.to_string());
     let looked = |rule: &Compiled| {
-        let mut found: Vec<String> = seen.found_by(rule, selected).map(|(_, finding)| finding.detector.to_string()).collect();
+        let mut found: Vec<String> = seen.found_by(rule).map(|(_, finding)| finding.detector.to_string()).collect();
         found.sort_unstable();
         found.dedup();
         Looked { wanted: rule.detectors.iter().filter_map(name).collect(), found }

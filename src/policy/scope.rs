@@ -86,16 +86,14 @@ fn has(wanted: &[String], value: &str) -> bool {
 
 /// Whether the pattern is all of the text; `*` stands for any characters.
 pub(super) fn matches(pattern: &str, text: &str) -> bool {
-    let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some((head, mut rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(mut text) = text.strip_prefix(head) else { return false };
-    let mut pieces: Vec<&str> = rest.split('*').collect();
-    let last = pieces.pop().unwrap_or_default();
-    for piece in pieces {
+    while let Some((piece, others)) = rest.split_once('*') {
         // The first place leaves the most room for what follows.
         let Some((_, after)) = text.split_once(piece) else { return false };
-        text = after;
+        (text, rest) = (after, others);
     }
-    text.ends_with(last)
+    text.ends_with(rest)
 }
 
 #[cfg(test)]

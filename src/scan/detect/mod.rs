@@ -29,7 +29,7 @@ mod settle;
 mod url;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     ops::Range,
     sync::{Arc, LazyLock},
 };
@@ -107,6 +107,10 @@ const TABLE: [(&str, &str, &str); 58] = [
 /// The built-in detectors' names, in the order of the table.
 static NAMES: LazyLock<[Arc<str>; TABLE.len()]> = LazyLock::new(|| TABLE.map(|(name, ..)| name.into()));
 
+/// Their places in the table.
+static RANKS: LazyLock<HashMap<&str, usize>> =
+    LazyLock::new(|| TABLE.iter().enumerate().map(|(rank, (name, ..))| (*name, rank)).collect());
+
 /// A span that a built-in detector recognised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Span {
@@ -172,7 +176,7 @@ fn costs(bytes: usize) {
 }
 
 fn rank(detector: &str) -> usize {
-    TABLE.iter().position(|(name, ..)| *name == detector).unwrap_or(TABLE.len())
+    RANKS.get(detector).copied().unwrap_or(TABLE.len())
 }
 
 /// Whether neither neighbour of the span continues a word of ASCII.

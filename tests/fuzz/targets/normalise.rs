@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use seawall::{
-    scan::{findings, normalise},
+    scan::{detect::Detectors, findings, normalise},
     segment::Target,
 };
 
@@ -12,7 +12,7 @@ fuzz_target!(|text: &str| {
     let origin = view.origin(0..view.text().len());
     assert!(text.is_char_boundary(origin.start) && text.is_char_boundary(origin.end));
     drop((normalise::unspaced(view.text()), normalise::carried(view.text()), normalise::untagged(text)));
-    for finding in findings(Target::Prompt, text) {
+    for finding in findings(&Detectors::default(), Target::Prompt, text) {
         assert!(text.get(finding.range).is_some());
     }
 });

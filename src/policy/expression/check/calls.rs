@@ -24,7 +24,15 @@ impl Checker<'_> {
                 self.need(right, &Type::Bool, sign)?;
                 Type::Bool
             }
-            (op::LOGICAL_NOT | op::NOT_STRICTLY_FALSE, None, [of]) => {
+            (op::LOGICAL_NOT, None, [of]) => {
+                self.need(of, &Type::Bool, sign)?;
+                // The interpreter words an error for each `!`, even where there is none.
+                let literal = |value: bool| IdedExpr { id, expr: Expr::Literal(LiteralValue::Boolean(value.into())) };
+                let args = vec![std::mem::take(of), literal(false), literal(true)];
+                let choice = CallExpr { func_name: op::CONDITIONAL.to_owned(), target: None, args };
+                return Ok((Type::Bool, Some(Expr::Call(choice))));
+            }
+            (op::NOT_STRICTLY_FALSE, None, [of]) => {
                 self.need(of, &Type::Bool, sign)?;
                 Type::Bool
             }

@@ -4,10 +4,11 @@
 //! text; and every match has a greatest length, so that a stream never waits for ever.
 
 mod folded;
+mod needles;
 mod regexes;
 mod words;
 
-use std::{cmp::Reverse, ops::Range, sync::Arc};
+use std::{cmp::Reverse, collections::HashMap, ops::Range, sync::Arc};
 
 use self::{regexes::Regexes, words::Words};
 use super::context;
@@ -43,6 +44,8 @@ pub struct Unfit {
 #[derive(Debug, Default)]
 pub(super) struct Recognisers {
     all: Vec<Recogniser>,
+    /// Their indices by name.
+    numbers: HashMap<Arc<str>, usize>,
     regexes: Option<Regexes>,
     words: Option<Words>,
 }
@@ -95,7 +98,9 @@ impl Recognisers {
             let context = Words::new(&words).map_err(|(_, why)| unfit(&own.name, format!("context: {why}")))?;
             Ok(Recogniser { name: own.name.as_str().into(), context, mask: own.mask.clone() })
         };
-        Ok(Self { all: own.iter().map(recogniser).collect::<Result<_, _>>()?, regexes, words })
+        let all: Vec<Recogniser> = own.iter().map(recogniser).collect::<Result<_, _>>()?;
+        let numbers = all.iter().enumerate().map(|(number, own)| (Arc::clone(&own.name), number)).collect();
+        Ok(Self { all, numbers, regexes, words })
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -106,8 +111,13 @@ impl Recognisers {
         self.all.iter().map(|own| &own.name)
     }
 
+    /// The place of a detector among the names.
+    pub(super) fn number(&self, name: &str) -> Option<usize> {
+        self.numbers.get(name).copied()
+    }
+
     pub(super) fn mask(&self, detector: &str) -> Option<&str> {
-        self.all.iter().find(|own| *own.name == *detector).map(|own| own.mask.as_str())
+        Some(self.all.get(self.number(detector)?)?.mask.as_str())
     }
 
     /// The findings that begin at the byte `since` or after it. Of one detector's, none lies within another.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use regex_automata::{
-    Anchored, Input, MatchKind, PatternSet,
+    Anchored, Input, MatchKind,
     hybrid::dfa::{self, Cache, DFA},
     meta,
     nfa::thompson::{self, WhichCaptures},
@@ -19,6 +19,7 @@ use regex_automata::{
 use regex_syntax::hir::{Hir, HirKind, Repetition};
 use unicode_normalization::UnicodeNormalization as _;
 
+use super::needles::Needles;
 use crate::scan::detect::costs;
 
 /// Most bytes of a match: a stream waits for so many. It must stay well below what the gate lets detectors read again.
@@ -32,8 +33,8 @@ const AHEAD: usize = 4;
 /// All own expressions.
 pub(super) struct Regexes {
     all: Vec<Expression>,
-    /// Tells in one pass which of them match at all.
-    which: meta::Regex,
+    /// Tell in one pass which of them can match at all.
+    needles: Needles,
     /// All of them without their assertions: whether text to come can still be part of a match.
     ahead: DFA,
     caches: Caches,
@@ -70,9 +71,7 @@ impl Regexes {
         }
         let Some(last) = all.last().map(|last| last.owner) else { return Ok(None) };
         let too_large = || (last, format!("with it, all regexes compiled are larger than {SIZE_OF_ALL} bytes"));
-        let config = meta::Config::new().match_kind(MatchKind::All).nfa_size_limit(Some(SIZE_OF_ALL));
-        let config = config.which_captures(WhichCaptures::None);
-        let which = meta::Builder::new().configure(config).build_many_from_hir(&hirs).map_err(|_| too_large())?;
+        let needles = Needles::new(&hirs).map_err(|_| too_large())?;
         let config = thompson::Config::new().nfa_size_limit(Some(SIZE_OF_ALL)).which_captures(WhichCaptures::None);
         let bare: Vec<Hir> = hirs.iter().map(without_assertions).collect();
         let nfa = thompson::Compiler::new().configure(config).build_many_from_hir(&bare).map_err(|_| too_large())?;
@@ -80,16 +79,15 @@ impl Regexes {
         let ahead = dfa::Builder::new().configure(config).build_from_nfa(nfa).map_err(|_| too_large())?;
         let maker = ahead.clone();
         let caches: Caches = Pool::new(Box::new(move || maker.create_cache()));
-        Ok(Some(Self { all, which, ahead, caches, reach }))
+        Ok(Some(Self { all, needles, ahead, caches, reach }))
     }
 
     /// Shows each match that begins at the byte `since` or after it to `visit`.
     pub(super) fn each(&self, text: &str, since: usize, visit: &mut impl FnMut(usize, Range<usize>)) {
-        let mut which = PatternSet::new(self.all.len());
         let since = since.min(text.len());
         costs(text.len() - since);
-        self.which.which_overlapping_matches(&Input::new(text).range(since..), &mut which);
-        for expression in which.iter().filter_map(|pattern| self.all.get(pattern.as_usize())) {
+        let candidates = self.needles.candidates(text.get(since..).unwrap_or(text));
+        for expression in candidates.into_iter().filter_map(|candidate| self.all.get(candidate)) {
             let mut at = since;
             while let Some(found) = expression.next(text, at) {
                 at = found.end;
