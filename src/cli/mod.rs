@@ -8,6 +8,7 @@ mod policy;
 mod review;
 mod scan;
 mod serve;
+mod text;
 
 use std::{fmt::Display, mem, path::PathBuf, process::ExitCode};
 
@@ -124,7 +125,7 @@ pub fn run() -> ExitCode {
             Command::Scan(scan) => scan.run().await,
             Command::Eval(eval) => eval.run().await,
             Command::Guard(guard) => guard.run().await,
-            Command::Policy(policy) => policy.run(),
+            Command::Policy(policy) => policy.run().await,
             Command::Key(key) => key.run(),
             Command::Review(review) => review.run().await,
         }

@@ -85,7 +85,7 @@ impl Kinds {
 
 impl Compiled {
     /// The guards that it asks.
-    fn guards(&self) -> impl Iterator<Item = usize> {
+    pub(super) fn guards(&self) -> impl Iterator<Item = usize> {
         let condition = self.when.iter().flat_map(|when| &when.guards).copied();
         self.threshold.iter().map(|threshold| threshold.guard).chain(condition)
     }

@@ -136,6 +136,19 @@ pub enum Action {
     Block,
 }
 
+impl Action {
+    /// The word for a decision of this action, in headers, logs and records.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Flag => "flag",
+            Self::Redact | Self::Replace => "rewrite",
+            Self::Block => "block",
+        }
+    }
+}
+
 /// What stands in place of a redacted value.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -28,7 +28,7 @@ use crate::{
 
 pub use self::{
     cascade::{Band, Pair, Which},
-    language::detect as detect_language,
+    language::{detect as detect_language, known as known_language},
 };
 
 /// The place of `[guard]` among the guards: the first.

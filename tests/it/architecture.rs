@@ -23,6 +23,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     // `Scanned`, the only body that it sends.
     ("upstream", &["config", "connect", "policy", "wire"]),
     ("review", &["policy", "scan", "segment"]),
+    ("replay", &["config", "guard", "identity", "policy", "review", "scan", "segment"]),
     (
         "exchange",
         &[
@@ -41,7 +42,23 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         ],
     ),
     ("server", &["config", "connect", "exchange", "guard", "identity", "policy", "review", "scan", "telemetry", "upstream"]),
-    ("cli", &["config", "eval", "guard", "identity", "policy", "review", "scan", "segment", "server", "telemetry", "wire"]),
+    (
+        "cli",
+        &[
+            "config",
+            "eval",
+            "guard",
+            "identity",
+            "policy",
+            "replay",
+            "review",
+            "scan",
+            "segment",
+            "server",
+            "telemetry",
+            "wire",
+        ],
+    ),
 ];
 
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {

@@ -21,6 +21,7 @@ mod own;
 mod policy;
 mod record;
 mod remote;
+mod replay;
 mod sessions;
 mod stream;
 mod unscored;

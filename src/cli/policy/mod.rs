@@ -1,5 +1,7 @@
 //! `seawall policy`
 
+mod replay;
+
 use clap::Subcommand;
 
 use super::{Failed, say};
@@ -7,13 +9,16 @@ use crate::policy;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Policy {
+    /// What a policy would change in recorded traffic, before it goes live
+    Replay(Box<replay::Replay>),
     /// The JSON Schema of policy files, for editors: name it in a first line `#:schema PATH`
     Schema,
 }
 
 impl Policy {
-    pub(super) fn run(self) -> Result<(), Failed> {
+    pub(super) async fn run(self) -> Result<(), Failed> {
         match self {
+            Self::Replay(replay) => replay.run().await,
             Self::Schema => say(policy::schema().trim_end()),
         }
     }
