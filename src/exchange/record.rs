@@ -8,10 +8,13 @@ use uuid::Uuid;
 use super::{admit::Admitted, heard::Heard};
 use crate::{
     policy::{Action, Call, Decision, Selected},
-    review::{self, Case, Facts, Kept, Text, Told},
+    review::{self, Case, Facts, Kept, Text, Told, Unscorable},
     scan::{self, Evidence, Scanner, Which, detect::Detectors},
-    segment::{Channel, Check, Direction, Segment},
+    segment::{Channel, Check, Segment},
 };
+
+/// Kinds of content that cannot be judged, as many as are kept of one exchange.
+const UNSCORABLE: usize = 16;
 
 /// What is known of an exchange so far.
 #[derive(Debug)]
@@ -45,7 +48,7 @@ pub(super) struct Record {
     /// An answer that came as a stream: its text so far, and the checks that mattered.
     streamed: Vec<(Channel, Segment)>,
     heard: Heard,
-    unscorable: Vec<(Direction, String)>,
+    unscorable: Vec<Unscorable>,
 }
 
 impl Record {
@@ -102,8 +105,9 @@ impl Record {
                 None => self.reasons.push(told),
             }
         }
-        let kinds = evidence.unscorable.first().map(|kind| (evidence.direction, kind.clone()));
-        self.unscorable.extend(kinds.filter(|kind| !self.unscorable.contains(kind)));
+        // A decision asks for the first kind; that of each event of a stream is one.
+        let kind = evidence.unscorable.first().map(|kind| Unscorable { direction: evidence.direction, kind: kind.clone() });
+        self.unscorable.extend(kind.filter(|kind| self.unscorable.len() < UNSCORABLE && !self.unscorable.contains(kind)));
         for passage in &evidence.passages {
             for verdict in &passage.verdicts {
                 if let Ok(score) = &verdict.score
@@ -189,7 +193,7 @@ impl Record {
     }
 
     fn evidence(&self, scanner: &Scanner) -> Kept {
-        let mut kept = Kept::default();
+        let mut kept = Kept { unscorable: self.unscorable.clone(), ..Kept::default() };
         for evidence in self.request.iter().chain(&self.response) {
             for passage in &evidence.passages {
                 kept.add(scanner, passage, (evidence.direction, passage.segments.clone()), None);
@@ -198,7 +202,6 @@ impl Record {
         let texts: Vec<(Channel, usize)> =
             self.streamed.iter().map(|(channel, segment)| (*channel, segment.text.len())).collect();
         self.heard.tell(&mut kept, scanner, &texts);
-        self.unscorable.iter().for_each(|(direction, kind)| kept.unscorable(*direction, kind));
         kept
     }
 }

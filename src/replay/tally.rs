@@ -194,3 +194,72 @@ fn shown(case: &Case, direction: Direction) -> String {
     let text = texts.iter().rev().find(|text| text.target == wanted).or_else(|| texts.last());
     text.map_or_else(String::new, |text| text.text.chars().take(SHOWN).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A case of which this is the reason, and its answer.
+    fn case(language: &str, reasons: &Value, answer: &str) -> Case {
+        let response = if answer.is_empty() { json!([]) } else { json!([{"target": "completion", "text": answer}]) };
+        serde_json::from_value(json!({
+            "id": "1", "at": "2026-01-01T00:00:00Z", "decision": "block", "dialect": "d", "model": "m", "stream": false,
+            "language": language, "score": null, "guard": "g", "policy": "p", "reasons": reasons,
+            "request": [{"target": "prompt", "text": "first"}, {"target": "prompt", "text": "last"}], "response": response,
+        }))
+        .unwrap()
+    }
+
+    fn reason(direction: &str, rule: &str, action: &str, mode: &str) -> Value {
+        json!({"direction": direction, "policy": "p", "rule": rule, "action": action, "mode": mode, "score": 0.5})
+    }
+
+    #[test]
+    fn changes_are_counted_by_what_decides() {
+        let block = json!([reason("request", "stop", "block", "enforce"), reason("request", "see", "flag", "shadow")]);
+        let answer = json!([reason("request", "mail", "redact", "enforce"), reason("response", "stop", "block", "enforce")]);
+        let mut tally = Tally::new(1);
+        for (case, now) in [
+            (case("en", &block, ""), json!([reason("request", "see", "flag", "shadow")])),
+            (case("th", &block, ""), json!([])),
+            (case("en", &answer, "said"), json!([reason("request", "mail", "redact", "enforce")])),
+            (case("en", &json!([]), "said"), answer.clone()),
+            (case("en", &block, ""), block.clone()),
+        ] {
+            let now = Decided::recorded(&Case { reasons: now, ..case.clone() });
+            tally.add(&case, &Decided::recorded(&case), &now);
+        }
+        tally.leave_out();
+        tally.unscored(["default", "large"].into_iter());
+        assert_eq!((tally.exchanges, tally.changed, tally.unanswered), (5, 4, 2));
+        assert_eq!((tally.without_evidence, tally.not_rescored, tally.needs_rescoring.len()), (1, 1, 2));
+        let told: Vec<_> = tally
+            .changes
+            .iter()
+            .map(|change| (change.from, change.to, change.requests, change.responses, change.examples[0].text.as_str()))
+            .collect();
+        assert_eq!(
+            told,
+            [("block", "allow", 2, 0, "last"), ("block", "rewrite", 0, 1, "said"), ("allow", "block", 0, 1, "said")]
+        );
+        let first = &tally.changes[0];
+        assert_eq!((first.examples.len(), &first.languages["th"]), (1, &1));
+        assert_eq!(first.examples[0].was, ["p/stop", "p/see (shadow)"]);
+        assert_eq!(tally.rules["p/stop"], Counts { still: 1, new: 1, gone: 3 });
+        assert_eq!(tally.rules["p/see"], Counts { still: 2, new: 0, gone: 1 });
+        assert_eq!(tally.languages["en"], (4, 3));
+    }
+
+    #[test]
+    fn names_that_someone_made_up_do_not_fill_the_memory() {
+        let mut tally = Tally::new(0);
+        for number in 0..2 * NAMES {
+            let case = case(&number.to_string(), &json!([reason("request", &number.to_string(), "flag", "enforce")]), "");
+            tally.add(&case, &Decided::recorded(&case), &Decided::default());
+        }
+        assert_eq!((tally.languages.len(), tally.rules.len(), tally.exchanges), (NAMES + 1, NAMES + 1, 2 * NAMES as u64));
+        assert_eq!(tally.rules["others"].gone, NAMES as u64);
+    }
+}

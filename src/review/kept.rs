@@ -15,8 +15,6 @@ use crate::{
 
 /// Findings kept of one text. More of a detector that is named already changes no decision.
 const FINDINGS: usize = 256;
-/// Kinds of content that cannot be judged; decisions ask for the first.
-const UNSCORABLE: usize = 16;
 /// Headers whose values are never kept, whatever a policy names.
 const CREDENTIALS: [&str; 7] =
     ["authorization", "proxy-authorization", "cookie", "seawall-key", "x-api-key", "api-key", "x-goog-api-key"];
@@ -242,14 +240,6 @@ impl Kept {
         let verdicts = verdicts.collect();
         let language = passage.language.map(str::to_owned);
         self.passages.push(Passage { direction, target: passage.target, texts, language, verdicts, piece });
-    }
-
-    /// Adds content that no text guard can judge.
-    pub fn unscorable(&mut self, direction: Direction, kind: &str) {
-        let is_known = self.unscorable.iter().any(|own| own.direction == direction && own.kind == kind);
-        if !is_known && self.unscorable.iter().filter(|own| own.direction == direction).count() < UNSCORABLE {
-            self.unscorable.push(Unscorable { direction, kind: kind.to_owned() });
-        }
     }
 
     fn judge(&mut self, name: &str, identity: &str) -> usize {

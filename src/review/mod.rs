@@ -1,7 +1,8 @@
 //! The record of flagged traffic, for people to review.
 //!
 //! A case is durable before the client has its answer. What detectors find is masked before anything is stored: the record
-//! must not become the leak that the rule prevented.
+//! must not become the leak that the rule prevented. What the decision rests on is kept beside the texts, so that other policies
+//! can be asked of a case later without any guard.
 
 mod kept;
 mod sqlite;
