@@ -18,8 +18,9 @@
 //! ```
 //!
 //! Who may know whom, floor by floor: `cli → server → exchange → gate → {dialect, scan, policy, review} →
-//! {wire, guard, upstream, telemetry, connect, config, identity, segment}`. `eval`, beside the line, measures a guard
-//! through `scan`, and `trial` tries policies on texts. `exchange` is the only room that knows all below it; a test reads every `use crate::` line and holds them to
+//! {wire, guard, upstream, telemetry, connect, config, identity, segment}`. Beside the line, `eval` measures a guard
+//! through `scan`, `trial` tries policies on texts, and `replay` asks them of the record. `exchange` is the only room that knows
+//! all below it; a test reads every `use crate::` line and holds them to
 //! this.
 
 #![cfg_attr(test, allow(clippy::string_slice, clippy::let_underscore_must_use, reason = "a test that panics has failed"))]
@@ -34,6 +35,7 @@ pub mod gate;
 pub mod guard;
 pub mod identity;
 pub mod policy;
+pub mod replay;
 pub mod review;
 pub mod scan;
 pub mod segment;

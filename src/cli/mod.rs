@@ -8,6 +8,7 @@ mod policy;
 mod review;
 mod scan;
 mod serve;
+mod text;
 
 use std::{fmt::Display, mem, path::PathBuf, process::ExitCode};
 

@@ -6,10 +6,15 @@ use clap::{Args, Subcommand};
 use futures_util::TryStreamExt as _;
 use serde_json::json;
 
-use super::{Failed, failed, say, usage};
+use super::{
+    Failed, failed, say,
+    text::{short, visible},
+    usage,
+};
 use crate::{
     config,
-    review::{Case, Store},
+    review::{Case, Facts, Kept, Said, Store, Verdict},
+    segment::Direction,
 };
 
 #[derive(Debug, Subcommand)]
@@ -35,7 +40,7 @@ pub(super) enum Review {
         #[arg(long)]
         json: bool,
     },
-    /// All cases as JSON Lines, oldest first, in the form that `seawall scan` reads
+    /// All cases as JSON Lines, oldest first, in the form that `seawall scan` and `seawall policy replay` read
     Export {
         #[command(flatten)]
         store: StoreArgs,
@@ -126,13 +131,55 @@ async fn show(store: &Store, id: &str, json: bool) -> Result<(), Failed> {
             field("target")
         ))?;
     }
+    case.call.as_ref().map_or(Ok(()), call)?;
+    case.evidence.as_ref().map_or(Ok(()), evidence)?;
     for (title, texts) in [("request", &case.request), ("response", &case.response)] {
-        for text in texts {
-            let target = serde_json::to_value(text.target).map_err(failed)?;
-            say(format!("\n--- {title}: {}\n{}", target.as_str().unwrap_or_default(), visible(&text.text)))?;
+        for (at, text) in texts.iter().enumerate() {
+            say(format!("\n--- {title} {}: {}\n{}", at + 1, text.target.name(), visible(&text.text)))?;
         }
     }
     Ok(())
+}
+
+/// The call as policies could ask of it.
+fn call(facts: &Facts) -> Result<(), Failed> {
+    let Facts { route, upstream, tenant, key, subject, language, headers, draw: _ } = facts;
+    let named = [("tenant", tenant), ("key", key), ("subject", subject), ("language", language)];
+    let named = named.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", value.as_ref()?)));
+    let headers = headers.iter().map(|(name, value)| format!("{name}: {value}"));
+    let route = (!route.is_empty()).then(|| format!("route {route}"));
+    let parts: Vec<String> = route.into_iter().chain([format!("upstream {upstream}")]).chain(named).chain(headers).collect();
+    say(format!("call      {}", visible(&parts.join(", "))))
+}
+
+/// What the guards thought of each text that was judged as one.
+fn evidence(kept: &Kept) -> Result<(), Failed> {
+    let said = |verdict: &Verdict| {
+        let name = kept.guards.get(verdict.guard).map_or("?", |guard| guard.name.as_str());
+        match &verdict.said {
+            Said::Score { score, threshold } => format!("{name} {score:.3} of {threshold:.3}"),
+            Said::Failed { failed } => format!("{name} failed ({failed})"),
+        }
+    };
+    for passage in kept.passages.iter().filter(|passage| !passage.verdicts.is_empty()) {
+        let verdicts: Vec<String> = passage.verdicts.iter().map(said).collect();
+        let (way, piece) = (way(passage.direction), if passage.piece.is_some() { ", a part" } else { "" });
+        let language = passage.language.as_deref().map_or_else(String::new, |tag| format!(" ({tag})"));
+        let texts: Vec<String> = passage.texts.iter().map(|at| (at + 1).to_string()).collect();
+        let (target, texts) = (passage.target.name(), short(&texts.join(" "), 20));
+        say(visible(&format!("judged    {way} {texts}{piece}, {target}{language}: {}", verdicts.join(", "))))?;
+    }
+    for own in &kept.unscorable {
+        say(visible(&format!("unjudged  {}: {}", way(own.direction), own.kind)))?;
+    }
+    Ok(())
+}
+
+fn way(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Request => "request",
+        Direction::Response => "response",
+    }
 }
 
 async fn export(store: &Store) -> Result<(), Failed> {
@@ -140,7 +187,7 @@ async fn export(store: &Store) -> Result<(), Failed> {
     cases.try_for_each(|case| std::future::ready(say(line(&case)))).await
 }
 
-/// A case as `seawall scan` reads it.
+/// A case as `seawall scan` reads it, and whole as `seawall policy replay` does.
 fn line(case: &Case) -> String {
     let answer = case.answer();
     json!({
@@ -154,36 +201,7 @@ fn line(case: &Case) -> String {
         "rules": case.rules(),
         "guard": case.guard,
         "policy": case.policy,
+        "case": case,
     })
     .to_string()
-}
-
-/// The beginning of a text on one line.
-fn short(text: &str, most: usize) -> String {
-    let mut out: String = visible(text).split_whitespace().collect::<Vec<_>>().join(" ");
-    if let Some((end, _)) = out.char_indices().nth(most) {
-        out.truncate(end);
-        out.push('…');
-    }
-    out
-}
-
-/// Recorded text is hostile by nature: what could steer a terminal is shown as its escape.
-fn visible(text: &str) -> String {
-    let hidden = |c: char| {
-        (c.is_control() && c != '\n')
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().map(|c| if hidden(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn recorded_text_cannot_steer_the_terminal() {
-        assert_eq!(visible("a\u{1b}[2J\nb\u{202e}"), "a\\u{1b}[2J\nb\\u{202e}");
-        assert_eq!(short("one  two\nthree", 8), "one two …");
-    }
 }

@@ -3,6 +3,7 @@
 mod admit;
 pub mod answer;
 mod asked;
+mod heard;
 mod moderation;
 mod record;
 mod route;
@@ -258,7 +259,7 @@ impl Proxy {
         let (settled, decision, evidence) = patches.map_err(Failure::Request)?;
         record.decided(&decision, &evidence);
         record.cached = evidence.cached;
-        record.requested(evidence.segments);
+        record.requested(evidence);
         self.record(record).await?;
         Ok(settled)
     }
@@ -289,9 +290,7 @@ impl Proxy {
         if !record.is_flagged() {
             return Ok(());
         }
-        let (guard, by) = record.guard();
-        let case = record.case(self.scanner.identity(guard, by));
-        let written = self.store.record(&case).await;
+        let written = self.store.record(&record.case(&self.scanner)).await;
         self.metrics.record(written.is_ok());
         written.map_err(Failure::Unrecorded)
     }

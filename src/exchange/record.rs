@@ -5,13 +5,16 @@ use std::{sync::Arc, time::Instant};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::admit::Admitted;
+use super::{admit::Admitted, heard::Heard};
 use crate::{
-    policy::{Action, Decision, Reason, Selected},
-    review::{self, Case, Text},
-    scan::{self, Evidence, Which, detect::Detectors},
-    segment::Segment,
+    policy::{Action, Call, Decision, Selected},
+    review::{self, Case, Facts, Kept, Text, Told, Unscorable},
+    scan::{self, Evidence, Scanner, Which, detect::Detectors},
+    segment::{Channel, Check, Segment},
 };
+
+/// Kinds of content that cannot be judged, as many as are kept of one exchange.
+const UNSCORABLE: usize = 16;
 
 /// What is known of an exchange so far.
 #[derive(Debug)]
@@ -28,17 +31,24 @@ pub(super) struct Record {
     stream: bool,
     /// The policies' revision.
     policy: String,
+    /// What they could ask of the call, and whether its headers are only those that they name.
+    call: Option<(Arc<Call>, bool)>,
     /// What they look for, which is masked in the case.
     detectors: Arc<Detectors>,
     action: Action,
     word: &'static str,
-    reasons: Vec<Reason>,
+    reasons: Vec<Told>,
     score: Option<f32>,
     /// The guard that gave it, and which of its cascade.
     guard: (usize, Which),
     language: Option<&'static str>,
-    request: Vec<Segment>,
-    response: Vec<Segment>,
+    request: Option<Evidence>,
+    /// An answer that came whole.
+    response: Option<Evidence>,
+    /// An answer that came as a stream: its text so far, and the checks that mattered.
+    streamed: Vec<(Channel, Segment)>,
+    heard: Heard,
+    unscorable: Vec<Unscorable>,
 }
 
 impl Record {
@@ -53,6 +63,7 @@ impl Record {
             model: String::new(),
             stream: false,
             policy: String::new(),
+            call: None,
             detectors: Arc::default(),
             action: Action::Allow,
             word: "allow",
@@ -60,8 +71,11 @@ impl Record {
             score: None,
             guard: (scan::DEFAULT, Which::First),
             language: None,
-            request: Vec::new(),
-            response: Vec::new(),
+            request: None,
+            response: None,
+            streamed: Vec::new(),
+            heard: Heard::default(),
+            unscorable: Vec::new(),
         }
     }
 
@@ -74,6 +88,7 @@ impl Record {
     pub(super) fn covered(&mut self, policies: &Selected) {
         policies.revision().clone_into(&mut self.policy);
         self.detectors = Arc::clone(&policies.ask().detectors);
+        self.call = Some((Arc::clone(policies.call()), policies.set().headers().is_some()));
     }
 
     /// Adds a decision and the evidence that it rests on.
@@ -83,16 +98,16 @@ impl Record {
             self.word = decision.word();
         }
         for reason in &decision.reasons {
-            match self
-                .reasons
-                .iter_mut()
-                .find(|own| own.rule == reason.rule && own.policy == reason.policy && own.target == reason.target)
-            {
-                Some(own) if own.score < reason.score => *own = reason.clone(),
+            let told = Told { direction: evidence.direction, reason: reason.clone() };
+            match self.reasons.iter_mut().find(|own| own.is_as(&told)) {
+                Some(own) if own.reason.score < told.reason.score => *own = told,
                 Some(_) => {}
-                None => self.reasons.push(reason.clone()),
+                None => self.reasons.push(told),
             }
         }
+        // A decision asks for the first kind; that of each event of a stream is one.
+        let kind = evidence.unscorable.first().map(|kind| Unscorable { direction: evidence.direction, kind: kind.clone() });
+        self.unscorable.extend(kind.filter(|kind| self.unscorable.len() < UNSCORABLE && !self.unscorable.contains(kind)));
         for passage in &evidence.passages {
             for verdict in &passage.verdicts {
                 if let Ok(score) = &verdict.score
@@ -106,19 +121,28 @@ impl Record {
         }
     }
 
-    /// Keeps the request's text for the case that may be made of it.
-    pub(super) fn requested(&mut self, segments: Vec<Segment>) {
-        self.request = segments;
+    /// Keeps the request for the case that may be made of it.
+    pub(super) fn requested(&mut self, evidence: Evidence) {
+        self.request = Some(evidence);
     }
 
-    /// Keeps the answer's text so far.
-    pub(super) fn answered(&mut self, segments: Vec<Segment>) {
-        self.response = segments;
+    /// Keeps an answer that came whole.
+    pub(super) fn answered(&mut self, evidence: Evidence) {
+        self.response = Some(evidence);
     }
 
-    /// Rules that have matched so far.
-    pub(super) fn matches(&self) -> usize {
-        self.reasons.len()
+    /// Keeps a stream's text so far.
+    pub(super) fn streamed(&mut self, texts: Vec<(Channel, Segment)>) {
+        self.streamed = texts;
+    }
+
+    /// Adds the decision on a stream's check. Returns whether a rule matched that had not matched before.
+    pub(super) fn heard(&mut self, check: &Check, evidence: &Evidence, decision: &Decision) -> bool {
+        let known = self.reasons.len();
+        self.decided(decision, evidence);
+        let told = self.reasons.len() > known;
+        self.heard.add(check, evidence, told);
+        told
     }
 
     /// Whether a person is to see it: any rule matched, in shadow too.
@@ -132,11 +156,6 @@ impl Record {
         self.word = "block";
     }
 
-    /// The guard that decided what mattered, and which of its cascade.
-    pub(super) fn guard(&self) -> (usize, Which) {
-        self.guard
-    }
-
     pub(super) fn word(&self) -> &'static str {
         self.word
     }
@@ -145,8 +164,10 @@ impl Record {
         self.begun.elapsed()
     }
 
-    pub(super) fn case(&self, guard: &str) -> Case {
-        let text = |segment| Text::of(segment, &self.detectors);
+    pub(super) fn case(&self, scanner: &Scanner) -> Case {
+        let (guard, by) = self.guard;
+        let streamed = self.streamed.iter().map(|(_, segment)| Text::searched(segment, &self.detectors));
+        let facts = |(call, named): &(Arc<Call>, bool)| Facts::of(call, *named, &self.detectors);
         Case {
             id: self.id.clone(),
             at: self.at.to_string(),
@@ -156,11 +177,31 @@ impl Record {
             stream: self.stream,
             language: self.language.map(str::to_owned),
             score: self.score,
-            guard: guard.to_owned(),
+            guard: scanner.identity(guard, by).to_owned(),
             policy: self.policy.clone(),
             reasons: review::reasons(&self.reasons),
-            request: self.request.iter().map(text).collect(),
-            response: self.response.iter().map(text).collect(),
+            request: self.texts(self.request.as_ref()),
+            response: self.texts(self.response.as_ref()).into_iter().chain(streamed).collect(),
+            call: self.call.as_ref().map(facts),
+            evidence: Some(self.evidence(scanner)),
         }
+    }
+
+    fn texts(&self, evidence: Option<&Evidence>) -> Vec<Text> {
+        let texts = evidence.into_iter().flat_map(|evidence| evidence.segments.iter().zip(&evidence.findings));
+        texts.map(|(segment, findings)| Text::of(segment, findings, &self.detectors)).collect()
+    }
+
+    fn evidence(&self, scanner: &Scanner) -> Kept {
+        let mut kept = Kept { unscorable: self.unscorable.clone(), ..Kept::default() };
+        for evidence in self.request.iter().chain(&self.response) {
+            for passage in &evidence.passages {
+                kept.add(scanner, passage, (evidence.direction, passage.segments.clone()), None);
+            }
+        }
+        let texts: Vec<(Channel, usize)> =
+            self.streamed.iter().map(|(channel, segment)| (*channel, segment.text.len())).collect();
+        self.heard.tell(&mut kept, scanner, &texts);
+        kept
     }
 }

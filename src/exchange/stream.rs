@@ -162,7 +162,7 @@ impl Run {
             End::Broken => vec![Err(Broken)],
         };
         // The record ends with all that the model said, also what came after the rule matched.
-        self.record.answered(self.texts());
+        self.record.streamed(self.texts());
         if let Err(failure) = self.proxy.record(&self.record).await {
             tracing::error!(
                 id = self.record.id,
@@ -319,10 +319,8 @@ impl Run {
     /// Acts on a verdict: opens the gate so far, or ends the stream.
     async fn judged(&mut self, check: &Check, evidence: &Evidence, settled: usize) -> Option<End> {
         let decision = self.call.policies.decide(evidence);
-        let known = self.record.matches();
-        self.record.decided(&decision, evidence);
-        if self.record.matches() > known {
-            self.record.answered(self.texts());
+        if self.record.heard(check, evidence, &decision) {
+            self.record.streamed(self.texts());
             if let Err(failure) = self.proxy.record(&self.record).await {
                 return Some(End::Failed(failure));
             }
@@ -355,14 +353,11 @@ impl Run {
     }
 
     /// The answer's text so far, for the record.
-    fn texts(&self) -> Vec<Segment> {
+    fn texts(&self) -> Vec<(Channel, Segment)> {
         let texts = self.gate.texts().filter(|(_, text)| !text.is_empty()).enumerate();
         texts
-            .map(|(passage, (channel, text))| Segment {
-                target: channel.part.target(),
-                passage,
-                text: text.to_owned(),
-                place: None,
+            .map(|(passage, (channel, text))| {
+                (channel, Segment { target: channel.part.target(), passage, text: text.to_owned(), place: None })
             })
             .collect()
     }

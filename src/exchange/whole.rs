@@ -41,7 +41,7 @@ impl Proxy {
             call.policies.settle(assessed, |evidence, edits| dialect::patches(&evidence.segments, &evidence.echoes, edits));
         let (settled, decision, evidence) = patches.map_err(unreadable)?;
         record.decided(&decision, &evidence);
-        record.answered(evidence.segments);
+        record.answered(evidence);
         self.record(record).await?;
 
         match settled {

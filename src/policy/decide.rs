@@ -242,11 +242,6 @@ impl Decision {
     /// The word for this decision in headers, logs and records.
     #[must_use]
     pub fn word(&self) -> &'static str {
-        match self.action {
-            Action::Allow => "allow",
-            Action::Flag => "flag",
-            Action::Redact | Action::Replace => "rewrite",
-            Action::Block => "block",
-        }
+        self.action.word()
     }
 }

@@ -20,7 +20,6 @@ use crate::{
     scan::detect::{Detectors, Own},
 };
 
-
 /// What policies may name that other rooms have, and the key that they hash with.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms<'t> {

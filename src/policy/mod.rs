@@ -103,6 +103,12 @@ impl Policies {
         self.headers.as_deref()
     }
 
+    /// The guards' names, by their places.
+    #[must_use]
+    pub fn guards(&self) -> &[Arc<str>] {
+        &self.guards
+    }
+
     /// What all policies look for.
     #[must_use]
     pub fn detectors(&self) -> &Arc<Detectors> {

@@ -147,6 +147,17 @@ impl Action {
             Self::Block => "block",
         }
     }
+
+    /// The word for a decision of this action, in headers, logs and records.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Flag => "flag",
+            Self::Redact | Self::Replace => "rewrite",
+            Self::Block => "block",
+        }
+    }
 }
 
 /// What stands in place of a redacted value.

@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::civil::Date;
 
 use super::{
-    Decision, Explained, Policies, Scanned, Settled, compile::Policy, decide::decide, explain::explain, expression::CallFacts,
+    Decision, Explained, Policies, Scanned, Settled,
+    compile::{Compiled, Kinds, Policy},
+    decide::decide,
+    explain::explain,
+    expression::CallFacts,
 };
 use crate::{
     identity::Caller,
@@ -68,6 +72,18 @@ impl Policies {
 }
 
 impl Selected {
+    /// The call that they were selected for.
+    #[must_use]
+    pub fn call(&self) -> &Arc<Call> {
+        &self.call
+    }
+
+    /// The set that they are of.
+    #[must_use]
+    pub fn set(&self) -> &Policies {
+        &self.set
+    }
+
     /// The set's revision.
     #[must_use]
     pub fn revision(&self) -> &str {
@@ -109,6 +125,21 @@ impl Selected {
         }
         let patches = if decision.edits.is_empty() { Vec::new() } else { patches(&evidence, &decision.edits)? };
         Ok((Settled::Forward(Scanned { body: document.splice(patches)? }), decision, evidence))
+    }
+
+    /// The guards, by their places, that rules ask about texts of which the evidence has no word of theirs.
+    #[must_use]
+    pub fn unasked(&self, evidence: &Evidence) -> Vec<usize> {
+        let mut unasked = Vec::new();
+        for passage in &evidence.passages {
+            let kind = Kinds::of(evidence.direction, passage.target);
+            let rules = self.policies().filter(|policy| policy.scope.speaks(passage.language)).flat_map(|policy| &policy.rules);
+            let rules = rules.filter(|rule| rule.kinds.meets(kind) && rule.sample.is_none_or(|own| own.holds(self.call.draw)));
+            unasked.extend(rules.flat_map(Compiled::guards).filter(|guard| passage.verdict(*guard).is_none()));
+        }
+        unasked.sort_unstable();
+        unasked.dedup();
+        unasked
     }
 
     /// Decides on evidence: every rule of every policy that covers the call is asked of every passage.

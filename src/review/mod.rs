@@ -1,17 +1,21 @@
 //! The record of flagged traffic, for people to review.
 //!
 //! A case is durable before the client has its answer. What detectors find is masked before anything is stored: the record
-//! must not become the leak that the rule prevented.
+//! must not become the leak that the rule prevented. What the decision rests on is kept beside the texts, so that other policies
+//! can be asked of a case later without any guard.
 
+mod kept;
 mod sqlite;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::sqlite::Store;
+pub use self::{
+    kept::{Facts, Found, Judge, Kept, Passage, Piece, Said, Text, Unscorable, Verdict},
+    sqlite::Store,
+};
 use crate::{
     policy::Reason,
-    scan::{detect::Detectors, findings},
-    segment::{Edit, Segment, Target, apply, merge},
+    segment::{Direction, Target},
 };
 
 /// The record cannot be opened, read or written.
@@ -64,38 +68,36 @@ pub struct Case {
     pub request: Vec<Text>,
     /// The answer's text, as far as it was read.
     pub response: Vec<Text>,
+    /// What policies could ask of the call; older cases have it not.
+    #[serde(default)]
+    pub call: Option<Facts>,
+    /// What was learned about the texts; older cases have it not.
+    #[serde(default)]
+    pub evidence: Option<Kept>,
 }
 
-/// A piece of text in a case.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Text {
-    /// What it was to the model.
-    pub target: Target,
-    /// The text, findings masked.
-    pub text: String,
+/// A rule that matched, and in which direction, as it is stored.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Told {
+    /// Which way the text travelled.
+    pub direction: Direction,
+    /// The rule and why.
+    #[serde(flatten)]
+    pub reason: Reason,
 }
 
-impl Text {
-    /// The text of a segment as it may be stored.
+impl Told {
+    /// Whether one rule does the same to the same kind of text in both; a guard's failure can have it do another thing.
     #[must_use]
-    pub fn of(segment: &Segment, detectors: &Detectors) -> Self {
-        Self::masked(segment.target, &segment.text, detectors)
-    }
-
-    /// A text as it may be stored.
-    #[must_use]
-    pub fn masked(target: Target, text: &str, detectors: &Detectors) -> Self {
-        let found = findings(detectors, target, text).into_iter();
-        let mut edits: Vec<Edit> =
-            found.map(|finding| Edit { range: finding.range, with: detectors.mask(&finding.detector).to_owned() }).collect();
-        merge(&mut edits);
-        Self { target, text: apply(text, &edits) }
+    pub fn is_as(&self, other: &Self) -> bool {
+        let key = |told: &Self| (told.direction, told.reason.target, told.reason.action);
+        key(self) == key(other) && self.reason.rule == other.reason.rule && self.reason.policy == other.reason.policy
     }
 }
 
 /// The reasons as they are stored.
 #[must_use]
-pub fn reasons(reasons: &[Reason]) -> serde_json::Value {
+pub fn reasons(reasons: &[Told]) -> serde_json::Value {
     serde_json::to_value(reasons).unwrap_or_default()
 }
 

@@ -12,9 +12,11 @@ use sqlx::{
 use super::{Case, Error};
 
 /// The schema's steps in their order; a step that was released is never changed.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "cases", include_str!("migrations/0001_cases.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] =
+    [(1, "cases", include_str!("migrations/0001_cases.sql")), (2, "evidence", include_str!("migrations/0002_evidence.sql"))];
 
-const COLUMNS: &str = "id, at, decision, dialect, model, stream, language, score, guard, policy, reasons, request, response";
+const COLUMNS: &str =
+    "id, at, decision, dialect, model, stream, language, score, guard, policy, reasons, request, response, call, evidence";
 
 /// The store. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -64,10 +66,10 @@ impl Store {
             value.map_err(|e| Error::Row { id: case.id.clone(), why: e.to_string() })
         };
         sqlx::query(
-            "INSERT INTO cases (id, at, decision, dialect, model, stream, language, score, guard, policy, reasons, request, response) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+            "INSERT INTO cases (id, at, decision, dialect, model, stream, language, score, guard, policy, reasons, request, \
+             response, call, evidence) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
              ON CONFLICT (id) DO UPDATE SET decision = excluded.decision, language = excluded.language, \
-             score = excluded.score, reasons = excluded.reasons, response = excluded.response",
+             score = excluded.score, reasons = excluded.reasons, response = excluded.response, evidence = excluded.evidence",
         )
         .bind(&case.id)
         .bind(&case.at)
@@ -82,6 +84,8 @@ impl Store {
         .bind(case.reasons.to_string())
         .bind(json(serde_json::to_string(&case.request))?)
         .bind(json(serde_json::to_string(&case.response))?)
+        .bind(case.call.as_ref().map(|call| json(serde_json::to_string(call))).transpose()?)
+        .bind(case.evidence.as_ref().map(|evidence| json(serde_json::to_string(evidence))).transpose()?)
         .execute(&self.pool)
         .await
         .map_err(|e| self.fail(&e))?;
@@ -120,6 +124,14 @@ impl Store {
             .map(|row| row.map_err(|e| self.fail(&e)).and_then(|row| read(&row)))
     }
 
+    /// The cases that began at this second (`2026-01-31T12:00:00`) or after it, newest first, at most `limit`.
+    pub fn newest<'s>(&'s self, since: Option<&'s str>, limit: Option<u32>) -> impl Stream<Item = Result<Case, Error>> + 's {
+        let query = format!("SELECT {COLUMNS} FROM cases WHERE at >= ? ORDER BY at DESC, id DESC LIMIT ?");
+        // SQLite takes a limit below zero for none.
+        let rows = sqlx::query(sqlx::AssertSqlSafe(query)).bind(since.unwrap_or_default()).bind(limit.map_or(-1, i64::from));
+        rows.fetch(&self.pool).map(|row| row.map_err(|e| self.fail(&e)).and_then(|row| read(&row)))
+    }
+
     /// Waits for what is being written and closes.
     pub async fn close(&self) {
         self.pool.close().await;
@@ -155,6 +167,8 @@ fn read(row: &SqliteRow) -> Result<Case, Error> {
             reasons: serde_json::from_str(row.try_get("reasons")?)?,
             request: serde_json::from_str(row.try_get("request")?)?,
             response: serde_json::from_str(row.try_get("response")?)?,
+            call: row.try_get::<Option<&str>, _>("call")?.map(serde_json::from_str).transpose()?,
+            evidence: row.try_get::<Option<&str>, _>("evidence")?.map(serde_json::from_str).transpose()?,
         })
     };
     fields().map_err(|e| Error::Row { id: id.clone(), why: e.to_string() })
@@ -170,7 +184,32 @@ fn reason(error: &sqlx::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{review::Text, scan::detect::Detectors, segment::Target};
+    use crate::{
+        review::{Facts, Judge, Kept, Passage, Said, Text, Verdict},
+        scan::detect::Detectors,
+        segment::{Direction, Segment, Target},
+    };
+
+    fn text(target: Target, text: &str) -> Text {
+        Text::searched(&Segment { target, passage: 0, text: text.into(), place: None }, &Detectors::default())
+    }
+
+    fn evidence() -> Kept {
+        let verdict = |guard, said| Verdict { guard, said };
+        let passage = Passage {
+            direction: Direction::Request,
+            target: Target::Prompt,
+            texts: vec![0],
+            language: Some("th".into()),
+            verdicts: vec![
+                verdict(0, Said::Score { score: 0.1, threshold: 0.7 }),
+                verdict(1, Said::Failed { failed: "gone".into() }),
+            ],
+            piece: None,
+        };
+        let guards = ["default", "large"].map(|name| Judge { name: name.into(), identity: "g".into() });
+        Kept { guards: guards.into(), passages: vec![passage], unscorable: vec![] }
+    }
 
     fn case(id: &str) -> Case {
         Case {
@@ -185,8 +224,19 @@ mod tests {
             guard: "g".into(),
             policy: "p".into(),
             reasons: serde_json::json!([{"rule": "r"}]),
-            request: vec![Text::masked(Target::Prompt, "card 4111 1111 1111 1111", &Detectors::default())],
+            request: vec![text(Target::Prompt, "card 4111 1111 1111 1111")],
             response: vec![],
+            call: Some(Facts {
+                route: "r".into(),
+                upstream: "u".into(),
+                tenant: Some("t".into()),
+                key: None,
+                subject: None,
+                language: None,
+                headers: [("x-team".to_owned(), "a".to_owned())].into(),
+                draw: u64::MAX,
+            }),
+            evidence: Some(evidence()),
         }
     }
 
@@ -200,7 +250,8 @@ mod tests {
         store.record(&case("b1")).await.unwrap();
         let later = Case {
             decision: "rewrite".into(),
-            response: vec![Text::masked(Target::Completion, "x", &Detectors::default())],
+            response: vec![text(Target::Completion, "x")],
+            evidence: Some(Kept { unscorable: vec![], passages: vec![], ..evidence() }),
             ..case("a1")
         };
         store.record(&later).await.unwrap();
@@ -209,8 +260,46 @@ mod tests {
         let listed: Vec<_> = store.list(10).await.unwrap().into_iter().map(|case| case.id).collect();
         assert_eq!(listed, ["b1", "a1"]);
         assert_eq!(store.find("a").await.unwrap(), Some(later.clone()));
+        assert_eq!(store.find("b").await.unwrap(), Some(case("b1")));
         assert_eq!(store.find("").await.unwrap(), None);
         assert_eq!(later.prompt(), "card [payment card]");
         assert_eq!(store.all().count().await, 2);
+    }
+
+    #[tokio::test]
+    async fn the_newest_are_told_from_a_second_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&format!("sqlite://{}", dir.path().join("r.db").display())).await.unwrap();
+        for (id, at) in [("a", "2026-01-01T00:00:00Z"), ("b", "2026-01-01T00:00:00.5Z"), ("c", "2026-01-02T00:00:00Z")] {
+            store.record(&Case { at: at.into(), ..case(id) }).await.unwrap();
+        }
+        let told = async |since, limit| {
+            let ids = store.newest(since, limit).map(|case| case.unwrap().id);
+            ids.collect::<Vec<_>>().await.concat()
+        };
+        assert_eq!(told(None, None).await.len(), 3);
+        assert_eq!(told(None, Some(1)).await, "c");
+        assert_eq!(told(Some("2026-01-01T00:00:00"), None).await.len(), 3);
+        assert_eq!(told(Some("2026-01-01T00:00:01"), None).await, "c");
+    }
+
+    #[tokio::test]
+    async fn a_store_of_an_older_version_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", dir.path().join("r.db").display());
+        let pool = SqlitePool::connect(&format!("{url}?mode=rwc")).await.unwrap();
+        let steps = migrator().iter().filter(|step| step.version == 1).cloned().collect();
+        Migrator::with_migrations(steps).run(&pool).await.unwrap();
+        sqlx::query(
+            "INSERT INTO cases VALUES ('a', '2026-01-01T00:00:00Z', 'flag', 'd', 'm', 0, NULL, NULL, 'g', 'p', '[]', \
+             '[{\"target\":\"prompt\",\"text\":\"hi\"}]', '[]')",
+        )
+        .execute(&pool)
+        .await
+        .unwrap();
+        pool.close().await;
+        let store = Store::open_existing(&url).await.unwrap();
+        let old = store.find("a").await.unwrap().unwrap();
+        assert_eq!((old.prompt(), &old.call, &old.evidence), ("hi", &None, &None));
     }
 }

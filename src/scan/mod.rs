@@ -30,7 +30,7 @@ use crate::{
 pub use self::{
     cascade::{Band, Pair, Which},
     known::known,
-    language::detect as detect_language,
+    language::{detect as detect_language, known as known_language},
 };
 
 /// The place of `[guard]` among the guards: the first.

@@ -23,7 +23,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 pub use self::reload::{Outcome, Reload, Reloader, Status};
 use crate::{
     config::{self, Config, DEFAULT_GUARD},
-    exchange::{Proxy, Rooms, Routes, dialects},
+    exchange::{Proxy, Rooms, Routes},
     guard::{Guard, NoRuntime, Runtime, Unusable},
     identity::Identity,
     policy::{HashKey, LoadError, Policies, Terms},
@@ -32,6 +32,8 @@ use crate::{
     telemetry::Metrics,
     upstream::Misconfigured,
 };
+
+pub use crate::exchange::dialects;
 
 /// Why the server cannot start: one line that says what to do.
 #[derive(Debug, thiserror::Error)]

@@ -24,6 +24,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     // `Scanned`, the only body that it sends.
     ("upstream", &["config", "connect", "policy", "wire"]),
     ("review", &["policy", "scan", "segment"]),
+    ("replay", &["config", "guard", "identity", "policy", "review", "scan", "segment"]),
     (
         "exchange",
         &[
@@ -51,6 +52,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "guard",
             "identity",
             "policy",
+            "replay",
             "review",
             "scan",
             "segment",

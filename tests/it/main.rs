@@ -23,6 +23,7 @@ mod policy_commands;
 mod record;
 mod reload;
 mod remote;
+mod replay;
 mod sessions;
 mod stream;
 mod unscored;

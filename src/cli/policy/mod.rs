@@ -2,6 +2,7 @@
 
 mod check;
 mod explain;
+mod replay;
 mod test;
 
 use std::path::PathBuf;
@@ -31,6 +32,8 @@ pub(super) enum Policy {
     /// needs no guard; others ask the guard of the settings. A rule with `threshold = "guard"` takes the threshold of that
     /// guard's manifest, or 0.5 if the guard is not on this machine. Exits with 1 if a test fails, with 2 if a file is wrong.
     Test(test::Test),
+    /// What a policy would change in recorded traffic, before it goes live
+    Replay(Box<replay::Replay>),
     /// Print a policy that comes with Seawall, to be used by its name or copied and changed
     Show {
         /// Its name
@@ -70,6 +73,7 @@ impl Policy {
     pub(super) async fn run(self) -> Result<(), Failed> {
         match self {
             Self::Check(check) => check.run(),
+            Self::Replay(replay) => replay.run().await,
             Self::Explain(explain) => explain.run().await,
             Self::Test(test) => test.run().await,
             Self::Show { name, tests } => {

@@ -1,0 +1,301 @@
+//! What a case keeps of the evidence that its decision rests on, so that other policies can be asked of it later.
+//!
+//! It is bounded by what was judged: no more findings a text than [`FINDINGS`] and one of each detector, and of a stream only
+//! the checks that mattered. Claims of tokens are not kept, nor are credentials.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    policy::Call,
+    scan::{self, Scanner, detect::Detectors, findings},
+    segment::{Direction, Edit, Finding, Segment, Target, merge},
+};
+
+/// Findings kept of one text. More of a detector that is named already changes no decision.
+const FINDINGS: usize = 256;
+/// Headers whose values are never kept, whatever a policy names.
+const CREDENTIALS: [&str; 7] =
+    ["authorization", "proxy-authorization", "cookie", "seawall-key", "x-api-key", "api-key", "x-goog-api-key"];
+
+/// A piece of text in a case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Text {
+    /// What it was to the model.
+    pub target: Target,
+    /// The text, findings masked.
+    pub text: String,
+    /// The parts of one message share a number.
+    #[serde(default)]
+    pub message: usize,
+    /// What detectors found: where in this text it is masked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Found>,
+}
+
+/// What a detector found in a text, in bytes of the text as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// The detector's name.
+    pub detector: String,
+    /// Where its mask begins.
+    pub start: usize,
+    /// Where its mask ends.
+    pub end: usize,
+}
+
+/// What policies could ask of the call. Dialect, model and stream are the case's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// Name of the route; empty where none took it.
+    pub route: String,
+    /// Name of the upstream.
+    pub upstream: String,
+    /// Whose traffic it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// The name of the caller's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The caller's name in its token or certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Language of the last prompt, if it tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+    /// The headers that policies name, findings masked; without a value where it is a credential, or where a policy reads all
+    /// headers, whatever they are.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// The exchange's random number, by which rules that ask a share of exchanges choose.
+    pub draw: u64,
+}
+
+/// What was learned about the texts.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The guards that were asked.
+    pub guards: Vec<Judge>,
+    /// The texts that were judged as one.
+    pub passages: Vec<Passage>,
+    /// Content that no text guard can judge.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unscorable: Vec<Unscorable>,
+}
+
+/// A guard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judge {
+    /// Its name in the settings.
+    pub name: String,
+    /// What it was then; the two of a cascade are two.
+    pub identity: String,
+}
+
+/// A text that was judged as one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Passage {
+    /// Which way it travelled.
+    pub direction: Direction,
+    /// What it was to the model.
+    pub target: Target,
+    /// The texts that it is made of, by their places in the case's request or response.
+    pub texts: Vec<usize>,
+    /// Its language, if it told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+    /// What the guards thought.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verdicts: Vec<Verdict>,
+    /// If it is what a check of a stream saw of its text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub piece: Option<Piece>,
+}
+
+/// What a guard thought of a text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Which of [`Kept::guards`].
+    pub guard: usize,
+    /// What it said.
+    #[serde(flatten)]
+    pub said: Said,
+}
+
+/// What a guard said.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Said {
+    /// How unsafe the text is.
+    Score {
+        /// P(unsafe).
+        score: f32,
+        /// From which score on the guard itself finds such text unsafe.
+        threshold: f32,
+    },
+    /// Nothing.
+    Failed {
+        /// Why.
+        failed: String,
+    },
+}
+
+/// What a check of a stream saw of its text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Piece {
+    /// The detectors that had found something there.
+    pub found: Vec<String>,
+    /// It saw all of the text.
+    pub all: bool,
+}
+
+/// Content that no text guard can judge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unscorable {
+    /// Which way it travelled.
+    pub direction: Direction,
+    /// What it was, such as `image_url`.
+    pub kind: String,
+}
+
+impl Text {
+    /// The text of a segment as it may be kept, with what was found in it.
+    #[must_use]
+    pub fn of(segment: &Segment, findings: &[Finding], detectors: &Detectors) -> Self {
+        let mask = |finding: &Finding| detectors.mask(&finding.detector).to_owned();
+        let mut edits: Vec<Edit> =
+            findings.iter().map(|finding| Edit { range: finding.range.clone(), with: mask(finding) }).collect();
+        merge(&mut edits);
+        let (mut text, mut done, mut masks) = (String::new(), 0, Vec::with_capacity(edits.len()));
+        for Edit { range, with } in edits {
+            let Some(before) = segment.text.get(done..range.start) else { continue };
+            text.push_str(before);
+            let start = text.len();
+            text.push_str(&with);
+            done = range.end;
+            masks.push((range, start..text.len()));
+        }
+        text.push_str(segment.text.get(done..).unwrap_or_default());
+        let mut known = BTreeSet::new();
+        let mut kept = Vec::new();
+        for finding in findings {
+            let at = masks.partition_point(|(written, _)| written.end <= finding.range.start);
+            let Some((_, mask)) = masks.get(at) else { continue };
+            if known.insert(&finding.detector) || kept.len() < FINDINGS {
+                kept.push(Found { detector: finding.detector.to_string(), start: mask.start, end: mask.end });
+            }
+        }
+        Self { target: segment.target, text, message: segment.passage, findings: kept }
+    }
+
+    /// The same of a segment that has yet to be searched.
+    #[must_use]
+    pub fn searched(segment: &Segment, detectors: &Detectors) -> Self {
+        Self::of(segment, &findings(detectors, segment.target, &segment.text), detectors)
+    }
+}
+
+impl Facts {
+    /// The facts of a call. `named` says that its headers are those that policies name, and not all.
+    #[must_use]
+    pub fn of(call: &Call, named: bool, detectors: &Detectors) -> Self {
+        let value = |name: &str, value: &str| {
+            if !named || CREDENTIALS.contains(&name) {
+                return String::new();
+            }
+            let text = Segment { target: Target::System, passage: 0, text: value.to_owned(), place: None };
+            Text::searched(&text, detectors).text
+        };
+        Self {
+            route: call.route.clone(),
+            upstream: call.upstream.clone(),
+            tenant: call.caller.tenant.clone(),
+            key: call.caller.key.clone(),
+            subject: call.caller.subject.clone(),
+            language: call.language.map(str::to_owned),
+            headers: call.headers.iter().map(|(name, own)| (name.clone(), value(name, own))).collect(),
+            draw: call.draw,
+        }
+    }
+}
+
+impl Kept {
+    /// Adds what `scanner` made of a text, which is made of these texts of the case's request or response.
+    pub fn add(
+        &mut self,
+        scanner: &Scanner,
+        passage: &scan::Passage,
+        (direction, texts): (Direction, Vec<usize>),
+        piece: Option<Piece>,
+    ) {
+        let verdicts = passage.verdicts.iter().map(|verdict| {
+            let name = scanner.guard_names().nth(verdict.guard).unwrap_or_default();
+            let said = match &verdict.score {
+                Ok(score) => Said::Score { score: score.value, threshold: score.threshold },
+                Err(unavailable) => Said::Failed { failed: unavailable.public() },
+            };
+            Verdict { guard: self.judge(name, scanner.identity(verdict.guard, verdict.by)), said }
+        });
+        let verdicts = verdicts.collect();
+        let language = passage.language.map(str::to_owned);
+        self.passages.push(Passage { direction, target: passage.target, texts, language, verdicts, piece });
+    }
+
+    fn judge(&mut self, name: &str, identity: &str) -> usize {
+        let known = self.guards.iter().position(|own| own.name == name && own.identity == identity);
+        known.unwrap_or_else(|| {
+            self.guards.push(Judge { name: name.to_owned(), identity: identity.to_owned() });
+            self.guards.len() - 1
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Text {
+        let segment = Segment { target: Target::Prompt, passage: 3, text: text.into(), place: None };
+        Text::searched(&segment, &Detectors::default())
+    }
+
+    #[test]
+    fn findings_are_told_where_their_masks_stand() {
+        let kept = text("ก 4111 1111 1111 1111, a@b.co.");
+        assert_eq!((kept.text.as_str(), kept.message), ("ก [payment card], [email].", 3));
+        let told: Vec<_> =
+            kept.findings.iter().map(|found| (found.detector.as_str(), &kept.text[found.start..found.end])).collect();
+        assert_eq!(told, [("payment_card", "[payment card]"), ("email", "[email]")]);
+    }
+
+    #[test]
+    fn what_overlaps_shares_a_mask() {
+        let segment = Segment { target: Target::Prompt, passage: 0, text: "abcdef".into(), place: None };
+        let finding = |name: &str, range| Finding { detector: name.into(), range };
+        let kept = Text::of(
+            &segment,
+            &[finding("email", 1..4), finding("team/x", 2..5), finding("ip_address", 5..6)],
+            &Detectors::default(),
+        );
+        let ranges: Vec<_> = kept.findings.iter().map(|found| &kept.text[found.start..found.end]).collect();
+        assert_eq!((kept.text.as_str(), ranges), ("a[email][ip address]", vec!["[email]", "[email]", "[ip address]"]));
+    }
+
+    #[test]
+    fn no_text_fills_the_record_with_findings() {
+        let kept = text(&("a@b.co ".repeat(2_000) + "4111 1111 1111 1111"));
+        assert_eq!(kept.findings.len(), FINDINGS + 1);
+        assert_eq!(kept.findings.last().unwrap().detector, "payment_card");
+    }
+
+    #[test]
+    fn credentials_are_not_kept() {
+        let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let headers = [header("authorization", "Bearer x"), header("x-team", "a@b.co"), header("x-app", "web")];
+        let call = Call { headers: headers.into(), draw: 7, ..Call::default() };
+        let values = |named| Facts::of(&call, named, &Detectors::default()).headers.into_values().collect::<Vec<_>>();
+        assert_eq!(values(true), ["", "web", "[email]"]);
+        assert_eq!(values(false), ["", "", ""]);
+    }
+}
