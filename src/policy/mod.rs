@@ -11,6 +11,7 @@ pub mod expression;
 mod load;
 mod message;
 mod own;
+mod placeholder;
 mod pseudonym;
 mod rule;
 mod sample;
@@ -25,6 +26,7 @@ pub use self::{
     decide::{Decision, Reason, Refused, text_hash},
     load::{LoadError, Terms},
     message::built_in,
+    placeholder::Placeholders,
     pseudonym::HashKey,
     rule::{Action, Mode, Respond, schema},
     select::{Call, Selected},
@@ -57,6 +59,7 @@ pub enum Settled {
 #[derive(Debug)]
 pub struct Scanned {
     body: String,
+    placeholders: Placeholders,
 }
 
 impl Scanned {
@@ -64,6 +67,12 @@ impl Scanned {
     #[must_use]
     pub fn body(&self) -> &str {
         &self.body
+    }
+
+    /// What stands for values in it.
+    #[must_use]
+    pub fn placeholders(&self) -> &Placeholders {
+        &self.placeholders
     }
 
     /// The bytes to send.
