@@ -283,6 +283,6 @@ mod tests {
         let own = Edit { range: 2..11, with: "x".to_owned() };
         let edits = placeholders.put_back_in(&segments, &[(0, vec![own])]);
         let texts: Vec<_> = edits.iter().map(|(index, edits)| (*index, apply(&segments[*index].text, edits))).collect();
-        assert_eq!(texts, [(0, "[Es a@b.co".to_owned()), (1, "a@b.co is a@b.co".to_owned())]);
+        assert_eq!(texts, [(0, "[Exs a@b.co".to_owned()), (1, "a@b.co is a@b.co".to_owned())]);
     }
 }

@@ -154,8 +154,7 @@ async fn a_tool_has_the_values_and_its_arguments_stay_json() {
         let call = json!({"functionCall": {"name": "mail", "args": arguments}});
         json!({"candidates": [{"content": {"role": "model", "parts": [call]}, "index": 0}]})
     };
-    let answers: [(&str, &dyn Fn(&Value) -> Value); 3] =
-        [("openai_chat", &chat), ("anthropic", &anthropic), ("gemini", &gemini)];
+    let answers: [(&str, fn(&Value) -> Value); 3] = [("openai_chat", chat), ("anthropic", anthropic), ("gemini", gemini)];
     for (name, whole) in answers {
         let api = apis().into_iter().find(|api| api.name == name).unwrap();
         let (answer, _) = answered(&proxy, &api, whole(&said).to_string()).await;
