@@ -2,7 +2,7 @@
 //! or text leaves at once and verdicts come after it (`lag`).
 //!
 //! Events go in with the text they bring; checks that are due come out; verdicts go in; events that may leave come out, in
-//! the order they came. Pure: it knows no clock, no guard, no dialect and no connection.
+//! the order they came. Some of the text can give way to other text, whatever the verdict. Pure: it knows no clock, no guard, no dialect and no connection.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     config::{Stream, StreamMode},
-    segment::{Channel, Check, Delta, Edit, Part},
+    segment::{Channel, Check, Delta, Edit, Part, fill},
 };
 
 /// Marks that end a sentence in the eight languages (Thai has none: there the step decides).
@@ -56,6 +56,9 @@ struct Text {
     left: usize,
     /// No more text of it is expected.
     over: bool,
+    /// From here on it may give way to other text, which what follows decides.
+    waits: Option<usize>,
+    /// In order and apart.
     edits: Vec<Edit>,
 }
 
@@ -113,6 +116,27 @@ impl<E> Gate<E> {
         self.held.push_back(Held { event, pieces, deltas, ends: !over.is_empty() });
     }
 
+    /// Text of a channel gives way to other text, judged as it was: `edits` (in bytes of the channel) come after those of earlier
+    /// calls. From byte `settled` on, text leaves once the next call has settled it, or nothing more of it is expected. What has
+    /// begun to leave, and names of fields, which cannot be edited, stay as they are.
+    pub fn swap(&mut self, channel: Channel, mut edits: Vec<Edit>, settled: usize) {
+        edits.retain(|edit| !self.is_name(channel, &edit.range));
+        let Some(text) = self.texts.get_mut(&channel) else { return };
+        text.waits = Some(settled).filter(|settled| *settled < text.text.len());
+        edits.retain(|edit| edit.range.start >= text.left);
+        let Some(first) = edits.first() else { return };
+        let mut rest = text.edits_from(first.range.start);
+        fill(&mut rest, edits);
+        text.edits.append(&mut rest);
+    }
+
+    /// Whether any of these bytes are a field's name.
+    fn is_name(&self, channel: Channel, bytes: &Range<usize>) -> bool {
+        let pieces = self.held.iter().rev().flat_map(|held| held.pieces.iter().zip(&held.deltas).rev());
+        let mut pieces = pieces.filter(|((own, _), _)| *own == channel).take_while(|((_, piece), _)| piece.end > bytes.start);
+        pieces.any(|((_, piece), delta)| piece.start < bytes.end && delta.place.is_none())
+    }
+
     /// The upstream has ended: all that is held is due.
     pub fn end(&mut self) {
         self.ended = true;
@@ -142,9 +166,11 @@ impl<E> Gate<E> {
         let straddling = edits.iter().filter(|edit| edit.range.start < settled && edit.range.end > settled);
         let settled = straddling.map(|edit| edit.range.start).min().unwrap_or(settled);
         let reaching = |edit: &Edit| edit.range.end > text.covered && edit.range.end <= settled;
-        let (fresh, late): (Vec<Edit>, Vec<Edit>) =
+        let (mut fresh, late): (Vec<Edit>, Vec<Edit>) =
             edits.into_iter().filter(reaching).partition(|edit| edit.range.start >= text.covered.max(text.left));
-        text.edits.extend(fresh);
+        let swaps = text.edits_from(text.covered);
+        fill(&mut fresh, swaps);
+        text.edits.append(&mut fresh);
         text.covered = text.covered.max(settled);
         if !text.ends {
             text.settled = text.covered;
@@ -173,6 +199,13 @@ impl<E> Gate<E> {
     }
 
     fn may_leave(&self, pieces: &[(Channel, Range<usize>)], ends: bool) -> bool {
+        let waits = |(channel, range): &(Channel, Range<usize>)| {
+            let text = self.texts.get(channel).filter(|text| !text.over && !self.ended);
+            text.and_then(|text| text.waits).is_some_and(|from| range.end > from)
+        };
+        if pieces.iter().any(waits) {
+            return false;
+        }
         let covered = |channel: &Channel| self.texts.get(channel).map_or(0, |text| text.covered);
         let is_covered = || pieces.iter().all(|(channel, range)| range.end <= covered(channel));
         match self.settings.mode {
@@ -181,6 +214,12 @@ impl<E> Gate<E> {
             StreamMode::Lag => (!pieces.is_empty() && !ends) || self.held_bytes() == 0,
             StreamMode::Buffer => self.ended && self.held_bytes() == 0,
         }
+    }
+
+    /// A channel's text so far.
+    #[must_use]
+    pub fn text(&self, channel: Channel) -> &str {
+        self.texts.get(&channel).map_or("", |text| &text.text)
     }
 
     /// Whether everything has left.
@@ -236,6 +275,11 @@ fn is_unknown(channel: &Channel) -> bool {
 }
 
 impl Text {
+    /// Takes out the edits that reach beyond a byte.
+    fn edits_from(&mut self, at: usize) -> Vec<Edit> {
+        self.edits.split_off(self.edits.partition_point(|edit| edit.range.end <= at))
+    }
+
     fn due(&self, settings: &Stream, ended: bool, idle: bool) -> bool {
         let fresh = self.text.get(self.asked..).unwrap_or_default();
         if ended || (self.over && settings.mode != StreamMode::Buffer) {
@@ -269,175 +313,4 @@ fn anchor(length: usize) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::segment::Place;
-
-    const ANSWER: Channel = Channel { choice: 0, part: Part::Content };
-
-    fn settings() -> Stream {
-        Stream { mode: StreamMode::Hold, first_chars: 4, step_chars: 8, sentence_chars: 3, idle_ms: 0, lookback_chars: 6 }
-    }
-
-    fn delta(channel: Channel, text: &str) -> Delta {
-        Delta { channel, text: text.into(), place: Some(Place(0..0)) }
-    }
-
-    #[test]
-    fn nothing_leaves_uncovered() {
-        let mut gate = Gate::new(settings(), false);
-        gate.push(0, vec![], &[]);
-        gate.push(1, vec![delta(ANSWER, "ab")], &[]);
-        assert_eq!(gate.release().len(), 1, "an event without text needs no verdict");
-        assert!(gate.due().is_empty());
-        gate.push(2, vec![delta(ANSWER, "cdef")], &[]);
-        let check = gate.due().remove(0);
-        assert_eq!((check.text.as_str(), check.from, check.last), ("abcdef", 0, false));
-        gate.push(3, vec![delta(ANSWER, "a sentence.")], &[]);
-        assert!(gate.due().is_empty(), "one check of a channel at a time");
-        assert!(gate.release().is_empty());
-        assert!(gate.cover(ANSWER, 4, vec![]));
-        assert_eq!(gate.release().into_iter().map(|r| r.event).collect::<Vec<_>>(), [1]);
-        assert_eq!(gate.due().remove(0).text, "abcdefa sentence.");
-        assert!(gate.cover(ANSWER, 17, vec![]));
-        assert_eq!(gate.release().len(), 2);
-        gate.push(4, vec![delta(ANSWER, "x")], &[]);
-        assert!(gate.due().is_empty());
-        gate.idle();
-        let check = gate.due().remove(0);
-        assert_eq!(check.settled, 17);
-        assert_eq!(check.judged, "tence.x", "the guard reads only a little of what was judged again");
-        assert!(gate.cover(ANSWER, 17, vec![]));
-        gate.end();
-        assert!(gate.due().remove(0).last && !gate.is_done());
-        assert!(gate.cover(ANSWER, 18, vec![]));
-        assert_eq!(gate.release().len(), 1);
-        assert!(gate.is_done());
-    }
-
-    #[test]
-    fn a_guard_of_whole_answers_reads_on_from_a_place_that_stays() {
-        let mut gate = Gate::new(settings(), true);
-        let mut begins = Vec::new();
-        for event in 0..80 {
-            gate.push(event, vec![delta(ANSWER, &"สวัส. ".repeat(64))], &[]);
-            let check = gate.due().remove(0);
-            let size = gate.size();
-            assert!(check.judged.len() <= WHOLE && check.judged.ends_with("สวัส. "));
-            begins.push(size - check.judged.len());
-            assert!(check.text.len() < 2 * LEAD, "detectors read no more than before");
-            assert!(gate.cover(ANSWER, size, vec![]));
-        }
-        begins.dedup();
-        assert!(begins[0] == 0 && begins.windows(2).all(|pair| pair[1] - pair[0] >= WHOLE / 2 - 4), "{begins:?}");
-        assert!((3..=5).contains(&begins.len()), "{begins:?}");
-    }
-
-    #[test]
-    fn an_edit_spans_deltas() {
-        let mut gate = Gate::new(settings(), false);
-        for (event, text) in ["no 41", "11 2", "2 ok"].into_iter().enumerate() {
-            gate.push(event, vec![delta(ANSWER, text)], &[]);
-        }
-        gate.end();
-        assert_eq!(gate.due().len(), 1);
-        assert!(gate.cover(ANSWER, 13, vec![Edit { range: 3..10, with: "[x]".into() }]));
-        let texts: Vec<_> = gate.release().into_iter().map(|r| r.edited.map(|texts| texts.concat())).collect();
-        assert_eq!(texts, [Some("no [x]".into()), Some(String::new()), Some(" ok".into())]);
-    }
-
-    #[test]
-    fn a_part_that_is_over_is_not_held_for_what_may_follow() {
-        let thought = Channel { choice: 0, part: Part::Reasoning };
-        let mut gate = Gate::new(settings(), false);
-        gate.push(0, vec![delta(thought, "hm")], &[]);
-        assert!(gate.due().is_empty());
-        gate.push(1, vec![delta(ANSWER, "a")], &[]);
-        let check = gate.due().remove(0);
-        assert!(check.channel == thought && check.last);
-        assert!(gate.cover(thought, 2, vec![]));
-        assert_eq!(gate.release().len(), 1);
-        gate.push(2, vec![], &[0]);
-        assert!(gate.due().remove(0).last, "the choice has ended");
-        assert!(gate.cover(ANSWER, 1, vec![]));
-        assert_eq!(gate.release().len(), 2);
-        // Text that goes on after all is judged with what came before, and what has left cannot be edited any more.
-        gate.push(3, vec![delta(thought, " 4111")], &[0]);
-        let check = gate.due().remove(0);
-        assert_eq!((check.text.as_str(), check.settled), ("hm 4111", 0), "what was found final was so only as the end");
-        assert!(!gate.cover(thought, 7, vec![Edit { range: 1..7, with: "[x]".into() }]));
-    }
-
-    #[test]
-    fn lag_lets_text_go_and_holds_the_end() {
-        let mut gate = Gate::new(Stream { mode: StreamMode::Lag, ..settings() }, false);
-        gate.push(0, vec![delta(ANSWER, "abcdefgh")], &[]);
-        assert_eq!(gate.release().len(), 1);
-        let check = gate.due().remove(0);
-        gate.push(1, vec![], &[]);
-        assert!(gate.release().is_empty(), "the end waits for the verdict");
-        assert!(gate.cover(check.channel, 8, vec![]));
-        assert_eq!(gate.release().len(), 1);
-        gate.push(2, vec![delta(ANSWER, " 4111")], &[]);
-        assert_eq!(gate.release().len(), 1);
-        gate.end();
-        assert_eq!(gate.due().len(), 1);
-        assert!(!gate.cover(ANSWER, 13, vec![Edit { range: 9..13, with: "[x]".into() }]), "it has left unedited");
-    }
-
-    #[test]
-    fn buffer_holds_all_until_all_is_judged() {
-        let mut gate = Gate::new(Stream { mode: StreamMode::Buffer, ..settings() }, false);
-        gate.push(0, vec![], &[]);
-        gate.push(1, vec![delta(ANSWER, "a sentence. And more of it.")], &[]);
-        assert!(gate.due().is_empty() && gate.release().is_empty());
-        gate.end();
-        let check = gate.due().remove(0);
-        assert!(check.last && gate.release().is_empty());
-        assert!(gate.cover(ANSWER, check.text.len(), vec![]));
-        assert_eq!(gate.release().len(), 2);
-        assert!(gate.is_done());
-    }
-
-    proptest! {
-        /// Whatever arrives in whatever pieces, and however late verdicts come: what leaves is always covered, in order, whole.
-        #[test]
-        fn all_leaves_in_order_and_never_early(
-            pieces in prop::collection::vec(("[a-c. ก]{0,6}", 0u64..2, any::<bool>(), 0usize..12), 1..40),
-        ) {
-            let mut gate = Gate::new(settings(), false);
-            let mut covered = BTreeMap::new();
-            let mut sent = BTreeMap::<Channel, usize>::new();
-            let mut left = Vec::new();
-            let mut pending = Vec::new();
-            let total = pieces.len();
-            for (index, (text, choice, answer, back)) in pieces.into_iter().enumerate() {
-                gate.push(index, vec![delta(Channel { choice, part: Part::Content }, &text)], &[]);
-                if index + 1 == total { gate.end(); }
-                pending.extend(gate.due());
-                if answer && !pending.is_empty() {
-                    let check: Check = pending.remove(0);
-                    let end = check.from + check.text.len();
-                    let settled = check.text.floor_char_boundary(check.text.len().saturating_sub(if check.last { 0 } else { back })) + check.from;
-                    assert!(gate.cover(check.channel, settled, vec![]));
-                    let most: &mut usize = covered.entry(check.channel).or_default();
-                    *most = (*most).max(settled.min(end));
-                }
-                left.extend(gate.release());
-                for (channel, length) in &sent { prop_assert!(length <= covered.get(channel).unwrap_or(&0)); }
-                sent.clear();
-                for released in &left {
-                    for delta in &released.deltas { *sent.entry(delta.channel).or_default() += delta.text.len(); }
-                }
-            }
-            for check in pending { prop_assert!(gate.cover(check.channel, check.from + check.text.len(), vec![])); }
-            for check in gate.due() { prop_assert!(gate.cover(check.channel, check.from + check.text.len(), vec![])); }
-            left.extend(gate.release());
-            prop_assert!(gate.is_done());
-            prop_assert!(left.iter().map(|r| r.event).eq(0..total));
-            prop_assert!(left.iter().all(|r| r.edited.is_none()));
-        }
-    }
-}
+mod tests;

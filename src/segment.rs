@@ -134,13 +134,13 @@ pub struct Score {
     pub threshold: f32,
 }
 
-/// A change to a text: these bytes become that string.
+/// A change to a text: these bytes become that string, or what is yet to be made a string.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Edit {
+pub struct Edit<W = String> {
     /// Bytes of the text as written.
     pub range: Range<usize>,
     /// What stands there instead.
-    pub with: String,
+    pub with: W,
 }
 
 /// One of the independent texts that a stream carries at once.
@@ -207,7 +207,7 @@ pub struct Check {
 }
 
 /// Sorts edits and makes them one where they overlap: what begins first, or else is the larger, says what stands there.
-pub fn merge(edits: &mut Vec<Edit>) {
+pub fn merge<W>(edits: &mut Vec<Edit<W>>) {
     edits.sort_by_key(|edit| (edit.range.start, Reverse(edit.range.end)));
     edits.dedup_by(|next, kept| {
         let overlap = next.range.start < kept.range.end || next.range == kept.range;
@@ -216,6 +216,16 @@ pub fn merge(edits: &mut Vec<Edit>) {
         }
         overlap
     });
+}
+
+/// Adds to edits, which are in order and apart, those others that change none of the same bytes.
+pub fn fill(edits: &mut Vec<Edit>, mut others: Vec<Edit>) {
+    others.retain(|other| {
+        let next = edits.partition_point(|own| own.range.end <= other.range.start);
+        edits.get(next).is_none_or(|own| own.range.start >= other.range.end)
+    });
+    edits.append(&mut others);
+    edits.sort_by_key(|edit| edit.range.start);
 }
 
 /// `text` with `edits` made; edits must be sorted and apart, and any that does not fit the text is left out.
@@ -246,6 +256,8 @@ mod tests {
         let mut edits = vec![edit(7..9, "d"), edit(4..7, "c"), edit(2..6, "b"), edit(2..5, "a"), edit(9..9, "e")];
         merge(&mut edits);
         assert_eq!(edits, [edit(2..7, "b"), edit(7..9, "d"), edit(9..9, "e")]);
+        fill(&mut edits, vec![edit(0..2, "f"), edit(6..8, "g"), edit(8..9, "h"), edit(10..12, "i")]);
+        assert_eq!(edits, [edit(0..2, "f"), edit(2..7, "b"), edit(7..9, "d"), edit(9..9, "e"), edit(10..12, "i")]);
         assert_eq!(apply("añb", &[Edit { range: 1..3, with: "n".into() }]), "anb");
     }
 }

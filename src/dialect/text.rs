@@ -198,14 +198,19 @@ impl Arguments {
         let mut state = self.clone();
         let edit = |edit: &Edit| {
             state.read(text, edit.range.start);
+            let with = quote(&edit.with);
             if state.inside {
-                return Edit { range: edit.range.clone(), with: quote(&edit.with).trim_matches('"').to_owned() };
+                let inside = with.strip_prefix('"').and_then(|with| with.strip_suffix('"')).unwrap_or(&with);
+                return Edit { range: edit.range.clone(), with: inside.to_owned() };
             }
-            let before = text.get(..edit.range.start).unwrap_or_default();
+            let before = text.get(..edit.range.start).unwrap_or_default().trim_end_matches(number);
+            if !before.trim_end().ends_with([':', ',', '[']) {
+                // No value of JSON stands here: it is a text with braces in it, such as code.
+                return edit.clone();
+            }
             let after = text.get(edit.range.end..).unwrap_or_default();
-            let start = before.trim_end_matches(number).len();
             let end = text.len() - after.trim_start_matches(number).len();
-            Edit { range: start..end, with: quote(&edit.with) }
+            Edit { range: before.len()..end, with }
         };
         edits.iter().map(edit).collect()
     }
@@ -232,7 +237,7 @@ mod tests {
         let text = r#"{"note":"card \"4111\" ok","card":4111,"n":[-1.5e3]}"#;
         let at = |needle: &str, from: usize| {
             let start = text.match_indices(needle).map(|(at, _)| at).find(|at| *at >= from).unwrap();
-            Edit { range: start..start + needle.len(), with: "[\"x\"]".into() }
+            Edit { range: start..start + needle.len(), with: "\"x\"".into() }
         };
         let edits = [at("4111", 0), at("4111", 25), at("1.5", 0)];
         let mut growing = Arguments::default();
@@ -240,7 +245,10 @@ mod tests {
             edits.iter().flat_map(|edit| growing.edits(text, edit.range.start, std::slice::from_ref(edit))).collect();
         assert_eq!(pieces, Arguments::default().edits(text, 0, &edits), "it may be read in stretches");
         let edited = apply(text, &pieces);
-        assert_eq!(edited, r#"{"note":"card \"[\"x\"]\" ok","card":"[\"x\"]","n":["[\"x\"]"]}"#);
+        assert_eq!(edited, r#"{"note":"card \"\"x\"\" ok","card":"\"x\"","n":["\"x\""]}"#);
         assert!(serde_json::from_str::<serde_json::Value>(&edited).is_ok());
+        let code = "if (x) { mail('4111') }";
+        let edit = Edit { range: 15..19, with: "\"x\"".into() };
+        assert_eq!(Arguments::default().edits(code, 0, std::slice::from_ref(&edit)), [edit], "what is no JSON stays none");
     }
 }

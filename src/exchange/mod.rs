@@ -6,6 +6,7 @@ mod asked;
 mod heard;
 mod moderation;
 mod record;
+mod returned;
 mod route;
 mod stream;
 mod whole;
@@ -31,7 +32,7 @@ use crate::{
     config::{self, Config, Headers, Uncovered},
     dialect::{self, DIALECTS, Dialect, Refusal},
     identity::{self, Identity},
-    policy::{self, Policies, Refused, Respond, Selected, Settled},
+    policy::{self, Placeholders, Policies, Refused, Respond, Selected, Settled},
     review::Store,
     scan::{METER, Scanner},
     segment::{Content, Direction, last_prompt},
@@ -103,6 +104,8 @@ struct Call {
     request: dialect::Request,
     /// The user's last turn, which the answer answers.
     prompt: Option<String>,
+    /// What stands for values in what the upstream was sent.
+    placeholders: Placeholders,
 }
 
 impl Proxy {
@@ -217,7 +220,8 @@ impl Proxy {
         if !policies.is_covered() && self.limits.uncovered == Uncovered::Block {
             return Err(Failure::Uncovered);
         }
-        let call = Call { dialect, upstream: route.upstream, policies, request, prompt };
+        let placeholders = Placeholders::default();
+        let mut call = Call { dialect, upstream: route.upstream, policies, request, prompt, placeholders };
 
         hygiene::for_upstream(&mut head.headers);
         let Parts { method, headers, .. } = head;
@@ -234,6 +238,7 @@ impl Proxy {
             Settled::Forward(scanned) => scanned,
             Settled::Refuse(refused) => return refuse(&call, refused, Direction::Request).map(Answered::Whole),
         };
+        call.placeholders = scanned.placeholders().clone();
         let answer = match answer {
             Some(answer) => answer,
             None => call.upstream.send(method, &route.path, headers, scanned).await,
@@ -254,8 +259,9 @@ impl Proxy {
         record: &mut Record,
     ) -> Result<Settled, Failure> {
         let assessed = self.scanner.assess(policies.ask(), (document, content), Direction::Request, None).await;
-        let patches =
-            policies.settle(assessed, |evidence, edits| dialect::patches(&evidence.segments, &evidence.echoes, edits));
+        let patches = policies.settle(assessed, &Placeholders::default(), |evidence, edits| {
+            dialect::patches(&evidence.segments, &evidence.echoes, edits)
+        });
         let (settled, decision, evidence) = patches.map_err(Failure::Request)?;
         record.decided(&decision, &evidence);
         record.cached = evidence.cached;

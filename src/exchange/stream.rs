@@ -16,6 +16,7 @@ use super::{
     Call, Proxy,
     answer::{Body, Broken, Failure},
     record::Record,
+    returned::Returned,
 };
 use crate::{
     config::StreamMode,
@@ -70,6 +71,8 @@ struct Run {
     gate: Gate<(Event, Progress, Ahead)>,
     /// How far each tool call's arguments were read.
     arguments: BTreeMap<Channel, Arguments>,
+    /// The request's values, which come back where placeholders stand for them.
+    returned: Returned,
     /// Content just read that no text guard can judge.
     unscorable: Vec<String>,
     client: mpsc::Sender<Result<Bytes, Broken>>,
@@ -122,6 +125,7 @@ impl Proxy {
         let status = head.status.as_u16();
         let dialect = call.dialect.stream(&call.request);
         let gate = Gate::new(self.limits.stream, self.scanner.reads_whole_answers(call.policies.ask()));
+        let returned = Returned::new(call.placeholders.clone());
         let proxy = Arc::clone(&self);
         let run = Run {
             proxy,
@@ -134,6 +138,7 @@ impl Proxy {
             waiting: 0,
             gate,
             arguments: BTreeMap::new(),
+            returned,
             unscorable: Vec::new(),
             client,
         };
@@ -274,7 +279,13 @@ impl Run {
         self.unscorable.extend(unscorable);
         self.waiting += event.raw.len();
         let over = [closed, progress.ended.clone()].concat();
+        let channels = deltas.iter().map(|delta| delta.channel);
+        let channels: Vec<Channel> = channels.filter(|_| !self.returned.is_empty()).collect();
         self.gate.push((event, progress, ahead), deltas, &over);
+        for channel in channels {
+            let (edits, settled) = self.returned.edits(channel, self.gate.text(channel));
+            self.gate.swap(channel, edits, settled);
+        }
         Ok(())
     }
 
@@ -348,8 +359,7 @@ impl Run {
         if check.channel.part.target() != Target::ToolCall || edits.is_empty() {
             return edits;
         }
-        let text = self.gate.texts().find(|(channel, _)| *channel == check.channel).map_or("", |(_, text)| text);
-        self.arguments.entry(check.channel).or_default().edits(text, check.from, &edits)
+        self.arguments.entry(check.channel).or_default().edits(self.gate.text(check.channel), check.from, &edits)
     }
 
     /// The answer's text so far, for the record.

@@ -37,8 +37,9 @@ impl Proxy {
 
         let (ask, prompt) = (call.policies.ask(), call.prompt.as_deref());
         let assessed = self.scanner.assess(ask, (document, content), Direction::Response, prompt).await;
-        let patches =
-            call.policies.settle(assessed, |evidence, edits| dialect::patches(&evidence.segments, &evidence.echoes, edits));
+        let patches = call.policies.settle(assessed, &call.placeholders, |evidence, edits| {
+            dialect::patches(&evidence.segments, &evidence.echoes, edits)
+        });
         let (settled, decision, evidence) = patches.map_err(unreadable)?;
         record.decided(&decision, &evidence);
         record.answered(evidence);

@@ -6,6 +6,7 @@ use super::{
     Action, Mode, Outcome, Respond, Selected,
     ask::Seen,
     compile::{Compiled, Kinds, Policy},
+    placeholder::{self, Placeholders, With},
     rule::{Redaction, Unjudged},
 };
 use crate::{
@@ -23,6 +24,8 @@ pub struct Decision {
     pub reasons: Vec<Reason>,
     /// What is to be changed, by segment.
     pub edits: Vec<(usize, Vec<Edit>)>,
+    /// What stands for values in these edits, for the answer.
+    pub placeholders: Placeholders,
     /// How the exchange is refused, if it is.
     pub refusal: Option<Refused>,
 }
@@ -85,14 +88,17 @@ struct Judge<'a> {
     selected: &'a Selected,
     evidence: &'a Evidence,
     decision: Decision,
+    /// What is to be changed, by segment, placeholders yet to be named.
+    changes: Vec<(usize, Vec<Edit<With>>)>,
 }
 
 pub(super) fn decide(selected: &Selected, evidence: &Evidence) -> Decision {
     let seen: Vec<Seen<'_>> =
         evidence.passages.iter().map(|passage| Seen::new(passage, evidence, &selected.set.detectors)).collect();
     let kinds = seen.iter().fold(Kinds::default(), |kinds, seen| kinds.with(seen.kind));
-    let decision = Decision { action: Action::Allow, reasons: Vec::new(), edits: Vec::new(), refusal: None };
-    let mut judge = Judge { selected, evidence, decision };
+    let (edits, placeholders) = Default::default();
+    let decision = Decision { action: Action::Allow, reasons: Vec::new(), edits, placeholders, refusal: None };
+    let mut judge = Judge { selected, evidence, decision, changes: Vec::new() };
     for policy in selected.policies() {
         judge.unscorable(policy);
         let asked = policy.rules.iter().filter(|rule| rule.kinds.meets(kinds) && rule.is_asked(selected.call.draw));
@@ -100,10 +106,10 @@ pub(super) fn decide(selected: &Selected, evidence: &Evidence) -> Decision {
             judge.ask(policy, rule, &seen);
         }
     }
-    for (_, edits) in &mut judge.decision.edits {
-        merge(edits);
-    }
-    judge.decision
+    let Judge { mut decision, mut changes, .. } = judge;
+    changes.iter_mut().for_each(|(_, changes)| merge(changes));
+    (decision.edits, decision.placeholders) = placeholder::name(&evidence.segments, changes);
+    decision
 }
 
 impl Judge<'_> {
@@ -187,8 +193,8 @@ impl Judge<'_> {
             }
             Action::Redact => {
                 for (segment, finding) in seen.found_by(rule) {
-                    let edit = self.redacted(rule.redact, segment, finding);
-                    self.edit(segment, edit);
+                    let change = self.redacted(rule.redact, segment, finding);
+                    self.change(segment, change);
                 }
             }
             Action::Replace => {
@@ -196,22 +202,25 @@ impl Judge<'_> {
                 let mut with = message();
                 for &segment in &seen.passage.segments {
                     let length = self.evidence.segments.get(segment).map_or(0, |segment| segment.text.len());
-                    self.edit(segment, Edit { range: 0..length, with: std::mem::take(&mut with) });
+                    self.change(segment, Edit { range: 0..length, with: With::Text(std::mem::take(&mut with)) });
                 }
             }
             Action::Allow | Action::Flag => {}
         }
     }
 
-    fn redacted(&self, redaction: Redaction, segment: usize, finding: &Finding) -> Edit {
+    fn redacted(&self, redaction: Redaction, segment: usize, finding: &Finding) -> Edit<With> {
         let mask = self.selected.set.detectors.mask(&finding.detector);
         let text = self.evidence.segments.get(segment).and_then(|segment| segment.text.get(finding.range.clone()));
         let with = match (redaction, text) {
             (Redaction::Hash, Some(text)) => {
                 let hash = self.selected.set.hash_key.pseudonym(text);
-                mask.strip_suffix(']').map_or_else(|| format!("{mask} {hash}"), |mask| format!("{mask} {hash}]"))
+                With::Text(mask.strip_suffix(']').map_or_else(|| format!("{mask} {hash}"), |mask| format!("{mask} {hash}]")))
             }
-            (Redaction::Hash, None) | (Redaction::Mask, _) => mask.to_owned(),
+            (Redaction::Placeholder, Some(_)) if self.evidence.direction == Direction::Request => {
+                With::Placeholder(mask.to_owned())
+            }
+            (Redaction::Mask | Redaction::Hash | Redaction::Placeholder, _) => With::Text(mask.to_owned()),
         };
         Edit { range: finding.range.clone(), with }
     }
@@ -225,15 +234,15 @@ impl Judge<'_> {
         }
     }
 
-    fn edit(&mut self, segment: usize, edit: Edit) {
-        let edits = &mut self.decision.edits;
-        match edits.binary_search_by_key(&segment, |(index, _)| *index) {
+    fn change(&mut self, segment: usize, change: Edit<With>) {
+        let changes = &mut self.changes;
+        match changes.binary_search_by_key(&segment, |(index, _)| *index) {
             Ok(at) => {
-                if let Some((_, own)) = edits.get_mut(at) {
-                    own.push(edit);
+                if let Some((_, own)) = changes.get_mut(at) {
+                    own.push(change);
                 }
             }
-            Err(at) => edits.insert(at, (segment, vec![edit])),
+            Err(at) => changes.insert(at, (segment, vec![change])),
         }
     }
 }

@@ -15,6 +15,7 @@ mod listing;
 mod load;
 mod message;
 mod own;
+mod placeholder;
 mod pseudonym;
 mod rule;
 mod sample;
@@ -35,6 +36,7 @@ pub use self::{
     listing::{Listed, ListedRule},
     load::{LoadError, Source, Terms, name, named, sources},
     message::{built_in, languages},
+    placeholder::Placeholders,
     pseudonym::HashKey,
     rule::{Action, Mode, Respond, schema},
     select::{Call, Selected},
@@ -69,6 +71,7 @@ pub enum Settled {
 #[derive(Debug)]
 pub struct Scanned {
     body: String,
+    placeholders: Placeholders,
 }
 
 impl Scanned {
@@ -76,6 +79,12 @@ impl Scanned {
     #[must_use]
     pub fn body(&self) -> &str {
         &self.body
+    }
+
+    /// What stands for values in it.
+    #[must_use]
+    pub fn placeholders(&self) -> &Placeholders {
+        &self.placeholders
     }
 
     /// The bytes to send.

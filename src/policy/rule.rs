@@ -169,6 +169,10 @@ pub(super) enum Redaction {
     Mask,
     /// What it was and a keyed hash of it, such as `[email 3f9a0c51d2e8]`: the same value has the same hash.
     Hash,
+    /// In a request, a name such as `[EMAIL_1]`, which gives way to the value again wherever the answer has exactly this name:
+    /// what the asker may not have back needs `mask`. The same value has the same name within an exchange. In an answer, as
+    /// `mask`.
+    Placeholder,
 }
 
 /// How a block answers.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::civil::Date;
 
 use super::{
-    Decision, Explained, Policies, Scanned, Settled,
+    Decision, Explained, Placeholders, Policies, Scanned, Settled,
     compile::{Compiled, Kinds, Policy},
     decide::decide,
     explain::explain,
@@ -109,13 +109,14 @@ impl Selected {
     }
 
     /// Decides on an assessed body, and makes the edits that the rules ask for; `patches` turns edits of segments into patches
-    /// of the body.
+    /// of the body. In an answer, `placeholders`, which stood for values in its request, give way to these once it is judged.
     ///
     /// # Errors
     /// An edit that has no place to go.
     pub fn settle(
         &self,
         assessed: Assessed,
+        placeholders: &Placeholders,
         patches: impl FnOnce(&Evidence, &[(usize, Vec<Edit>)]) -> Result<Vec<Patch>, Malformed>,
     ) -> Result<(Settled, Decision, Evidence), Malformed> {
         let (document, evidence) = assessed.into_parts();
@@ -123,8 +124,10 @@ impl Selected {
         if let Some(refused) = decision.refusal.clone() {
             return Ok((Settled::Refuse(refused), decision, evidence));
         }
-        let patches = if decision.edits.is_empty() { Vec::new() } else { patches(&evidence, &decision.edits)? };
-        Ok((Settled::Forward(Scanned { body: document.splice(patches)? }), decision, evidence))
+        let edits = placeholders.put_back_in(&evidence.segments, &decision.edits);
+        let patches = if edits.is_empty() { Vec::new() } else { patches(&evidence, &edits)? };
+        let scanned = Scanned { body: document.splice(patches)?, placeholders: decision.placeholders.clone() };
+        Ok((Settled::Forward(scanned), decision, evidence))
     }
 
     /// The guards, by their places, that rules ask about texts of which the evidence has no word of theirs.

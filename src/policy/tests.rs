@@ -228,3 +228,17 @@ fn a_known_text_is_exempt_until_its_day_is_over() {
     turns.passages[0].segments.push(1);
     assert_eq!(exempt.select(Call::default()).decide(&turns).action, Action::Allow);
 }
+
+#[test]
+fn a_placeholder_stands_for_the_value_in_a_request() {
+    let mask = "detectors = [\"payment_card\"]\naction = \"redact\"";
+    let swap = rule("swap", &format!("{mask}\nredact = \"placeholder\""));
+    let with = |decision: &Decision| decision.edits[0].1[0].with.clone();
+    let decision = policies(&swap).decide(&unsafe_text());
+    assert_eq!(with(&decision), "[PAYMENT_CARD_1]");
+    assert_eq!(decision.placeholders.iter().collect::<Vec<_>>(), [("[PAYMENT_CARD_1]", "4111111111111111")]);
+    let answer = Evidence { direction: Direction::Response, ..unsafe_text() };
+    for decision in [policies(&swap).decide(&answer), policies(&(rule("mask", mask) + &swap)).decide(&unsafe_text())] {
+        assert_eq!((with(&decision).as_str(), decision.placeholders.is_empty()), ("[payment card]", true));
+    }
+}

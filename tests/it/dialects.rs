@@ -18,7 +18,7 @@ pub(crate) struct Api {
     /// A request with this text of the user; streamed or not.
     pub(crate) ask: fn(&str, bool) -> Value,
     /// A whole answer with this text.
-    whole: fn(&str) -> Value,
+    pub(crate) whole: fn(&str) -> Value,
     /// A streamed answer that brings these pieces.
     pub(crate) stream: fn(&[&str]) -> Vec<Message>,
 }
@@ -288,11 +288,11 @@ impl Api {
         self.framing.ending(&(self.stream)(texts), false).to_vec()
     }
 
-    async fn post(&self, proxy: &Proxy, text: &str) -> Answer {
+    pub(crate) async fn post(&self, proxy: &Proxy, text: &str) -> Answer {
         self.post_raw(proxy, (self.ask)(text, false).to_string()).await
     }
 
-    async fn post_raw(&self, proxy: &Proxy, body: String) -> Answer {
+    pub(crate) async fn post_raw(&self, proxy: &Proxy, body: String) -> Answer {
         Answer::read(proxy.send(proxy.request(Method::POST, self.path, body)).await).await
     }
 

@@ -18,6 +18,7 @@ mod identity;
 mod lifecycle;
 mod limits;
 mod own;
+mod placeholders;
 mod policy;
 mod policy_commands;
 mod record;

@@ -1,7 +1,7 @@
 //! What the gate promises, for the streams of every API and in every mode: nothing unjudged leaves, every end is a proper one,
 //! and nobody is left waiting.
 
-mod parts;
+pub(crate) mod parts;
 
 use std::time::Duration;
 

@@ -7,7 +7,7 @@ use crate::dialects::{Api, events, plain};
 
 /// What a stream brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub(crate) enum Part {
     /// Thinking that the model shows.
     Reasoning,
     /// A tool call's arguments, piece by piece.
@@ -15,7 +15,7 @@ pub(super) enum Part {
 }
 
 /// A streamed answer that brings these pieces of such a text; `None` where the API has none that comes in pieces.
-pub(super) fn stream(api: &Api, part: Part, texts: &[&str]) -> Option<Vec<Message>> {
+pub(crate) fn stream(api: &Api, part: Part, texts: &[&str]) -> Option<Vec<Message>> {
     let reasons = part == Part::Reasoning;
     let out = match api.name {
         "openai_chat" => openai_chat(reasons, texts),
@@ -164,7 +164,7 @@ fn openai_responses(reasons: bool, texts: &[&str]) -> Vec<Message> {
 }
 
 /// Two choices, whose pieces come in turns; `None` where the API has but one.
-pub(super) fn choices(api: &Api, texts: [&[&str]; 2]) -> Option<Vec<Message>> {
+pub(crate) fn choices(api: &Api, texts: [&[&str]; 2]) -> Option<Vec<Message>> {
     let choice = |index: usize, text: &str, ends: bool| match api.name {
         "openai_chat" => {
             let delta = if ends { json!({}) } else { json!({"content": text}) };
