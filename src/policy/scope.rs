@@ -12,11 +12,13 @@ use super::Call;
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Scope {
-    /// Routes by `name`, or by prefix where they have none; `""` is the calls that no route takes.
+    /// Routes by `name`, or where they have none by prefix, or without that by host; `""` is the calls that no route takes.
     pub routes: Option<Vec<String>>,
     /// Upstreams; `default` is `[upstream]`.
     pub upstreams: Option<Vec<String>>,
-    /// Models as the client asks for them.
+    /// Models as the client asks for them, in capitals or not: the one that its path or else its body names, or any other that
+    /// the call lists as a fallback. A name that a server has two ways to write, such as Ollama's `llama3` and `library/llama3`,
+    /// needs a pattern for both: `*llama3*`.
     pub models: Option<Vec<String>>,
     /// APIs, such as `openai_chat`.
     pub dialects: Option<Vec<String>>,
@@ -52,11 +54,17 @@ impl Scope {
         let caller = &call.caller;
         fits(&self.routes, &call.route)
             && fits(&self.upstreams, &call.upstream)
-            && fits(&self.models, &call.model)
+            && call.models().any(|model| self.takes(model))
             && fits(&self.dialects, call.dialect)
             && fits(&self.keys, caller.key.as_deref().unwrap_or_default())
             && fits(&self.tenants, caller.tenant.as_deref().unwrap_or_default())
             && self.headers.iter().all(|(name, wanted)| call.headers.get(name).is_some_and(|value| has(wanted, value)))
+    }
+
+    /// Whether calls of this model are covered, as far as that hangs on the model. Many servers do not tell capitals in its name.
+    pub(super) fn takes(&self, model: &str) -> bool {
+        let model = model.to_lowercase();
+        self.models.as_ref().is_none_or(|wanted| wanted.iter().any(|pattern| matches(&pattern.to_lowercase(), &model)))
     }
 
     /// Whether it is asked of texts in this language; a tag such as `zh-Hant` also fits where `zh` is named.
@@ -124,7 +132,8 @@ mod tests {
             route: "/team-a".into(),
             upstream: "azure".into(),
             dialect: "openai_chat",
-            model: "gpt-4o".into(),
+            model: "GPT-4o".into(),
+            others: vec!["mini".into()],
             headers: [("x-team".to_owned(), "sales, support-2".to_owned())].into(),
             caller: Caller { tenant: Some("support".into()), ..Caller::default() },
             ..Call::default()
@@ -133,6 +142,7 @@ mod tests {
             ("", true),
             ("routes = [\"/team-a\"]\nmodels = [\"x\", \"gpt-4*\"]", true),
             ("routes = [\"/team-a\"]\nmodels = [\"x\"]", false),
+            ("models = [\"Mini\"]", true),
             ("routes = [\"\"]", false),
             ("upstreams = [\"default\"]", false),
             ("dialects = [\"openai_*\"]", true),
