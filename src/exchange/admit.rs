@@ -45,9 +45,9 @@ impl Proxy {
         let caller = self.identity.caller(&mut headers, &mut uri, certificate.as_ref()).await;
         (*request.headers_mut(), *request.uri_mut()) = (headers, uri);
         let caller = caller.map_err(Failure::Unidentified)?;
-        let permit = self.quotas.admit(&caller).map_err(Failure::Limited)?;
-        // Last, so that nobody takes room who may not call. Waiting for some would be a queue of requests without a bound.
+        // Nobody takes room who is not known. Waiting for some would be a queue of requests without a bound.
         let room = Arc::clone(&self.room).try_acquire_owned().map_err(|_| Failure::Overloaded(self.limits.calls))?;
+        let permit = self.quotas.admit(&caller).map_err(Failure::Limited)?;
         Ok(Admitted { caller, place: Place { permit, _room: Some(room) } })
     }
 }
