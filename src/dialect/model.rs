@@ -62,7 +62,7 @@ pub(super) fn add(request: &mut Request, document: &Document) -> Result<(), Malf
     }
     for name in named {
         // Gemini's body may repeat the model of the path as the name of a resource.
-        let name = name.strip_prefix("models/").map_or(name.as_ref(), |name| name).to_owned();
+        let name = name.strip_prefix("models/").unwrap_or(&name).to_owned();
         if name != request.model && !request.others.contains(&name) {
             request.others.push(name);
         }
@@ -112,11 +112,11 @@ mod tests {
         };
         for (body, found) in [
             (r#"{"model": "a", "models": ["a", "b", "b"]}"#, &["b"][..]),
-            (r#"{"model": "models/a", "fallbacks": "b"}"#, &["b"]),
-            (r#"{"model": "c"}"#, &["c"]),
-            (r#"{"fallbacks": [{"model": "b", "messages": [{"role": "user", "content": "x"}]}, "c"]}"#, &["b", "c"]),
-            (r#"{"Fallbacks": [{"a": ["b", "c"]}], "context_window_fallbacks": [{"a": ["d"]}]}"#, &["b", "c", "d"]),
-            (r#"{"metadata": {"models": ["x"]}, "models": null, "fallbacks": [1]}"#, &[]),
+            (r#"{"model": "models/a", "fallbacks": "b"}"#, &["b"][..]),
+            (r#"{"model": "c"}"#, &["c"][..]),
+            (r#"{"fallbacks": [{"model": "b", "messages": [{"role": "user", "content": "x"}]}, "c"]}"#, &["b", "c"][..]),
+            (r#"{"Fallbacks": [{"a": ["b", "c"]}], "context_window_fallbacks": [{"a": ["d"]}]}"#, &["b", "c", "d"][..]),
+            (r#"{"metadata": {"models": ["x"]}, "models": null, "fallbacks": [1]}"#, &[][..]),
         ] {
             assert_eq!(others(body).unwrap(), found, "{body}");
         }

@@ -40,8 +40,8 @@ impl Name {
     fn fitting(&self, pattern: &str) -> Option<&str> {
         let is_for_uris = pattern.contains("://") || pattern.starts_with("urn:");
         let (name, is_uri) = match self {
-            Self::Uri(name) => (name, true),
-            Self::Other(name) => (name, false),
+            Self::Uri(name) => (name.as_str(), true),
+            Self::Other(name) => (name.as_str(), false),
         };
         (pattern == "*" || (is_uri == is_for_uris && fits(pattern, name))).then_some(name)
     }

@@ -120,7 +120,8 @@ impl Limits {
     }
 
     fn account(&self, who: Who, own: Option<&config::Limits>, now: Instant) -> Arc<Account> {
-        let Accounts { of, swept } = &mut *lock(&self.accounts);
+        let mut accounts = lock(&self.accounts);
+        let Accounts { of, swept } = &mut *accounts;
         if let Some(account) = of.get(&who) {
             return Arc::clone(account);
         }

@@ -108,7 +108,7 @@ impl Door {
         let silence = async {
             // The other end lives as long as the connection.
             while flights.wait_for(|flying| *flying == 0).await.is_ok() {
-                if tokio::time::timeout(self.patience, flights.changed()).await.is_err() {
+                if !matches!(tokio::time::timeout(self.patience, flights.changed()).await, Ok(Ok(()))) {
                     return;
                 }
             }

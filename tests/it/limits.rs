@@ -10,7 +10,7 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpSocket, TcpStream},
+    net::TcpStream,
     time::timeout,
 };
 
@@ -74,7 +74,11 @@ async fn slow_and_oversized_requests_end() {
 
 #[tokio::test]
 async fn silent_connections_are_closed() {
-    let proxy = Proxy::with(RULES, |config| config.listen.header_timeout_ms = 200).await;
+    let proxy = Proxy::with(RULES, |config| {
+        config.listen.header_timeout_ms = 200;
+        config.listen.drain_ms = 200;
+    })
+    .await;
     for bytes in ["", "P", "PRI * HTTP/2.0\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
         assert!(timeout(LONG, proxy.raw(bytes.as_bytes())).await.is_ok(), "{bytes:?}");
     }
@@ -141,9 +145,7 @@ async fn calls_in_flight_are_bounded_whatever_connection_they_are_on() {
 #[tokio::test]
 async fn a_whole_answer_is_in_flight_until_its_client_has_read_it() {
     let proxy = Proxy::with(RULES, |config| config.listen.max_calls = 1).await;
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
-    let mut client = socket.connect(proxy.address).await.unwrap();
+    let mut client = TcpStream::connect(proxy.address).await.unwrap();
     let body = ask("hi");
     let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\n";
     client.write_all(format!("{head}content-length: {}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();

@@ -79,11 +79,11 @@ async fn every_model_that_may_answer_counts() {
     let chat = "/v1/chat/completions";
     for (path, body, deciding) in [
         (chat, json!({"model": "mini"}), Some(&["small"][..])),
-        (chat, json!({"model": "GPT-4o"}), Some(&["four"])),
-        ("/openai/deployments/gpt-4o/chat/completions", json!({}), Some(&["four"])),
-        ("/openai/deployments/gpt-4o/chat/completions", json!({"model": "mini"}), Some(&["four", "small"])),
-        (chat, json!({"model": "mini", "models": ["gpt-4o"]}), Some(&["four", "small"])),
-        (chat, json!({"model": "mini", "fallbacks": [{"model": "gpt-4o"}]}), Some(&["four", "small"])),
+        (chat, json!({"model": "GPT-4o"}), Some(&["four"][..])),
+        ("/openai/deployments/gpt-4o/chat/completions", json!({}), Some(&["four"][..])),
+        ("/openai/deployments/gpt-4o/chat/completions", json!({"model": "mini"}), Some(&["four", "small"][..])),
+        (chat, json!({"model": "mini", "models": ["gpt-4o"]}), Some(&["four", "small"][..])),
+        (chat, json!({"model": "mini", "fallbacks": [{"model": "gpt-4o"}]}), Some(&["four", "small"][..])),
         // No policy covers one of them.
         (chat, json!({"model": "mini", "fallbacks": ["other"]}), None),
         ("/openai/deployments/other/chat/completions", json!({"model": "mini"}), None),
