@@ -8,6 +8,7 @@ use super::{Config, Wrong};
 
 /// `[identity]`: who may call. The first credential that is Seawall's own tells the caller: a key or token in `seawall-key`,
 /// `authorization: Bearer`, `x-api-key`, `api-key`, `x-goog-api-key` or `?key=`; without any, the client's certificate.
+/// Where the credential names no tenant, the certificate does.
 /// Seawall's own credentials are not passed on upstream; a client that has a key for the upstream too sends Seawall's in
 /// `seawall-key`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -95,7 +96,8 @@ impl Default for Jwt {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Subject {
-    /// A URI or DNS name that the certificate is for, or its common name; `*` stands for any characters.
+    /// A URI or DNS name that the certificate is for, or its common name if it is for none; `*` stands for any characters. A
+    /// pattern with `://`, or one that begins with `urn:`, is for URIs only, any other but a bare `*` for the rest.
     pub subject: String,
     /// Whose it is.
     #[serde(default)]

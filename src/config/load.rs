@@ -116,6 +116,11 @@ mod tests {
             told("[upstreams.azure]\nurl = \"http://x\"\n\n[[routes]]\nprefix = \"/a\"\nupstream = \"azur\"\n"),
             "s.toml:6: `routes.0.upstream` `azur` is no upstream; did you mean `azure`?"
         );
+        assert!(
+            told("[upstreams.default]\nurl = \"http://x\"\n").starts_with("s.toml:1: `upstreams.default` is what policies")
+        );
+        let route = "[upstreams.a]\nurl = \"http://x\"\n\n[[routes]]\nprefix = \"/a\"\nupstream = \"a\"\nname = \"\"\n";
+        assert!(told(route).starts_with("s.toml:7: `routes.0.name` is what policies call"));
         assert!(told("[[routes]]\nprefix = \"/a\"\n").contains("missing field `upstream`"));
         assert!(told("[listen\n").starts_with("s.toml:1:"));
         assert!(load(Some(Path::new("/nowhere/s.toml")), &[]).unwrap_err().to_string().contains("cannot be read"));

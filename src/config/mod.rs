@@ -67,12 +67,17 @@ pub struct Listen {
     pub max_body_bytes: usize,
     /// Largest head of a request, in bytes.
     pub max_header_bytes: usize,
-    /// Time for a request's head to arrive.
+    /// Time for a request's head to arrive. A connection that brings none for so long, at its beginning or after its last
+    /// answer, is closed.
     pub header_timeout_ms: u64,
     /// Time for a request's body to arrive.
     pub body_timeout_ms: u64,
     /// Connections served at once; more wait to be accepted.
     pub max_connections: usize,
+    /// Calls in flight at once, from their heads to their answers' ends; more are answered with status 503. A connection with
+    /// HTTP/2 carries up to 100 of them. Each may hold a body of `max_body_bytes` in memory, and an answer of the upstream's
+    /// `max_body_bytes`.
+    pub max_calls: usize,
     /// Time that exchanges in flight get to finish after SIGTERM.
     pub drain_ms: u64,
     /// Which `seawall-…` headers answers carry.
@@ -170,7 +175,7 @@ impl Key {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
-    /// What policies and records call it; its prefix if left out.
+    /// What policies call it; its prefix if left out, or its host in lower case if it has none.
     #[serde(default)]
     pub name: Option<String>,
     /// The path's beginning, in whole segments; it is taken off before the call is passed on.
@@ -220,7 +225,8 @@ pub struct Guard {
     /// beyond that. A text of more than four times as many tokens, counted for each of the guard's passes, is refused;
     /// one of many bytes is counted in parts, each rather too low, and refused as soon as these show it.
     pub queue_tokens: usize,
-    /// Longest wait for a text's score, encoding it included.
+    /// Longest wait for a text's score, encoding it included; up to twice that where another request's scoring of the same text
+    /// was waited for in vain.
     pub deadline_ms: u64,
     /// Most tokens of growing answers whose keys and values a decoder guard keeps on each device, where its sessions share
     /// them evenly, so that a check computes only what is new; 0 scores them whole each time, with one graph fewer in memory.
@@ -343,6 +349,7 @@ impl Default for Listen {
             header_timeout_ms: 10_000,
             body_timeout_ms: 60_000,
             max_connections: 16_384,
+            max_calls: 16_384,
             drain_ms: 30_000,
             headers: Headers::All,
             tls: None,
@@ -431,6 +438,9 @@ impl Default for Telemetry {
     }
 }
 
+/// What policies call the upstream of `[upstream]`.
+pub const DEFAULT_UPSTREAM: &str = "default";
+
 /// The setting that says otherwise than it can be, and what to write instead.
 type Wrong = (String, String);
 
@@ -440,6 +450,7 @@ impl Config {
         let positive = [
             ("listen.max_body_bytes", self.listen.max_body_bytes),
             ("listen.max_connections", self.listen.max_connections),
+            ("listen.max_calls", self.listen.max_calls),
             ("stream.first_chars", self.stream.first_chars),
             ("stream.step_chars", self.stream.step_chars),
             ("stream.idle_ms", usize::try_from(self.stream.idle_ms).unwrap_or(usize::MAX)),
@@ -460,6 +471,12 @@ impl Config {
         for (name, upstream) in self.named_upstreams() {
             let key =
                 |field: &str| name.map_or_else(|| format!("upstream.{field}"), |name| format!("upstreams.{name}.{field}"));
+            if name == Some(DEFAULT_UPSTREAM) {
+                return Err((
+                    format!("upstreams.{DEFAULT_UPSTREAM}"),
+                    "is what policies call `[upstream]`: choose another name".to_owned(),
+                ));
+            }
             if upstream.max_body_bytes == 0 {
                 return Err((key("max_body_bytes"), "must be more than 0".to_owned()));
             }
@@ -478,6 +495,9 @@ impl Config {
             }
             if !route.prefix.is_empty() && (!route.prefix.starts_with('/') || route.prefix.ends_with('/')) {
                 return Err((key("prefix"), "must begin with `/` and not end with it, such as `/azure`".to_owned()));
+            }
+            if route.name.as_deref() == Some("") {
+                return Err((key("name"), "is what policies call calls that no route takes: choose another".to_owned()));
             }
             if route.prefix.is_empty() && route.host.is_none() {
                 return Err((format!("routes.{number}"), "must have a `prefix`, a `host`, or both".to_owned()));

@@ -9,6 +9,7 @@ mod code;
 mod cohere;
 mod delta;
 mod gemini;
+mod model;
 mod ollama;
 mod openai_chat;
 mod openai_completions;
@@ -47,8 +48,10 @@ pub const DIALECTS: &[&dyn Dialect] = &[
 /// What a dialect read in a request.
 #[derive(Debug, Default)]
 pub struct Request {
-    /// The model asked for.
+    /// The model asked for: the one that the path names, if it names one.
     pub model: String,
+    /// Other models that it names, which may answer in its place.
+    pub others: Vec<String>,
     /// How the answer is to be streamed, if it is.
     pub stream: Option<Framing>,
     /// Number of choices asked for.
@@ -89,12 +92,13 @@ pub trait Dialect: Send + Sync {
     fn silent(&self) -> &'static [&'static str];
 
     /// Reads all the text of a request: what [`Dialect::read`] finds, and every other string that does not stand in a silent
-    /// place and says more than an id does.
+    /// place and says more than an id does; and all the models that it names.
     ///
     /// # Errors
-    /// As [`Dialect::read`].
+    /// As [`Dialect::read`], or too many models.
     fn request(&self, uri: &Uri, document: &Document) -> Result<Request, Malformed> {
         let mut request = self.read(uri, document)?;
+        model::add(&mut request, document)?;
         unread::add(&mut request, document, self.silent());
         Ok(request)
     }

@@ -1,9 +1,8 @@
 //! Every failure's answer: the one place where errors meet HTTP.
 
-use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 
+use super::body::{Body, full};
 use crate::{
     dialect::Dialect,
     guard::Unavailable,
@@ -17,14 +16,6 @@ use crate::{
     },
 };
 
-/// An answer's body: whole, or a stream that can break off.
-pub type Body = UnsyncBoxBody<Bytes, Broken>;
-
-/// The answer cannot be finished; the connection closes so that the client does not take it for whole.
-#[derive(Debug, thiserror::Error)]
-#[error("the answer broke off")]
-pub struct Broken;
-
 /// Why an exchange ends without the upstream's answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -34,6 +25,9 @@ pub enum Failure {
     /// The caller asks for more than the limits allow.
     #[error("{0}")]
     Limited(Exceeded),
+    /// As many calls are in flight as may be.
+    #[error("{0} calls are in flight, as many as are served at once; try again")]
+    Overloaded(usize),
     /// The path is none that is passed on.
     #[error("{method} {path} is not passed on: Seawall knows no chat API there, and `upstream.pass` does not list it")]
     UnknownPath {
@@ -105,6 +99,7 @@ impl Failure {
             Self::Unidentified(Unknown::Unavailable) => (StatusCode::SERVICE_UNAVAILABLE, "identity_unavailable"),
             Self::Unidentified(Unknown::Missing | Unknown::Invalid(_)) => (StatusCode::UNAUTHORIZED, "invalid_api_key"),
             Self::Limited(_) => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded"),
+            Self::Overloaded(_) => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
             Self::UnknownPath { .. } => (StatusCode::NOT_FOUND, "unknown_path"),
             Self::AmbiguousPath => (StatusCode::BAD_REQUEST, "ambiguous_path"),
             Self::Steering(_) => (StatusCode::BAD_REQUEST, "steering_header"),
@@ -177,10 +172,4 @@ pub fn events(framing: Framing, messages: &[Message]) -> Response<Body> {
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(framing.content_type()));
     answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     answer
-}
-
-/// A whole body.
-#[must_use]
-pub fn full(body: impl Into<Bytes>) -> Body {
-    Full::new(body.into()).map_err(|never| match never {}).boxed_unsync()
 }

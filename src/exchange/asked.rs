@@ -20,6 +20,7 @@ pub(super) fn asked(dialect: &dyn Dialect, route: &Route, request: &Request, pro
         upstream: route.upstream_name.to_string(),
         dialect: dialect.name(),
         model: request.model.clone(),
+        others: request.others.clone(),
         stream: request.stream.is_some(),
         headers: BTreeMap::new(),
         caller: Caller::default(),

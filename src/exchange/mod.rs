@@ -3,6 +3,7 @@
 mod admit;
 pub mod answer;
 mod asked;
+pub mod body;
 mod heard;
 mod moderation;
 mod record;
@@ -17,13 +18,15 @@ use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts, response};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 pub use self::route::Routes;
 use self::{
     admit::Admitted,
-    answer::{Body, Broken, Failure, events, json},
+    answer::{Failure, events, json},
     asked::{asked, headers},
+    body::{Body, Broken, holding},
     record::Record,
     route::{Kind, Route},
     stream::Streamed,
@@ -39,7 +42,7 @@ use crate::{
     telemetry::Metrics,
     upstream::{self, Upstream},
     wire::{
-        body::{self, Patience},
+        body::{Patience, read},
         encoding,
         frame::Framing,
         header as hygiene,
@@ -57,6 +60,8 @@ pub struct Proxy {
     metrics: Arc<Metrics>,
     identity: Identity,
     quotas: identity::Limits,
+    /// Room for calls in flight.
+    room: Arc<Semaphore>,
     limits: Limits,
     tasks: TaskTracker,
 }
@@ -80,6 +85,7 @@ pub struct Rooms {
 
 #[derive(Debug)]
 struct Limits {
+    calls: usize,
     request_bytes: usize,
     request_time: Duration,
     stream: config::Stream,
@@ -115,6 +121,7 @@ impl Proxy {
         let Rooms { scanner, policies, routes, store, metrics, identity } = rooms;
         let quotas = identity::Limits::new(settings.limits, &settings.tenants);
         let limits = Limits {
+            calls: settings.listen.max_calls,
             request_bytes: settings.listen.max_body_bytes,
             request_time: Duration::from_millis(settings.listen.body_timeout_ms),
             stream: settings.stream,
@@ -122,7 +129,8 @@ impl Proxy {
             uncovered: settings.policies.uncovered,
         };
         let policies = ArcSwap::from_pointee(policies);
-        Self { routes, scanner, policies, store, metrics, identity, quotas, limits, tasks: TaskTracker::new() }
+        let room = Arc::new(Semaphore::new(limits.calls));
+        Self { routes, scanner, policies, store, metrics, identity, quotas, room, limits, tasks: TaskTracker::new() }
     }
 
     /// Answers one request of a caller who may make it.
@@ -143,16 +151,16 @@ impl Proxy {
             Ok(route) => match route.kind {
                 Kind::Chat(dialect) => self.chat(dialect, route, request, &mut record).await,
                 Kind::Moderation => self.moderate(request).await.map(Answered::Whole),
-                Kind::Pass => self.pass(&route, request, &mut record).await.map(Answered::Whole),
+                Kind::Pass => self.pass(&route, request).await.map(Answered::Whole),
             },
             Err(failure) => Err(failure),
         };
         match answered {
-            Ok(Answered::Whole(answer)) => self.finish(&record, answer),
+            Ok(Answered::Whole(answer)) => self.finish(record, answer),
             Ok(Answered::Stream(streamed)) => self.stream(*streamed, record),
             Err(failure) => {
                 let answer = self.fail(&mut record, &failure, dialect);
-                self.finish(&record, answer)
+                self.finish(record, answer)
             }
         }
     }
@@ -190,7 +198,7 @@ impl Proxy {
     /// A request's body, decoded and strictly read.
     async fn read(&self, headers: &HeaderMap, body: Incoming) -> Result<Document, Failure> {
         let Limits { request_bytes, request_time, .. } = self.limits;
-        let bytes = body::read(body, request_bytes, Patience::Whole(request_time)).await.map_err(Failure::RequestBody)?;
+        let bytes = read(body, request_bytes, Patience::Whole(request_time)).await.map_err(Failure::RequestBody)?;
         let bytes = encoding::decode(headers, bytes, request_bytes).await.map_err(Failure::RequestEncoding)?;
         Document::read(&bytes).map_err(Failure::Request)
     }
@@ -205,7 +213,8 @@ impl Proxy {
     ) -> Result<Answered, Failure> {
         let (mut head, body) = request.into_parts();
         let document = self.read(&head.headers, body).await?;
-        let mut request = dialect.request(&head.uri, &document).map_err(Failure::Request)?;
+        // Read as the upstream is asked: a route's prefix says nothing of models.
+        let mut request = dialect.request(&route.path.clone().into(), &document).map_err(Failure::Request)?;
         record.asked(&request.model, request.stream.is_some());
         let content = std::mem::take(&mut request.content);
         if content.segments.len() > SEGMENTS {
@@ -271,10 +280,10 @@ impl Proxy {
     }
 
     /// A call that carries no chat.
-    async fn pass(&self, route: &Route, request: Request<Incoming>, record: &mut Record) -> Result<Response<Body>, Failure> {
+    async fn pass(&self, route: &Route, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
         let (mut head, body) = request.into_parts();
         // What has a body is not a call that carries no text.
-        body::read(body, 0, Patience::Whole(self.limits.request_time)).await.map_err(Failure::RequestBody)?;
+        read(body, 0, Patience::Whole(self.limits.request_time)).await.map_err(Failure::RequestBody)?;
         hygiene::for_upstream(&mut head.headers);
         let response = route.upstream.pass(head.method, &route.path, head.headers).await.map_err(Failure::Upstream)?;
         let (mut head, body) = response.into_parts();
@@ -282,13 +291,7 @@ impl Proxy {
         let coding = head.headers.get(header::CONTENT_ENCODING).cloned();
         hygiene::end_to_end(&mut head.headers);
         head.headers.extend(coding.map(|coding| (header::CONTENT_ENCODING, coding)));
-        // The call is in flight until its last byte has left.
-        let permit = std::mem::take(&mut record.admitted.permit);
-        let body = body.map_err(|_| Broken).map_frame(move |frame| {
-            let _held = &permit;
-            frame
-        });
-        Ok(Response::from_parts(head, body.boxed_unsync()))
+        Ok(Response::from_parts(head, body.map_err(|_| Broken).boxed_unsync()))
     }
 
     /// Makes a flagged exchange durable; what cannot be recorded does not go on.
@@ -318,11 +321,11 @@ impl Proxy {
         dialect.map_or_else(|| json(status, String::new()), |dialect| failure.answer(dialect))
     }
 
-    /// The last step of a whole answer: headers, log and count.
-    fn finish(&self, record: &Record, mut answer: Response<Body>) -> Response<Body> {
-        self.stamp(record, answer.headers_mut());
-        self.count(record, answer.status().as_u16());
-        answer
+    /// The last step of a whole answer: headers, log and count. The call is in flight until the last piece has left.
+    fn finish(&self, record: Record, mut answer: Response<Body>) -> Response<Body> {
+        self.stamp(&record, answer.headers_mut());
+        self.count(&record, answer.status().as_u16());
+        answer.map(|body| holding(body, record.admitted.place))
     }
 
     fn stamp(&self, record: &Record, headers: &mut HeaderMap) {

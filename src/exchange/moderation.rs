@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::{
     Proxy,
-    answer::{Body, Failure, json as answer},
+    answer::{Failure, json as answer},
+    body::Body,
 };
 use crate::{
     guard::Unavailable,

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, Method, Uri, header, uri::PathAndQuery};
 
 use super::answer::Failure;
 use crate::{
-    config::{self, Config},
+    config::{self, Config, DEFAULT_UPSTREAM},
     dialect::{DIALECTS, Dialect},
     upstream::{Misconfigured, Upstream},
 };
@@ -27,9 +27,6 @@ const STEERING: [&str; 10] = [
     "x-http-method-override",
     "x-method-override",
 ];
-
-/// What policies call the upstream of the section `[upstream]`.
-const DEFAULT: &str = "default";
 
 /// What a call is.
 #[derive(Clone, Copy)]
@@ -85,7 +82,7 @@ impl Routes {
         }
         // With routes to go, calls that fit none may go nowhere.
         let alone = routes.is_empty() || !settings.upstream.url.is_empty();
-        let rest = config::Route { name: None, prefix: String::new(), host: None, upstream: DEFAULT.to_owned() };
+        let rest = config::Route { name: None, prefix: String::new(), host: None, upstream: DEFAULT_UPSTREAM.to_owned() };
         let fallback = alone.then(|| Way::new(&rest, &settings.upstream, "upstream")).transpose()?;
         Ok(Self { routes, fallback })
     }
@@ -114,10 +111,11 @@ impl Routes {
 
 impl Way {
     fn new(route: &config::Route, settings: &config::Upstream, section: &str) -> Result<Self, Misconfigured> {
+        let host = route.host.as_deref().map(str::to_ascii_lowercase);
         Ok(Self {
             name: route.called().into(),
             prefix: route.prefix.clone(),
-            host: route.host.as_deref().map(str::to_ascii_lowercase),
+            host,
             upstream: Arc::new(Upstream::new(settings, section)?),
             upstream_name: route.upstream.as_str().into(),
             pass: settings.pass.iter().map(|line| split(line)).collect(),
@@ -292,6 +290,12 @@ mod tests {
         assert_eq!(find("one.example:80", "/x/v1/models?a=/x"), "pass a/v1/models?a=/x");
         assert_eq!(find("other", "/x/v1/models"), "pass b/v1/models");
         assert_eq!(find("two.example", "/v1/models"), "pass b/v1/models");
+        let name = |host: &'static str, path: &str| {
+            let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static(host))]);
+            routes.find(&Method::GET, &path.parse().unwrap(), &headers).map(|route| route.name.to_string()).ok()
+        };
+        assert_eq!(name("TWO.example", "/v1/models").as_deref(), Some("two.example"), "it has no prefix to go by");
+        assert_eq!(name("two.example", "/x/v1/models").as_deref(), Some("/x"));
         assert_eq!(find("one.example", "/v1/models"), "unknown", "no upstream is the rest's");
         assert_eq!(find("other", "/xv1/models"), "unknown");
         assert_eq!(find("other", "http://two.example/v1/models"), "pass b/v1/models", "the address stands above the header");

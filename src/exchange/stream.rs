@@ -14,7 +14,8 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     Call, Proxy,
-    answer::{Body, Broken, Failure},
+    answer::Failure,
+    body::{Body, Broken},
     record::Record,
     returned::Returned,
 };
@@ -109,7 +110,7 @@ impl Proxy {
         if coding != "identity" {
             let failure = Failure::ResponseEncoding(Undecodable::Unknown(coding.to_owned()));
             let answer = self.fail(&mut record, &failure, Some(call.dialect));
-            return self.finish(&record, answer);
+            return self.finish(record, answer);
         }
         hygiene::end_to_end(&mut head.headers);
         self.stamp(&record, &mut head.headers);

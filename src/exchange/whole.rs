@@ -4,8 +4,9 @@ use http::{Response, response};
 use hyper::body::Incoming;
 
 use super::{
-    Call, Proxy, answer,
-    answer::{Body, Failure},
+    Call, Proxy,
+    answer::Failure,
+    body::{Body, full},
     record::Record,
     refuse,
 };
@@ -48,7 +49,7 @@ impl Proxy {
         match settled {
             Settled::Forward(scanned) => {
                 hygiene::end_to_end(&mut head.headers);
-                Ok(Response::from_parts(head, answer::full(scanned.into_body())))
+                Ok(Response::from_parts(head, full(scanned.into_body())))
             }
             Settled::Refuse(refused) => refuse(call, refused, Direction::Response),
         }

@@ -36,7 +36,7 @@ use self::{
     proof::golden,
     remote::Fleet,
     share::longest,
-    tokenize::Encoder,
+    tokenize::{Encoder, Unencodable},
 };
 pub use self::{
     manifest::{Manifest, Unusable},
@@ -62,6 +62,9 @@ pub enum Unavailable {
     /// It took too long.
     #[error("the guard did not answer in time")]
     Deadline,
+    /// The text is longer than the guard is given to read: how long, and what the limit is.
+    #[error("{0}")]
+    TooLong(String),
     /// The text cannot be encoded, or the graph cannot be run.
     #[error("the guard failed: {0}")]
     Engine(String),
@@ -71,12 +74,21 @@ pub enum Unavailable {
 }
 
 impl Unavailable {
-    /// As clients may be told it: they need not know the servers behind.
+    /// As clients may be told it: they need not know the servers behind, nor what in this one failed.
     #[must_use]
     pub fn public(&self) -> String {
         match self {
-            Self::Server(_) => "the guard failed".to_owned(),
-            Self::Overloaded | Self::Deadline | Self::Engine(_) => self.to_string(),
+            Self::Engine(_) | Self::Server(_) => "the guard failed".to_owned(),
+            Self::Overloaded | Self::Deadline | Self::TooLong(_) => self.to_string(),
+        }
+    }
+}
+
+impl From<Unencodable> for Unavailable {
+    fn from(error: Unencodable) -> Self {
+        match error {
+            Unencodable::TooLong { .. } => Self::TooLong(error.to_string()),
+            Unencodable::Tokenizer(_) | Unencodable::NoRoom(_) => Self::Engine(error.to_string()),
         }
     }
 }
@@ -247,7 +259,7 @@ impl Guard {
         let encoder = Arc::clone(&self.encoder);
         let (text, prompt) = (text.to_owned(), prompt.map(str::to_owned));
         let encoded = spawn_blocking(move || encoder.windows(task, &text, prompt.as_deref())).await;
-        encoded.map_err(|e| Unavailable::Engine(e.to_string()))?.map_err(|e| Unavailable::Engine(e.to_string()))
+        encoded.map_err(|e| Unavailable::Engine(e.to_string()))?.map_err(Unavailable::from)
     }
 
     /// All work for a text's score, encoding it included, in the time that the score may take.
@@ -325,4 +337,20 @@ fn near_executable(path: &str) -> impl Iterator<Item = PathBuf> {
 
 fn deadline(settings: &config::Guard) -> Duration {
     Duration::from_millis(settings.deadline_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_told_what_they_can_do_something_about() {
+        let long = Unavailable::from(Unencodable::TooLong { tokens: 9, most: 4 });
+        assert!(long.public().contains("at least 9 tokens"), "{long:?}");
+        let inside = Unavailable::from(Unencodable::Tokenizer("/srv/guard/tokenizer.json: line 3".to_owned()));
+        for hidden in [inside, Unavailable::Engine("CUDA error 700 on 10.0.0.7".to_owned())] {
+            assert_eq!(hidden.public(), "the guard failed");
+            assert_ne!(hidden.to_string(), hidden.public(), "operators are told more");
+        }
+    }
 }

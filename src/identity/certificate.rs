@@ -2,12 +2,19 @@
 
 use x509_parser::{extensions::GeneralName, parse_x509_certificate};
 
-use super::Caller;
+use super::{Caller, Method};
 use crate::config;
 
-/// The names in a verified client certificate: URIs, then DNS names, then the subject's common name.
+/// The names in a verified client certificate: URIs, then DNS names. The subject's common name, which says not of what kind it
+/// is, counts only where there are none of these.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Certificate(Vec<String>);
+pub struct Certificate(Vec<Name>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Name {
+    Uri(String),
+    Other(String),
+}
 
 impl Certificate {
     /// The names in a certificate in DER; none in one that cannot be read.
@@ -18,8 +25,25 @@ impl Certificate {
         let general: &[GeneralName<'_>] = alternative.as_ref().map_or(&[], |names| &names.value.general_names);
         let uris = general.iter().filter_map(|name| if let GeneralName::URI(uri) = name { Some(*uri) } else { None });
         let hosts = general.iter().filter_map(|name| if let GeneralName::DNSName(host) = name { Some(*host) } else { None });
-        let common = certificate.subject().iter_common_name().filter_map(|name| name.as_str().ok());
-        Self(uris.chain(hosts).chain(common).map(str::to_owned).collect())
+        let uris = uris.map(|uri| Name::Uri(uri.to_owned()));
+        let mut names: Vec<Name> = uris.chain(hosts.map(|host| Name::Other(host.to_owned()))).collect();
+        if names.is_empty() {
+            let common = certificate.subject().iter_common_name().filter_map(|name| name.as_str().ok());
+            names.extend(common.map(|name| Name::Other(name.to_owned())));
+        }
+        Self(names)
+    }
+}
+
+impl Name {
+    /// The name, if it is of the kind that the pattern is for, and fits it.
+    fn fitting(&self, pattern: &str) -> Option<&str> {
+        let is_for_uris = pattern.contains("://") || pattern.starts_with("urn:");
+        let (name, is_uri) = match self {
+            Self::Uri(name) => (name.as_str(), true),
+            Self::Other(name) => (name.as_str(), false),
+        };
+        (pattern == "*" || (is_uri == is_for_uris && fits(pattern, name))).then_some(name)
     }
 }
 
@@ -35,8 +59,9 @@ impl Subjects {
     /// Whom a certificate names.
     pub(super) fn caller(&self, certificate: &Certificate) -> Option<Caller> {
         let known = |subject: &config::Subject| {
-            let name = certificate.0.iter().find(|name| fits(&subject.subject, name))?;
-            Some(Caller { tenant: subject.tenant.clone(), subject: Some(name.clone()), ..Caller::default() })
+            let name = certificate.0.iter().find_map(|name| name.fitting(&subject.subject))?;
+            let (tenant, subject) = (subject.tenant.clone(), Some(name.to_owned()));
+            Some(Caller { method: Some(Method::Certificate), tenant, subject, ..Caller::default() })
         };
         self.0.iter().find_map(known)
     }
@@ -82,17 +107,28 @@ mod tests {
 
     #[test]
     fn the_names_of_a_certificate_and_whom_they_name() {
-        let mut params = CertificateParams::new(vec!["svc.example.com".to_owned()]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, "a service");
-        params.subject_alt_names.push(SanType::URI("spiffe://x/ns/a".try_into().unwrap()));
-        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
-        let certificate = Certificate::read(certificate.der());
-        assert_eq!(certificate.0, ["spiffe://x/ns/a", "svc.example.com", "a service"]);
+        let read = |common: &str, hosts: &[&str], uris: &[&str]| {
+            let mut params = CertificateParams::new(hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>()).unwrap();
+            params.distinguished_name.push(DnType::CommonName, common);
+            params.subject_alt_names.extend(uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())));
+            Certificate::read(params.self_signed(&KeyPair::generate().unwrap()).unwrap().der())
+        };
+        let certificate = read("a service", &["svc.example.com"], &["spiffe://x/ns/a.example.com"]);
+        let (uri, host) = ("spiffe://x/ns/a.example.com".to_owned(), "svc.example.com".to_owned());
+        assert_eq!(certificate.0, [Name::Uri(uri), Name::Other(host)]);
         let subject = |subject: &str, tenant: &str| config::Subject { subject: subject.into(), tenant: Some(tenant.into()) };
         let subjects = Subjects::new(&[subject("other", "no"), subject("*.example.com", "one"), subject("a *", "two")]);
         let caller = subjects.caller(&certificate).unwrap();
         assert_eq!((caller.tenant.as_deref(), caller.subject.as_deref()), (Some("one"), Some("svc.example.com")));
         assert_eq!(Subjects::new(&[subject("other", "no")]).caller(&certificate), None);
+        // Names of one kind are none of another's: whoever may choose the one may not choose the other.
+        let tenant = |certificate: &Certificate, pattern: &str| {
+            Subjects::new(&[subject(pattern, "t")]).caller(certificate).and_then(|caller| caller.tenant).is_some()
+        };
+        assert!(!tenant(&certificate, "a service") && tenant(&read("a service", &[], &[]), "a service"));
+        assert!(!tenant(&read("spiffe://x/ns/b", &[], &[]), "spiffe://x/*"));
+        assert!(!tenant(&read("c", &[], &["https://a.example.com"]), "*.example.com"));
+        assert!(tenant(&read("c", &[], &["urn:x:1"]), "urn:x:*") && tenant(&read("c", &[], &["urn:x:1"]), "*"));
         assert_eq!(Certificate::read(b"none"), Certificate(Vec::new()));
     }
 }

@@ -15,7 +15,10 @@ use jsonwebtoken::{
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse},
 };
 use serde::Deserialize;
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::{Mutex, OwnedMutexGuard},
+    time::Instant,
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
@@ -55,7 +58,7 @@ struct Inner {
     client: Client<Connector, Empty<Bytes>>,
     keys: ArcSwapOption<Keys>,
     /// When they were last asked for. Whoever holds this asks; the others wait for the answer.
-    asked: Mutex<Option<Instant>>,
+    asked: Arc<Mutex<Option<Instant>>>,
     pause: Duration,
 }
 
@@ -95,7 +98,7 @@ impl Issuer {
             issuer: settings.issuer.clone(),
             client,
             keys: ArcSwapOption::empty(),
-            asked: Mutex::new(None),
+            asked: Arc::default(),
             pause: Duration::from_secs(settings.pause_s),
         });
         inner.refresh().await;
@@ -126,13 +129,21 @@ impl Issuer {
 }
 
 impl Inner {
-    async fn refresh(&self) {
-        let mut asked = self.asked.lock().await;
+    async fn refresh(self: &Arc<Self>) {
+        let mut asked = Arc::clone(&self.asked).lock_owned().await;
         if asked.is_some_and(|asked| asked.elapsed() < self.pause) {
             return;
         }
-        let read = tokio::time::timeout(PATIENCE, self.read()).await;
         *asked = Some(Instant::now());
+        // It outlives its asker: who goes away at once and comes again would have the keys read each time.
+        let reading = tokio::spawn(Arc::clone(self).ask(asked));
+        if let Err(error) = reading.await {
+            tracing::warn!(issuer = self.issuer, %error, "the keys that tokens are signed by could not be read");
+        }
+    }
+
+    async fn ask(self: Arc<Self>, _asked: OwnedMutexGuard<Option<Instant>>) {
+        let read = tokio::time::timeout(PATIENCE, self.read()).await;
         match read.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs()))) {
             Ok(keys) => self.keys.store(Some(Arc::new(keys))),
             Err(error) => tracing::warn!(issuer = self.issuer, error, "the keys that tokens are signed by could not be read"),
@@ -220,6 +231,10 @@ fn address(url: &str) -> Result<Uri, String> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{TcpListener, TcpStream},
+    };
 
     use super::*;
 
@@ -247,6 +262,42 @@ mod tests {
         assert_eq!(algorithms("one"), Some(vec![Algorithm::PS384]));
         assert_eq!((keys.0.len(), keys.get(None).is_none()), (3, true));
         assert!(Keys::read(br#"{"keys": []}"#).is_err());
+    }
+
+    /// Answers the question that a connection carries.
+    async fn answer(mut stream: TcpStream, status: u16, body: &str) {
+        // What is closed unread takes its answer with it.
+        assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+        let length = body.len();
+        let head = format!("HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+        stream.write_all((head + body).as_bytes()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_reading_goes_on_when_its_asker_goes_away() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let settings = config::Jwt { issuer: "i".to_owned(), jwks_url: Some(url), pause_s: 60, ..config::Jwt::default() };
+        let (issuer, ()) =
+            tokio::join!(Issuer::new(&settings), async { answer(listener.accept().await.unwrap().0, 404, "").await });
+        let issuer = issuer.unwrap();
+        *issuer.inner.asked.lock().await = None;
+        let mut asker = Box::pin(issuer.fresh());
+        let asked = tokio::select! {
+            _ = &mut asker => panic!("nobody has answered"),
+            asked = listener.accept() => asked.unwrap().0,
+        };
+        drop(asker);
+        let point = "A".repeat(43);
+        let keys = json!({"keys": [{"kty": "EC", "crv": "P-256", "kid": "k", "x": point, "y": point}]}).to_string();
+        let again = async {
+            answer(asked, 200, &keys).await;
+            listener.accept().await.unwrap();
+        };
+        tokio::select! {
+            keys = issuer.fresh() => assert!(keys.unwrap().get(Some("k")).is_some()),
+            () = again => panic!("it was asked again"),
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use jsonwebtoken::{Validation, dangerous::insecure_decode_claims, decode, decode_header, errors::ErrorKind};
 use serde_json::{Map, Value};
 
-use super::{Caller, Unknown, crypto, jwks::Issuer};
+use super::{Caller, Method, Unknown, crypto, jwks::Issuer};
 use crate::{config, connect::Misconfigured};
 
 /// Knows callers by tokens.
@@ -19,17 +19,15 @@ impl Tokens {
         Ok(Self { issuer: Issuer::new(settings).await?, settings: settings.clone() })
     }
 
-    /// Whom a token names; nothing if it is none, or not of this issuer.
-    pub(super) async fn know(&self, token: &str) -> Option<Result<Caller, Unknown>> {
-        // Nobody has vouched for these claims: they only tell whether there is something to verify.
-        let claims: Map<String, Value> = insecure_decode_claims(token).ok()?;
-        if claims.get("iss").and_then(Value::as_str) != Some(&self.settings.issuer) {
-            return None;
-        }
-        Some(self.verify(token).await)
+    /// Whether this is a token that says to be of this issuer. Nobody has vouched for that: it only tells whether there is
+    /// something to verify.
+    pub(super) fn issued(&self, token: &str) -> bool {
+        let claims: Option<Map<String, Value>> = insecure_decode_claims(token).ok();
+        claims.as_ref().and_then(|claims| claims.get("iss")?.as_str()) == Some(&self.settings.issuer)
     }
 
-    async fn verify(&self, token: &str) -> Result<Caller, Unknown> {
+    /// Whom a token names.
+    pub(super) async fn verify(&self, token: &str) -> Result<Caller, Unknown> {
         let invalid = |why: &str| Unknown::Invalid(format!("the token {why}"));
         let header = decode_header(token).map_err(|e| invalid(told(e.kind())))?;
         let id = header.kid.as_deref();
@@ -50,7 +48,8 @@ impl Tokens {
         rules.set_required_spec_claims(&["exp", "iss", "aud"]);
         let claims = decode::<Map<String, Value>>(token, &key.key, &rules).map_err(|e| invalid(told(e.kind())))?.claims;
         let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
-        Ok(Caller { tenant: text(&self.settings.tenant_claim), subject: text("sub"), key: None, claims })
+        let (tenant, subject) = (text(&self.settings.tenant_claim), text("sub"));
+        Ok(Caller { method: Some(Method::Token), tenant, subject, key: None, claims })
     }
 }
 
@@ -89,14 +88,15 @@ mod tests {
         let (tokens, others) = (Tokens::new(&settings("a")).await.unwrap(), Tokens::new(&settings("b")).await.unwrap());
         for token in set["tokens"].as_array().unwrap() {
             let token = token.as_str().unwrap();
-            let caller = tokens.know(token).await.unwrap().unwrap();
+            assert!(tokens.issued(token));
+            let caller = tokens.verify(token).await.unwrap();
             assert_eq!((caller.subject.as_deref(), caller.tenant), (Some("s"), None));
-            let told = others.know(token).await.unwrap().unwrap_err();
+            let told = others.verify(token).await.unwrap_err();
             assert_eq!(told.to_string(), "the token is for another audience (`aud`)");
             let (signed, _) = token.rsplit_once('.').unwrap();
             let forged = format!("{signed}.{}", "A".repeat(342));
-            assert_eq!(tokens.know(&forged).await.unwrap().unwrap_err().to_string(), "the token is not signed by its issuer");
+            assert_eq!(tokens.verify(&forged).await.unwrap_err().to_string(), "the token is not signed by its issuer");
         }
-        assert!(tokens.know("sk-upstream").await.is_none() && tokens.know("a.b.c").await.is_none());
+        assert!(!tokens.issued("sk-upstream") && !tokens.issued("a.b.c"));
     }
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::Caller;
+use super::{Caller, Method};
 use crate::{
     config::{self, KeyHash},
     connect::Misconfigured,
@@ -112,7 +112,7 @@ impl Keys {
         if self.0.values().any(|known| known.key.as_ref() == Some(name)) {
             return Err(wrong("another key has this name too"));
         }
-        let caller = Caller { key: Some(name.clone()), tenant: tenant.clone(), ..Caller::default() };
+        let caller = Caller { method: Some(Method::Key), key: Some(name.clone()), tenant: tenant.clone(), ..Caller::default() };
         if self.0.insert(digest, caller).is_some() {
             return Err(wrong("another name has this hash too"));
         }

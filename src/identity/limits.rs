@@ -13,6 +13,8 @@ use crate::config;
 
 /// Accounts kept at once; those that are as good as new are dropped for others. Beyond that callers share one.
 const ACCOUNTS: usize = 10_000;
+/// Time between two looks for accounts to drop: while there are none, each new caller would cause one.
+const SWEEP: Duration = Duration::from_secs(1);
 /// What those are counted under who have no configured tenant.
 const OTHERS: &str = "other";
 /// What adding up small parts may lose of one.
@@ -68,7 +70,13 @@ pub struct Exceeded {
 pub struct Limits {
     defaults: config::Limits,
     tenants: BTreeMap<String, config::Limits>,
-    accounts: Mutex<HashMap<Who, Arc<Account>>>,
+    accounts: Mutex<Accounts>,
+}
+
+#[derive(Debug, Default)]
+struct Accounts {
+    of: HashMap<Who, Arc<Account>>,
+    swept: Option<Instant>,
 }
 
 /// Who shares an account.
@@ -113,16 +121,20 @@ impl Limits {
 
     fn account(&self, who: Who, own: Option<&config::Limits>, now: Instant) -> Arc<Account> {
         let mut accounts = lock(&self.accounts);
-        if let Some(account) = accounts.get(&who) {
+        let Accounts { of, swept } = &mut *accounts;
+        if let Some(account) = of.get(&who) {
             return Arc::clone(account);
         }
-        if accounts.len() >= ACCOUNTS {
-            accounts.retain(|_, account| !account.is_new(now));
+        let is_due = swept.is_none_or(|swept| now.saturating_duration_since(swept) >= SWEEP);
+        if of.len() >= ACCOUNTS && is_due {
+            *swept = Some(now);
+            // One that is in somebody's hands may be about to be charged.
+            of.retain(|_, account| Arc::strong_count(account) > 1 || !account.is_new(now));
         }
         // Configured tenants are few, and never crowded out.
-        let has_room = own.is_some() || accounts.len() < ACCOUNTS;
+        let has_room = own.is_some() || of.len() < ACCOUNTS;
         let account = || Arc::new(Account::new(*own.unwrap_or(&self.defaults), now));
-        Arc::clone(accounts.entry(if has_room { who } else { Who::Rest }).or_insert_with(account))
+        Arc::clone(of.entry(if has_room { who } else { Who::Rest }).or_insert_with(account))
     }
 }
 
@@ -359,8 +371,27 @@ mod tests {
         assert!(limits.admit_at(&caller("one more"), start).is_ok());
         assert!(limits.admit_at(&caller("and another"), start).is_err(), "these share an account");
         assert!(limits.admit_at(&caller("0"), start).is_err(), "those who were there keep theirs");
-        assert_eq!(lock(&limits.accounts).len(), ACCOUNTS + 1);
-        assert!(limits.admit_at(&caller("one more"), start + seconds(60)).is_ok());
-        assert_eq!(lock(&limits.accounts).len(), 1, "who has made up for all is dropped");
+        let kept = || lock(&limits.accounts).of.len();
+        assert_eq!(kept(), ACCOUNTS + 1);
+        let held = limits.account(Who::of(&caller("0")), None, start);
+        let later = start + seconds(60);
+        assert!(limits.admit_at(&caller("one more"), later).is_ok());
+        assert_eq!(kept(), 2, "who has made up for all is dropped");
+        assert!(Arc::ptr_eq(&held, &limits.account(Who::of(&caller("0")), None, later)), "but nobody at the door");
+    }
+
+    #[test]
+    fn accounts_are_looked_through_once_a_second() {
+        let limits = Limits::new(limits(Some(600), None, None), &BTreeMap::new());
+        let start = Instant::now();
+        for number in 0..=ACCOUNTS {
+            assert!(limits.admit_at(&caller(&number.to_string()), start).is_ok());
+        }
+        let kept = |name: &str, at: Duration| {
+            assert!(limits.admit_at(&caller(name), start + at).is_ok());
+            lock(&limits.accounts).of.len()
+        };
+        assert_eq!(kept("a", Duration::from_millis(500)), ACCOUNTS + 1, "all are as good as new, and not yet looked at");
+        assert_eq!(kept("b", seconds(1)), 1);
     }
 }

@@ -19,9 +19,35 @@ pub use self::{
 use self::{certificate::Subjects, credential::Place, jwt::Tokens, keys::Keys};
 use crate::{config, connect::Misconfigured};
 
+/// How a caller is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// By a key; the subject is that of the certificate, if one was shown too.
+    Key,
+    /// By a signed token, and by its subject.
+    Token,
+    /// By a client certificate, and by its name.
+    Certificate,
+}
+
+impl Method {
+    /// Its name in conditions.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Token => "jwt",
+            Self::Certificate => "certificate",
+        }
+    }
+}
+
 /// Who calls, as far as that is known. The default is nobody.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Caller {
+    /// How that is known. It also tells of what kind the subject is: issuers of tokens and of certificates may give two the
+    /// same name.
+    pub method: Option<Method>,
     /// Whose traffic it is.
     pub tenant: Option<String>,
     /// The name of the key, never the key itself.
@@ -85,41 +111,54 @@ impl Identity {
     ) -> Result<Caller, Unknown> {
         let mut found: Option<Result<Caller, Unknown>> = None;
         for (place, credential) in credential::all(headers, uri) {
-            let Some(known) = self.know(place, credential.expose()).await else { continue };
+            if !self.owns(place, credential.expose()) {
+                continue;
+            }
             place.clear(headers, uri, &credential);
-            // The first that is Seawall's own tells, be it good or bad: to go on to the next would hide a mistake.
-            found.get_or_insert(known);
+            // The first that is Seawall's own tells, be it good or bad: to go on to the next would hide a mistake, and let one
+            // request cause as many verifications as it holds tokens.
+            if found.is_none() {
+                found = Some(self.know(credential.expose()).await);
+            }
         }
         let shown = certificate.and_then(|certificate| self.subjects.caller(certificate));
         match (found.transpose()?, shown) {
-            (Some(caller), shown) => {
-                let subject = caller.subject.or_else(|| shown.and_then(|shown| shown.subject));
-                Ok(Caller { subject, ..caller })
+            // Nobody sheds the tenant of a certificate by showing what names none.
+            (Some(caller), Some(shown)) => {
+                let subject = if caller.method == Some(Method::Token) { caller.subject } else { shown.subject };
+                Ok(Caller { tenant: caller.tenant.or(shown.tenant), subject, ..caller })
             }
-            (None, Some(shown)) => Ok(shown),
+            (Some(caller), None) | (None, Some(caller)) => Ok(caller),
             (None, None) if self.required => Err(Unknown::Missing),
             (None, None) => Ok(Caller::default()),
         }
     }
 
-    /// Whom a credential names; nothing if it is none of Seawall's, such as the upstream's own key.
-    async fn know(&self, place: Place, credential: &str) -> Option<Result<Caller, Unknown>> {
+    /// Whether a credential is Seawall's, unlike the upstream's own key. A key of ours that was withdrawn is still a secret of
+    /// ours.
+    fn owns(&self, place: Place, credential: &str) -> bool {
+        place.is_ours()
+            || credential.starts_with(keys::PREFIX)
+            || self.keys.find(credential).is_some()
+            || self.tokens.as_ref().is_some_and(|tokens| tokens.issued(credential))
+    }
+
+    /// Whom a credential of Seawall's names.
+    async fn know(&self, credential: &str) -> Result<Caller, Unknown> {
         if let Some(caller) = self.keys.find(credential) {
-            return Some(Ok(caller));
+            return Ok(caller);
         }
-        if let Some(tokens) = &self.tokens
-            && let Some(known) = tokens.know(credential).await
-        {
-            return Some(known);
+        match &self.tokens {
+            Some(tokens) if tokens.issued(credential) => tokens.verify(credential).await,
+            _ => Err(Unknown::Invalid("the key is not known, or was withdrawn".to_owned())),
         }
-        // A key of ours that was withdrawn is still a secret of ours.
-        let ours = place.is_ours() || credential.starts_with(keys::PREFIX);
-        ours.then(|| Err(Unknown::Invalid("the key is not known, or was withdrawn".to_owned())))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderValue, header};
+
     use super::*;
 
     fn settings(keys: &[(&str, &str, Option<&str>)]) -> config::Identity {
@@ -129,6 +168,35 @@ mod tests {
             tenant: tenant.map(str::to_owned),
         });
         config::Identity { keys: keys.collect(), ..config::Identity::default() }
+    }
+
+    #[tokio::test]
+    async fn a_certificates_tenant_stays_unless_the_credential_names_another() {
+        let subject = config::Subject { subject: "svc".to_owned(), tenant: Some("bound".to_owned()) };
+        let keys = settings(&[("free", "free", None), ("own", "own", Some("support"))]);
+        let file = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/identity/rsa.json");
+        let set: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let jwt =
+            config::Jwt { issuer: "i".to_owned(), audience: "a".to_owned(), jwks_file: Some(file), ..config::Jwt::default() };
+        let settings = config::Identity { subjects: vec![subject], jwt: Some(jwt), ..keys };
+        let identity = Identity::new(&settings).await.unwrap();
+        let params = rcgen::CertificateParams::new(vec!["svc".to_owned()]).unwrap();
+        let certificate = Certificate::read(params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().der());
+        for (key, method, tenant, subject) in [
+            (None, Method::Certificate, "bound", "svc"),
+            (Some("free"), Method::Key, "bound", "svc"),
+            (Some("own"), Method::Key, "support", "svc"),
+            (set["tokens"][0].as_str(), Method::Token, "bound", "s"),
+        ] {
+            let mut headers: HeaderMap = key.iter().map(|key| (header::AUTHORIZATION, bearer(key))).collect();
+            let caller = identity.caller(&mut headers, &mut Uri::default(), Some(&certificate)).await.unwrap();
+            assert_eq!((caller.method, caller.tenant.as_deref()), (Some(method), Some(tenant)), "{key:?}");
+            assert_eq!(caller.subject.as_deref(), Some(subject));
+        }
+    }
+
+    fn bearer(key: &str) -> HeaderValue {
+        format!("Bearer {key}").parse().unwrap()
     }
 
     async fn asked(identity: &Identity, sent: &[(&'static str, &str)], path: &str) -> (Result<Caller, Unknown>, Vec<String>) {

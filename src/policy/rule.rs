@@ -59,7 +59,10 @@ pub(super) struct Rule {
     pub guard: Option<String>,
     /// The guard finds the text unsafe from this P(unsafe) on.
     pub threshold: Option<Threshold>,
-    /// A condition in CEL that must hold too, such as `score > 0.5 && identity.tenant != "red-team"`.
+    /// A condition in CEL that must hold too, such as `score > 0.5 && identity.tenant != "red-team"`. `request.model` is the
+    /// model asked for, and `request.models` also has the fallbacks that the call names. A header that stands in a call several
+    /// times reads as its values with `, ` between them. `identity.method` (`key`, `jwt`, `certificate`) tells of what kind the
+    /// subject is.
     pub when: Option<String>,
     /// One of these detectors finds something: names, or the part before the dot for a family. Once loaded, a policy's own
     /// are named as its findings are, `policy/detector`.

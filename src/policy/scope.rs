@@ -12,11 +12,13 @@ use super::Call;
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Scope {
-    /// Routes by `name`, or by prefix where they have none; `""` is the calls that no route takes.
+    /// Routes by `name`, or where they have none by prefix, or without that by host; `""` is the calls that no route takes.
     pub routes: Option<Vec<String>>,
     /// Upstreams; `default` is `[upstream]`.
     pub upstreams: Option<Vec<String>>,
-    /// Models as the client asks for them.
+    /// Models as the client asks for them, in capitals or not: the one that its path or else its body names, or any other that
+    /// the call lists as a fallback. A name that a server has two ways to write, such as Ollama's `llama3` and `library/llama3`,
+    /// needs a pattern for both: `*llama3*`.
     pub models: Option<Vec<String>>,
     /// APIs, such as `openai_chat`.
     pub dialects: Option<Vec<String>>,
@@ -54,12 +56,12 @@ impl Scope {
         let parts = [
             ("routes", &self.routes, call.route.as_str()),
             ("upstreams", &self.upstreams, &call.upstream),
-            ("models", &self.models, &call.model),
             ("dialects", &self.dialects, call.dialect),
             ("keys", &self.keys, caller.key.as_deref().unwrap_or_default()),
             ("tenants", &self.tenants, caller.tenant.as_deref().unwrap_or_default()),
         ];
         let part = parts.into_iter().find(|(_, wanted, value)| !fits(wanted, value)).map(|(key, _, value)| (key, value));
+        let part = part.or_else(|| (!call.models().any(|model| self.takes(model))).then_some(("models", call.model.as_str())));
         part.or_else(|| {
             self.headers.iter().find_map(|(name, wanted)| {
                 let value = call.headers.get(name);
@@ -67,6 +69,12 @@ impl Scope {
                 (!fits).then(|| (name.as_str(), value.map_or("", String::as_str)))
             })
         })
+    }
+
+    /// Whether calls of this model are covered, as far as that hangs on the model. Many servers do not tell capitals in its name.
+    pub(super) fn takes(&self, model: &str) -> bool {
+        let model = model.to_lowercase();
+        self.models.as_ref().is_none_or(|wanted| wanted.iter().any(|pattern| matches(&pattern.to_lowercase(), &model)))
     }
 
     /// Whether it is asked of texts in this language; a tag such as `zh-Hant` also fits where `zh` is named.
@@ -132,7 +140,8 @@ mod tests {
             route: "/team-a".into(),
             upstream: "azure".into(),
             dialect: "openai_chat",
-            model: "gpt-4o".into(),
+            model: "GPT-4o".into(),
+            others: vec!["mini".into()],
             headers: [("x-team".to_owned(), "sales, support-2".to_owned())].into(),
             caller: Caller { tenant: Some("support".into()), ..Caller::default() },
             ..Call::default()
@@ -141,6 +150,7 @@ mod tests {
             ("", true),
             ("routes = [\"/team-a\"]\nmodels = [\"x\", \"gpt-4*\"]", true),
             ("routes = [\"/team-a\"]\nmodels = [\"x\"]", false),
+            ("models = [\"Mini\"]", true),
             ("routes = [\"\"]", false),
             ("upstreams = [\"default\"]", false),
             ("dialects = [\"openai_*\"]", true),

@@ -29,6 +29,8 @@ pub struct Call {
     pub dialect: &'static str,
     /// The model asked for.
     pub model: String,
+    /// Other models that the call names, which may answer in its place.
+    pub others: Vec<String>,
     /// Whether the answer is to be a stream.
     pub stream: bool,
     /// The headers that [`Policies::headers`] names or all, as far as the call has them: names in lower case, several values of one
@@ -42,6 +44,13 @@ pub struct Call {
     pub draw: u64,
     /// The day (UTC), for exemptions that end.
     pub today: Date,
+}
+
+impl Call {
+    /// All models that may answer it.
+    pub(super) fn models(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.model).chain(&self.others).map(String::as_str)
+    }
 }
 
 /// The policies that cover an exchange. It holds on to the set that they were chosen from, whatever is in force meanwhile.
@@ -90,11 +99,12 @@ impl Selected {
         self.set.revision()
     }
 
-    /// Whether any policy covers the call. One that is asked of some languages only leaves the rest of the text to others, so
-    /// it does not count.
+    /// Whether any policy covers the call, whichever of its models answers. One that is asked of some languages only leaves
+    /// the rest of the text to others, so it does not count.
     #[must_use]
     pub fn is_covered(&self) -> bool {
-        self.policies().any(|policy| policy.scope.languages.is_none())
+        let mut models = self.call.models();
+        models.all(|model| self.policies().any(|policy| policy.scope.languages.is_none() && policy.scope.takes(model)))
     }
 
     /// The names of the policies that cover the call, those for some languages only too.

@@ -38,6 +38,14 @@ struct Kept {
 /// A scoring under way. It ends when it is done, or when nobody waits for it any more.
 type Flight = BoxFuture<'static, Result<f32, Unavailable>>;
 
+/// What one who asks waits for.
+enum Joined<F> {
+    /// Its own work.
+    New(Shared<Flight>),
+    /// A scoring that another began, and its own work, not begun.
+    Another(Shared<Flight>, F),
+}
+
 /// The scorings under way.
 #[derive(Debug, Clone, Default)]
 struct Flights(Arc<Mutex<Board>>);
@@ -50,14 +58,14 @@ struct Board {
 }
 
 impl Flights {
-    /// The scoring under way for a key, else `work` as one; and whether it is that.
-    fn join<F>(&self, key: Key, work: F) -> (Shared<Flight>, bool)
+    /// The scoring under way for a key, else `work` as one.
+    fn join<F>(&self, key: Key, work: F) -> Joined<F>
     where
         F: Future<Output = Result<f32, Unavailable>> + Send + 'static,
     {
         let mut board = self.lock();
         if let Some(flight) = board.flights.get(&key).and_then(|(_, flight)| flight.upgrade()) {
-            return (flight, false);
+            return Joined::Another(flight, work);
         }
         board.begun += 1;
         let landing = Landing { flights: self.clone(), key, number: board.begun };
@@ -71,7 +79,7 @@ impl Flights {
             let number = board.begun;
             board.flights.insert(key, (number, weak));
         }
-        (flight, true)
+        Joined::New(flight)
     }
 
     fn lock(&self) -> MutexGuard<'_, Board> {
@@ -114,7 +122,8 @@ impl Cache {
     }
 
     /// The score kept under `key`, or that of `work`, and whether it was kept or under way. A caller that goes away does not
-    /// take the score from others who wait for it; when all have gone, the work ends too. Failures are not kept.
+    /// take the score from others who wait for it; when all have gone, the work ends too. Failures are not kept, and those that
+    /// hang on who asked are nobody else's: who waited in vain then works for itself.
     pub(super) async fn get_or<F>(&self, key: Key, work: F) -> (Result<f32, Unavailable>, bool)
     where
         F: Future<Output = Result<f32, Unavailable>> + Send + 'static,
@@ -124,14 +133,21 @@ impl Cache {
             return (Ok(score), true);
         }
         let kept = scores.clone();
-        let (flight, is_new) = flights.join(key, async move {
+        let work = async move {
             let score = work.await;
             if let Ok(score) = score {
                 kept.insert(key, score).await;
             }
             score
-        });
-        (flight.await, !is_new)
+        };
+        match flights.join(key, work) {
+            Joined::New(flight) => (flight.await, false),
+            Joined::Another(flight, work) => match flight.await {
+                // Another's time and its share of the queue, which a long request of its own may have used up.
+                Err(Unavailable::Deadline | Unavailable::Overloaded) => (work.await, false),
+                score => (score, true),
+            },
+        }
     }
 
     /// Verdicts kept.
@@ -215,6 +231,30 @@ mod tests {
         assert_eq!(runs.load(Ordering::SeqCst), 2);
         assert!(answers.iter().all(|(score, _)| *score == Ok(0.5)));
         assert_eq!(answers.iter().filter(|(_, cached)| !cached).count(), 1);
+    }
+
+    #[tokio::test]
+    async fn nobody_fails_by_anothers_time_or_share() {
+        let cache = Cache::new(&config::Cache::default());
+        let broken = Unavailable::Engine("for anybody".to_owned());
+        for (number, (failed, told)) in [
+            (Unavailable::Deadline, (Ok(0.5), false)),
+            (Unavailable::Overloaded, (Ok(0.5), false)),
+            (broken.clone(), (Err(broken.clone()), true)),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let key = [u8::try_from(number).unwrap(); 32];
+            let error = failed.clone();
+            let first = cache.get_or(key, async {
+                tokio::task::yield_now().await;
+                Err(error)
+            });
+            let (first, second) = tokio::join!(first, cache.get_or(key, async { Ok(0.5) }));
+            assert_eq!((first, &second), ((Err(failed), false), &told));
+            assert_eq!(cache.get_or(key, async { Ok(0.25) }).await.1, second.0.is_ok(), "what it scored itself is kept");
+        }
     }
 
     #[tokio::test]

@@ -223,7 +223,8 @@ impl Scanner {
     /// Whether any of the guards asked is to read an answer from its beginning each time that it has grown.
     #[must_use]
     pub fn reads_whole_answers(&self, ask: &Ask) -> bool {
-        ask.guards.iter().filter_map(|&guard| self.inner.cascade(guard)).any(|cascade| cascade.first().reads_whole_answers())
+        let mut guards = ask.guards.iter().filter_map(|&guard| self.inner.cascade(guard)).flat_map(Cascade::all);
+        guards.any(Guard::reads_whole_answers)
     }
 
     /// Verdicts in the cache.

@@ -1,26 +1,35 @@
-//! Accepting clients: as many as allowed, with limits on their requests' heads, and a graceful end.
+//! Accepting clients: as many as allowed, with limits on their requests' heads and on their silence, and a graceful end.
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, pin::pin, sync::Arc, time::Duration};
 
 use hyper::{Request, body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto::Builder, graceful::GracefulShutdown},
+    server::conn::auto::Builder,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use tokio_util::{either::Either, sync::CancellationToken};
+use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
 
 use super::tls;
-use crate::{config::Listen, exchange::Proxy, identity::Certificate};
+use crate::{
+    config::Listen,
+    exchange::{Proxy, body::holding},
+    identity::Certificate,
+};
 
 /// Pause after a failed accept: the system is out of sockets or memory, and trying at once would only burn the processor.
 const BACK_OFF: Duration = Duration::from_millis(50);
+/// Most exchanges at once on a connection with HTTP/2: the least that clients are made for (RFC 9113, 6.5.2).
+const STREAMS: u32 = 100;
 
-/// Accepts until `stop`, then waits for the connections to end, at most the drain time.
+/// A client that has connected.
+type Stream = Either<TcpStream, TlsStream<TcpStream>>;
+
+/// Accepts until `stop`, then waits for the connections to end, each at most the drain time.
 pub(super) async fn serve(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
@@ -29,46 +38,106 @@ pub(super) async fn serve(
     stop: &CancellationToken,
 ) {
     let permits = Arc::new(Semaphore::new(settings.max_connections));
-    let graceful = GracefulShutdown::new();
-    let builder = builder(settings);
-    let patience = Duration::from_millis(settings.header_timeout_ms);
+    let connections = TaskTracker::new();
+    let door = Arc::new(Door {
+        proxy,
+        builder: builder(settings),
+        patience: Duration::from_millis(settings.header_timeout_ms),
+        drain: Duration::from_millis(settings.drain_ms),
+        stop: stop.clone(),
+    });
     while let Some((stream, permit)) = stop.run_until_cancelled(accept(&listener, &permits)).await {
         // Latency matters more than full packets: streamed answers are many small writes.
         drop(stream.set_nodelay(true));
-        let (proxy, tls, builder, watcher) = (Arc::clone(&proxy), tls.clone(), builder.clone(), graceful.watcher());
-        tokio::spawn(async move {
+        let (door, tls) = (Arc::clone(&door), tls.clone());
+        connections.spawn(async move {
             // A client that is slow at this holds up nobody else.
-            let (stream, certificate) = match greet(stream, tls, patience).await {
-                Ok(greeted) => greeted,
-                Err(error) => return tracing::debug!(%error, "no TLS with a client"),
-            };
-            let service = service_fn(move |mut request: Request<Incoming>| {
-                let proxy = Arc::clone(&proxy);
-                if let Some(certificate) = &certificate {
-                    request.extensions_mut().insert(certificate.clone());
-                }
-                async move { Ok::<_, Infallible>(proxy.handle(request).await) }
-            });
-            let connection = watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned());
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended");
+            match door.stop.run_until_cancelled(greet(stream, tls, door.patience)).await {
+                Some(Ok((stream, certificate))) => door.serve(stream, certificate).await,
+                Some(Err(error)) => tracing::debug!(%error, "no TLS with a client"),
+                None => {}
             }
             drop(permit);
         });
     }
     drop(listener);
-    let drain = Duration::from_millis(settings.drain_ms);
-    if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
-        tracing::warn!(ms = settings.drain_ms, "connections were still open after the drain time and are closed");
+    connections.close();
+    connections.wait().await;
+}
+
+/// How a connection is served, and when it ends.
+struct Door {
+    proxy: Arc<Proxy>,
+    builder: Builder<TokioExecutor>,
+    /// How long a connection may be silent: at its beginning, and after each exchange.
+    patience: Duration,
+    /// How long it may take to end.
+    drain: Duration,
+    stop: CancellationToken,
+}
+
+impl Door {
+    async fn serve(&self, stream: Stream, certificate: Option<Certificate>) {
+        let (flying, flights) = watch::channel(0_usize);
+        let flying = Arc::new(flying);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            let (proxy, flight) = (Arc::clone(&self.proxy), Flight::begin(&flying));
+            if let Some(certificate) = &certificate {
+                request.extensions_mut().insert(certificate.clone());
+            }
+            async move { Ok::<_, Infallible>(proxy.handle(request).await.map(|body| holding(body, flight))) }
+        });
+        let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
+        let ended = tokio::select! {
+            ended = &mut connection => Ok(ended),
+            () = self.over(flights) => {
+                connection.as_mut().graceful_shutdown();
+                tokio::time::timeout(self.drain, connection).await
+            }
+        };
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "connection ended"),
+            Err(_) => tracing::warn!("a connection was still open after the drain time and is closed"),
+        }
+    }
+
+    /// Waits until a connection is to end: the server stops, or the client has been silent for too long. HTTP/1 has a time-out
+    /// of its own for heads; what has to be read before the version is known, and all of HTTP/2, has none.
+    async fn over(&self, mut flights: watch::Receiver<usize>) {
+        let silence = async {
+            // The other end lives as long as the connection.
+            while flights.wait_for(|flying| *flying == 0).await.is_ok() {
+                if !matches!(tokio::time::timeout(self.patience, flights.changed()).await, Ok(Ok(()))) {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = silence => {}
+        }
+    }
+}
+
+/// An exchange on a connection, from its head to the last byte of its answer.
+struct Flight(Arc<watch::Sender<usize>>);
+
+impl Flight {
+    fn begin(flying: &Arc<watch::Sender<usize>>) -> Self {
+        flying.send_modify(|flying| *flying += 1);
+        Self(Arc::clone(flying))
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.0.send_modify(|flying| *flying -= 1);
     }
 }
 
 /// Brings up TLS, if that is spoken here, and learns who the client's certificate says it is.
-async fn greet(
-    stream: TcpStream,
-    tls: Option<TlsAcceptor>,
-    patience: Duration,
-) -> io::Result<(Either<TcpStream, TlsStream<TcpStream>>, Option<Certificate>)> {
+async fn greet(stream: TcpStream, tls: Option<TlsAcceptor>, patience: Duration) -> io::Result<(Stream, Option<Certificate>)> {
     let Some(tls) = tls else { return Ok((Either::Left(stream), None)) };
     let stream = tokio::time::timeout(patience, tls.accept(stream)).await??;
     let certificate = tls::certificate(&stream);
@@ -99,6 +168,7 @@ fn builder(settings: &Listen) -> Builder<TokioExecutor> {
     builder
         .http2()
         .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
         .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
         .keep_alive_interval(Some(Duration::from_secs(30)));
     builder

@@ -7,6 +7,7 @@ use fastrand::Rng;
 use seawall::{
     config,
     guard::{Guard, Runtime, Window},
+    scan::{self, Ask},
     segment::Task,
 };
 use serde_json::Value;
@@ -322,6 +323,7 @@ async fn it_decides_as_the_second_guard_of_a_cascade() {
         config.guard.cascade = Some(Box::new(config::Cascade { low: 0.0, high: 1.0, second }));
     })
     .await;
+    assert!(proxy.inner.scanner().reads_whole_answers(&Ask::only(scan::DEFAULT)), "streams are read as it needs them");
     assert_eq!(proxy.post(ask("hello")).await.content(), "no such prompts");
     let identity = load(|_| {}).identity().to_owned();
     assert_eq!(proxy.review().await.list(1).await.unwrap().remove(0).guard, identity);

@@ -1,12 +1,23 @@
 //! Bounds of size, time and encoding.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use async_compression::tokio::write::GzipEncoder;
-use http::{HeaderValue, Method, StatusCode};
-use tokio::io::AsyncWriteExt as _;
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, StatusCode};
+use http_body_util::Full;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
 
-use crate::harness::{Answer, Proxy, RULES, ask, completion};
+use crate::harness::{Answer, Proxy, RULES, ask, ask_stream, chunk, completion, finish};
+
+/// Longer than anything here takes.
+const LONG: Duration = Duration::from_secs(20);
 
 async fn gzip(text: &[u8]) -> Vec<u8> {
     let mut encoder = GzipEncoder::new(Vec::new());
@@ -59,6 +70,97 @@ async fn slow_and_oversized_requests_end() {
     assert!(slow.starts_with("HTTP/1.1 408 ") && slow.contains("body_too_slow"), "{slow}");
     let large = format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(20_000));
     assert!(proxy.raw(large.as_bytes()).await.starts_with("HTTP/1.1 431 "));
+}
+
+#[tokio::test]
+async fn silent_connections_are_closed() {
+    let proxy = Proxy::with(RULES, |config| {
+        config.listen.header_timeout_ms = 200;
+        config.listen.drain_ms = 200;
+    })
+    .await;
+    for bytes in ["", "P", "PRI * HTTP/2.0\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        assert!(timeout(LONG, proxy.raw(bytes.as_bytes())).await.is_ok(), "{bytes:?}");
+    }
+    // One that answers all that it is asked, and asks for nothing.
+    let io = TokioIo::new(TcpStream::connect(proxy.address).await.unwrap());
+    let (_sender, connection) = http2::handshake::<_, _, Full<Bytes>>(TokioExecutor::new(), io).await.unwrap();
+    assert!(timeout(LONG, connection).await.is_ok(), "a connection without streams");
+}
+
+#[tokio::test]
+async fn an_exchange_is_no_silence() {
+    let proxy = Proxy::with(RULES, |config| config.listen.header_timeout_ms = 200).await;
+    let io = TokioIo::new(TcpStream::connect(proxy.address).await.unwrap());
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    let request = Request::post("http://proxy/v1/chat/completions").header("content-type", "application/json");
+    let asked = async {
+        let request = request.body(Full::new(Bytes::from(ask_stream("hi")))).unwrap();
+        Answer::read(sender.send_request(request).await.unwrap()).await
+    };
+    let upstream = async {
+        let pieces = proxy.upstream.call().await.stream();
+        // Before and within the answer.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        pieces.send(chunk(0, "hello there.")).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        pieces.send([finish(0), "data: [DONE]\n\n".to_owned()].concat()).await;
+    };
+    let mut connection = pin!(connection);
+    let (answer, ()) = tokio::select! {
+        both = async { tokio::join!(asked, upstream) } => both,
+        _ = &mut connection => panic!("the connection has ended"),
+    };
+    assert!(answer.body.ends_with(b"data: [DONE]\n\n"), "{answer:?}");
+    assert!(timeout(LONG, connection).await.is_ok(), "and then it ends");
+}
+
+/// A call that is refused because there is no room for it.
+async fn has_no_room(proxy: &Proxy) {
+    let answer = tokio::select! {
+        answer = proxy.post(ask("another")) => answer,
+        _ = proxy.upstream.call() => panic!("it was let in"),
+    };
+    assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "1"));
+    assert_eq!(answer.json()["error"]["code"], "overloaded");
+}
+
+async fn has_room(proxy: &Proxy) {
+    let (answer, ()) =
+        tokio::join!(proxy.post(ask("another")), async { proxy.upstream.call().await.answer(200, completion("hello")) });
+    assert_eq!(answer.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn calls_in_flight_are_bounded_whatever_connection_they_are_on() {
+    let proxy = Proxy::with(RULES, |config| config.listen.max_calls = 1).await;
+    let (mut stream, pieces) = tokio::join!(proxy.stream(ask_stream("hi")), async { proxy.upstream.call().await.stream() });
+    has_no_room(&proxy).await;
+    pieces.send([chunk(0, "hello there."), finish(0)].concat()).await;
+    drop(pieces);
+    stream.rest().await;
+    has_room(&proxy).await;
+}
+
+#[tokio::test]
+async fn a_whole_answer_is_in_flight_until_its_client_has_read_it() {
+    let proxy = Proxy::with(RULES, |config| config.listen.max_calls = 1).await;
+    let mut client = TcpStream::connect(proxy.address).await.unwrap();
+    let body = ask("hi");
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\n";
+    client.write_all(format!("{head}content-length: {}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
+    // More than the system takes in for a client that does not read.
+    let answer = completion("hello") + &" ".repeat(12 << 20);
+    proxy.upstream.call().await.answer(200, answer.clone());
+    let mut told = vec![0; 12];
+    client.read_exact(&mut told).await.unwrap();
+    assert_eq!(told, b"HTTP/1.1 200");
+    has_no_room(&proxy).await;
+    client.read_to_end(&mut told).await.unwrap();
+    assert!(told.ends_with(answer.as_bytes()));
+    let length = format!("\r\ncontent-length: {}\r\n", answer.len());
+    assert!(told.windows(length.len()).any(|part| part == length.as_bytes()), "its length is announced");
+    has_room(&proxy).await;
 }
 
 #[tokio::test]

@@ -73,6 +73,35 @@ async fn a_call_is_decided_by_the_policies_that_cover_it() {
 }
 
 #[tokio::test]
+async fn every_model_that_may_answer_counts() {
+    let policies = [policy("four", "[scope]\nmodels = [\"gpt-4*\"]"), policy("small", "[scope]\nmodels = [\"mini\"]")];
+    let proxy = proxy(&policies, |_| {}).await;
+    let chat = "/v1/chat/completions";
+    for (path, body, deciding) in [
+        (chat, json!({"model": "mini"}), Some(&["small"][..])),
+        (chat, json!({"model": "GPT-4o"}), Some(&["four"][..])),
+        ("/openai/deployments/gpt-4o/chat/completions", json!({}), Some(&["four"][..])),
+        ("/openai/deployments/gpt-4o/chat/completions", json!({"model": "mini"}), Some(&["four", "small"][..])),
+        (chat, json!({"model": "mini", "models": ["gpt-4o"]}), Some(&["four", "small"][..])),
+        (chat, json!({"model": "mini", "fallbacks": [{"model": "gpt-4o"}]}), Some(&["four", "small"][..])),
+        // No policy covers one of them.
+        (chat, json!({"model": "mini", "fallbacks": ["other"]}), None),
+        ("/openai/deployments/other/chat/completions", json!({"model": "mini"}), None),
+    ] {
+        let mut body = body;
+        body["messages"] = json!([{"role": "user", "content": "danger"}]);
+        let answer = Answer::read(proxy.send(proxy.request(Method::POST, path, body.to_string())).await).await;
+        let Some(deciding) = deciding else {
+            assert_eq!(answer.json()["error"]["code"], "no_policy", "{path} {body}");
+            continue;
+        };
+        let case = proxy.review().await.find(answer.header("seawall-request-id")).await.unwrap().unwrap();
+        let policies = case.reasons.as_array().unwrap().iter().map(|own| own["policy"].as_str().unwrap());
+        assert_eq!(policies.collect::<Vec<_>>(), deciding, "{path} {body}");
+    }
+}
+
+#[tokio::test]
 async fn a_call_that_no_policy_covers_is_refused_unless_the_operator_lets_it_pass() {
     let policies = [policy("one", "[scope]\nmodels = [\"gpt-4*\"]"), policy("thai", "[scope]\nlanguages = [\"th\"]")];
     let strict = proxy(&policies, |_| {}).await;

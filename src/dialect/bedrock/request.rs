@@ -5,7 +5,7 @@ use super::{
     block::{read_blocks, read_message, word},
 };
 use crate::{
-    dialect::{Request, schema, strict, text::Collector},
+    dialect::{Request, model::decoded, schema, strict, text::Collector},
     segment::Target,
     wire::{
         frame::Framing,
@@ -83,23 +83,6 @@ fn tool_word(key: &str, value: &str) -> bool {
 
 fn setting_word(key: &str, value: &str) -> bool {
     value.is_empty() && matches!(key, "maxTokens" | "temperature" | "topP" | "stopSequences")
-}
-
-/// A piece of a path with its percent codes undone.
-fn decoded(text: &str) -> String {
-    let mut pieces = text.split('%');
-    let mut out = pieces.next().unwrap_or_default().as_bytes().to_vec();
-    for piece in pieces {
-        let code = piece.split_at_checked(2).and_then(|(code, rest)| Some((u8::from_str_radix(code, 16).ok()?, rest)));
-        if let Some((byte, rest)) = code {
-            out.push(byte);
-            out.extend(rest.as_bytes());
-        } else {
-            out.push(b'%');
-            out.extend(piece.as_bytes());
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::{
     fields::{camel, fields, items, number, setting},
 };
 use crate::{
-    dialect::{Request, schema, text::Collector},
+    dialect::{Request, model::decoded, schema, text::Collector},
     segment::Target,
     wire::{
         frame::Framing,
@@ -144,7 +144,7 @@ pub(super) fn read(uri: &Uri, document: &Document) -> Result<Request, Malformed>
     let (model, streams) = address(uri.path()).ok_or_else(|| Malformed::new("the path names no model"))?;
     let framing = framing(uri.query().unwrap_or_default())?;
     let mut request =
-        Request { model: model.to_owned(), stream: streams.then_some(framing), choices: 1, usage: true, ..Request::default() };
+        Request { model: decoded(model), stream: streams.then_some(framing), choices: 1, usage: true, ..Request::default() };
     let mut text = Collector::default();
     let members = fields(&document.root(), "body", FIELDS)?;
     if !members.iter().any(|(key, _)| key == "contents") {
@@ -285,6 +285,7 @@ mod tests {
         let whole = |model: &str| Some((model.to_owned(), None));
         assert_eq!(asked("/v1/models/gemini-pro:generateContent?key=a%2Fb"), whole("gemini-pro"));
         assert_eq!(asked("/v1beta/tunedModels/mine-1:generateContent"), whole("tunedModels/mine-1"));
+        assert_eq!(asked("/v1beta/models/gemini%40pro:generateContent"), whole("gemini@pro"));
         let vertex = "/v1/projects/p/locations/l/publishers/google/models/gemini-pro@001:generateContent";
         assert_eq!(asked(vertex), whole("gemini-pro@001"));
         assert_eq!(asked("/v1/projects/p/locations/l/endpoints/12:generateContent"), whole("endpoints/12"));

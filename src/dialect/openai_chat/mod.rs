@@ -8,7 +8,7 @@ pub(super) mod vendor;
 
 use http::{Method, StatusCode, Uri};
 
-use super::{Content, Dialect, Refusal, Request, StreamDialect};
+use super::{Content, Dialect, Refusal, Request, StreamDialect, model};
 use crate::wire::{
     frame::Framing,
     json::{Document, Malformed},
@@ -27,8 +27,10 @@ impl Dialect for OpenAiChat {
         method == Method::POST && path.ends_with("/chat/completions")
     }
 
-    fn read(&self, _uri: &Uri, document: &Document) -> Result<Request, Malformed> {
-        request::read(document)
+    fn read(&self, uri: &Uri, document: &Document) -> Result<Request, Malformed> {
+        let mut request = request::read(document)?;
+        model::deploy(&mut request, uri, "/chat/completions");
+        Ok(request)
     }
 
     fn silent(&self) -> &'static [&'static str] {

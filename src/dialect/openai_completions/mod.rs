@@ -7,7 +7,7 @@ mod stream;
 
 use http::{Method, StatusCode, Uri};
 
-use super::{Content, Dialect, Refusal, Request, StreamDialect, openai_chat::OpenAiChat};
+use super::{Content, Dialect, Refusal, Request, StreamDialect, model, openai_chat::OpenAiChat};
 use crate::wire::{
     frame::Framing,
     json::{Document, Malformed},
@@ -28,8 +28,10 @@ impl Dialect for OpenAiCompletions {
         method == Method::POST && path.ends_with("/completions") && !other.iter().any(|end| path.ends_with(end))
     }
 
-    fn read(&self, _uri: &Uri, document: &Document) -> Result<Request, Malformed> {
-        request::read(document)
+    fn read(&self, uri: &Uri, document: &Document) -> Result<Request, Malformed> {
+        let mut request = request::read(document)?;
+        model::deploy(&mut request, uri, "/completions");
+        Ok(request)
     }
 
     fn silent(&self) -> &'static [&'static str] {

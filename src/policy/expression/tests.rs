@@ -4,7 +4,10 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{Asks, CallFacts, Expression, Facts, Failed, Mistake};
-use crate::{identity::Caller, policy::Call};
+use crate::{
+    identity::{Caller, Method},
+    policy::Call,
+};
 
 const GUARDS: [&str; 2] = ["default", "large"];
 
@@ -19,11 +22,18 @@ fn call() -> CallFacts {
         upstream: "azure".to_owned(),
         dialect: "openai_chat",
         model: "gpt-4o".to_owned(),
+        others: vec!["mini".to_owned()],
         stream: true,
         headers: BTreeMap::from(
             [("x-team", "support"), ("accept", "*/*")].map(|(name, value)| (name.to_owned(), value.to_owned())),
         ),
-        caller: Caller { tenant: Some("support".to_owned()), key: Some("ci".to_owned()), subject: None, claims },
+        caller: Caller {
+            method: Some(Method::Key),
+            tenant: Some("support".to_owned()),
+            key: Some("ci".to_owned()),
+            subject: None,
+            claims,
+        },
         ..Call::default()
     }))
 }
@@ -77,6 +87,8 @@ fn good_conditions_have_these_answers() {
         ("target in [\"prompt\", \"system\"] && direction == \"request\"", true),
         ("request.model.matches(\"^gpt-[0-9]\") && matches(request.model, 'o$')", true),
         ("request.model.startsWith(\"claude\")", false),
+        ("\"mini\" in request.models && request.models.exists(model, model == request.model)", true),
+        ("request.models.all(model, model.startsWith(\"gpt-\"))", false),
         ("request.route == \"/team-a\" && request.upstream == \"azure\" && request.dialect == \"openai_chat\"", true),
         ("request[\"stream\"] && request.stream == true", true),
         ("request.headers[\"x-team\"] == \"support\" && request.headers.accept == \"*/*\"", true),
@@ -85,7 +97,7 @@ fn good_conditions_have_these_answers() {
         ("\"x-team\" in request.headers && !(\"x-none\" in request.headers)", true),
         ("request.headers.exists(name, name.startsWith(\"x-\") && request.headers[name] == \"support\")", true),
         ("request.headers[language] == \"\" && size(request.headers) == 2", true),
-        ("identity.key == \"ci\" && identity.subject == \"\"", true),
+        ("identity.method == \"key\" && identity.key == \"ci\" && identity.subject == \"\"", true),
         ("identity.claims.role == \"nurse\" && identity.claims[\"level\"] > 2 && identity.claims.admin", true),
         ("has(identity.claims.role) && !has(identity.claims.nothing)", true),
         ("has(identity.claims.org) && has(identity.claims.org.name) && identity.claims.org.name == \"clinic\"", true),
@@ -165,7 +177,7 @@ fn bad_conditions_are_refused_with_their_place() {
         (
             "request == request",
             "request",
-            "`request` is asked by field: `request.dialect`, `request.model`, `request.route`, `request.upstream`, `request.stream`, `request.headers`",
+            "`request` is asked by field: `request.dialect`, `request.model`, `request.route`, `request.upstream`, `request.stream`, `request.headers`, `request.models`",
         ),
         ("findings.exists(f, fo == \"a\")", "fo", "there is no variable `fo`; did you mean `f`?"),
         ("findings.exists(f, f)", "f", "`||` takes a `bool`, not a `string`"),

@@ -17,7 +17,10 @@ pub(super) enum Type {
     Dyn,
 }
 
-/// Every variable but `scores`, with its field where it has some.
+/// Lists of strings.
+const LISTS: [&str; 2] = ["findings", "request.models"];
+
+/// Every other variable but `scores`, with its field where it has some.
 const VARIABLES: &[(&str, Type)] = &[
     ("score", Type::Double),
     ("threshold", Type::Double),
@@ -30,6 +33,7 @@ const VARIABLES: &[(&str, Type)] = &[
     ("request.upstream", Type::Text),
     ("request.stream", Type::Bool),
     ("request.headers", Type::Headers),
+    ("identity.method", Type::Text),
     ("identity.tenant", Type::Text),
     ("identity.key", Type::Text),
     ("identity.subject", Type::Text),
@@ -41,7 +45,7 @@ pub(super) const RECORDS: [&str; 3] = ["scores", "request", "identity"];
 
 /// The type of a variable, or of a record's field.
 pub(super) fn variable(name: &str) -> Option<Type> {
-    if name == "findings" {
+    if LISTS.contains(&name) {
         return Some(Type::List(Box::new(Type::Text)));
     }
     VARIABLES.iter().find(|(known, _)| *known == name).map(|(_, kind)| kind.clone())
@@ -49,13 +53,16 @@ pub(super) fn variable(name: &str) -> Option<Type> {
 
 /// The names that an expression can begin with.
 pub(super) fn names<'a>() -> impl Iterator<Item = &'a str> {
-    let plain = VARIABLES.iter().map(|(name, _)| *name).filter(|name| !name.contains('.'));
-    plain.chain(["findings"]).chain(RECORDS)
+    known().filter(|name| !name.contains('.')).chain(RECORDS)
 }
 
 /// The fields of a record.
 pub(super) fn fields(record: &str) -> impl Iterator<Item = &str> {
-    VARIABLES.iter().filter_map(move |(name, _)| name.strip_prefix(record)?.strip_prefix('.'))
+    known().filter_map(move |name| name.strip_prefix(record)?.strip_prefix('.'))
+}
+
+fn known<'a>() -> impl Iterator<Item = &'a str> {
+    VARIABLES.iter().map(|(name, _)| *name).chain(LISTS)
 }
 
 impl Type {

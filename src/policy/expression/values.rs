@@ -18,13 +18,14 @@ use cel::{
 use regex::Regex;
 use serde_json::Value as Json;
 
-use crate::policy::Call;
+use crate::{identity::Method, policy::Call};
 
 /// What a condition may ask of an exchange, the same for all its passages and rules.
 #[derive(Debug)]
 pub struct CallFacts {
     call: Arc<Call>,
     headers: OnceLock<Headers>,
+    models: OnceLock<CelList<'static>>,
     claims: OnceLock<Box<dyn Val>>,
 }
 
@@ -32,7 +33,7 @@ impl CallFacts {
     /// The facts of `call`. Costs nothing: what is to be made is made when the first condition asks for it.
     #[must_use]
     pub fn new(call: Arc<Call>) -> Self {
-        Self { call, headers: OnceLock::new(), claims: OnceLock::new() }
+        Self { call, headers: OnceLock::new(), models: OnceLock::new(), claims: OnceLock::new() }
     }
 
     fn headers(&self) -> &Headers {
@@ -40,6 +41,11 @@ impl CallFacts {
             let text = |text: &String| CelString::from(text.clone());
             Headers(self.call.headers.iter().map(|(name, value)| (text(name), text(value))).collect())
         })
+    }
+
+    fn models(&self) -> &CelList<'static> {
+        let name = |name: &str| Box::new(CelString::from(name.to_owned())) as Box<dyn Val>;
+        self.models.get_or_init(|| CelList::from(self.call.models().map(name).collect::<Vec<_>>()))
     }
 
     fn claims(&self) -> &dyn Val {
@@ -105,10 +111,12 @@ impl VariableResolver for Scope<'_> {
             "direction" => text(facts.direction),
             "request.dialect" => text(call.dialect),
             "request.model" => text(&call.model),
+            "request.models" => CowVal::Borrowed(facts.call.models()),
             "request.route" => text(&call.route),
             "request.upstream" => text(&call.upstream),
             "request.stream" => CowVal::owned(CelBool::from(call.stream)),
             "request.headers" => CowVal::Borrowed(facts.call.headers()),
+            "identity.method" => text(call.caller.method.map_or("", Method::name)),
             "identity.tenant" => optional(&call.caller.tenant),
             "identity.key" => optional(&call.caller.key),
             "identity.subject" => optional(&call.caller.subject),

@@ -145,6 +145,11 @@ async fn a_client_that_is_slow_to_greet_holds_up_nobody_and_is_let_go() {
     let mut byte = [0];
     let read = tokio::time::timeout(Duration::from_secs(5), silent.read(&mut byte)).await;
     assert!(matches!(read, Ok(Ok(0) | Err(_))), "it is closed");
+    for protocol in [&b"h2"[..], b"http/1.1"] {
+        let mut greeted = authority.connect(proxy.address, None, protocol).await.unwrap();
+        let read = tokio::time::timeout(Duration::from_secs(5), greeted.read(&mut byte)).await;
+        assert!(matches!(read, Ok(Ok(0) | Err(_))), "nor may it be silent after its greeting");
+    }
 }
 
 /// Whether the server lets go of a client; with TLS 1.3 the client learns of it only after its own handshake.

@@ -250,6 +250,24 @@ async fn tokens_of_unknown_keys_do_not_make_a_flood() {
 }
 
 #[tokio::test]
+async fn the_first_token_of_a_request_is_the_only_one_that_is_verified() {
+    let (site, signer, stranger) = (Site::start().await, Signer::new("one"), Signer::new("two"));
+    site.show_keys(&[&signer]);
+    let proxy = Proxy::with(RULES, site.trusted()).await;
+    let (before, token) = (site.asked("/keys"), stranger.token(&site, |_| {}));
+    let bearer = format!("Bearer {token}");
+    let mut sent = vec![("authorization", bearer.as_str())];
+    sent.extend(["x-api-key", "api-key", "x-goog-api-key"].map(|name| (name, token.as_str())));
+    assert_eq!(answer(&proxy, &sent).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(site.asked("/keys") - before, 1);
+    // The others stay here all the same.
+    let good = format!("Bearer {}", signer.token(&site, |_| {}));
+    let sent = [("authorization", good.as_str()), ("x-api-key", token.as_str())];
+    let (_, headers) = passed(&proxy, call(&proxy, "/v1/chat/completions", &ask("hi"), &sent)).await;
+    assert!(!headers.contains_key("authorization") && !headers.contains_key("x-api-key"));
+}
+
+#[tokio::test]
 async fn an_issuer_says_where_its_keys_are_and_until_then_nothing_holds() {
     let (site, signer) = (Site::start().await, Signer::new("one"));
     let trusted = site.trusted();
