@@ -19,7 +19,7 @@
 //!
 //! Who may know whom, floor by floor: `cli → server → exchange → gate → {dialect, scan, policy, review} →
 //! {wire, guard, upstream, telemetry, connect, config, identity, segment}`. `eval`, beside the line, measures a guard
-//! through `scan`. `exchange` is the only room that knows all below it; a test reads every `use crate::` line and holds them to
+//! through `scan`, and `trial` tries policies on texts. `exchange` is the only room that knows all below it; a test reads every `use crate::` line and holds them to
 //! this.
 
 #![cfg_attr(test, allow(clippy::string_slice, clippy::let_underscore_must_use, reason = "a test that panics has failed"))]
@@ -39,5 +39,6 @@ pub mod scan;
 pub mod segment;
 pub mod server;
 pub mod telemetry;
+pub mod trial;
 pub mod upstream;
 pub mod wire;

@@ -17,6 +17,17 @@ pub enum Direction {
     Response,
 }
 
+impl Direction {
+    /// Its name, as in policy files.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Response => "response",
+        }
+    }
+}
+
 /// What a piece of text is to the model; rules name these in `where`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -95,6 +106,14 @@ pub struct Content {
     pub unscorable: Vec<String>,
     /// Values that repeat the text in another form (token lists) and are blanked when the text is edited.
     pub echoes: Vec<Place>,
+}
+
+/// The user's last turn, as the scanner reads it when it comes back as history.
+#[must_use]
+pub fn last_prompt(segments: &[Segment]) -> Option<String> {
+    let last = segments.iter().rev().find(|segment| segment.target == Target::Prompt)?.passage;
+    let parts = segments.iter().filter(|segment| segment.passage == last);
+    Some(parts.map(|segment| segment.text.as_str()).collect::<Vec<_>>().join("\n"))
 }
 
 /// A span of text that a detector recognised; the range is in bytes of the text as written.

@@ -36,7 +36,7 @@ enum Command {
     /// Look at a guard, prove it, tune it
     #[command(subcommand)]
     Guard(guard::Guard),
-    /// Write policies
+    /// Write and test policies
     #[command(subcommand)]
     Policy(policy::Policy),
     /// Make keys for callers
@@ -53,7 +53,7 @@ struct Settings {
     /// Settings' file; `seawall.toml` here if there is one
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Policy file, or directory of policy files; the embedded baseline if left out
+    /// Policy file, directory of policy files, or name of a policy that comes with Seawall; `baseline` if left out
     #[arg(long, value_name = "PATH")]
     policies: Option<PathBuf>,
     /// Directory of a guard; the embedded guard if left out
@@ -124,7 +124,7 @@ pub fn run() -> ExitCode {
             Command::Scan(scan) => scan.run().await,
             Command::Eval(eval) => eval.run().await,
             Command::Guard(guard) => guard.run().await,
-            Command::Policy(policy) => policy.run(),
+            Command::Policy(policy) => policy.run().await,
             Command::Key(key) => key.run(),
             Command::Review(review) => review.run().await,
         }

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policies {
-    /// A policy file, or a directory whose `.toml` files are all in force; the embedded `baseline` if none is named.
+    /// A policy file, a directory whose `.toml` files are all in force, or the name of a policy that comes with Seawall;
+    /// `baseline` if none is named.
     pub dir: Option<PathBuf>,
     /// What happens to a call that no policy covers.
     pub uncovered: Uncovered,

@@ -33,7 +33,7 @@ use crate::{
     policy::{self, Policies, Refused, Respond, Selected, Settled},
     review::Store,
     scan::{METER, Scanner},
-    segment::{Content, Direction, Segment, Target},
+    segment::{Content, Direction, last_prompt},
     telemetry::Metrics,
     upstream::{self, Upstream},
     wire::{
@@ -408,13 +408,6 @@ fn refuse(call: &Call, refused: Refused, direction: Direction) -> Result<Respons
         Refused::Unjudged(unavailable) => Err(Failure::Unjudged(unavailable)),
         Refused::Unscorable(kind) => Err(Failure::Unscorable(kind)),
     }
-}
-
-/// The user's last turn, as the scanner reads it when it comes back as history.
-fn last_prompt(segments: &[Segment]) -> Option<String> {
-    let last = segments.iter().rev().find(|segment| segment.target == Target::Prompt)?.passage;
-    let parts = segments.iter().filter(|segment| segment.passage == last);
-    Some(parts.map(|segment| segment.text.as_str()).collect::<Vec<_>>().join("\n"))
 }
 
 /// How an answer is streamed, if it is: as its media type says, or as was asked where that says only JSON.

@@ -308,6 +308,14 @@ pub fn directory(named: Option<&Path>) -> Result<PathBuf, Unusable> {
     })
 }
 
+/// The manifest of a guard, which is not started.
+///
+/// # Errors
+/// It is nowhere, or its manifest is wrong.
+pub fn manifest(settings: &config::Guard) -> Result<Manifest, Unusable> {
+    Manifest::load(&directory(settings.dir.as_deref())?, Needs::Words)
+}
+
 /// `path` beside the executable, in each folder above it, and in the working directory.
 fn near_executable(path: &str) -> impl Iterator<Item = PathBuf> {
     let executable = env::current_exe().and_then(std::fs::canonicalize).unwrap_or_default();

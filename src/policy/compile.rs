@@ -58,6 +58,7 @@ pub(super) struct Compiled {
 /// A condition, and the guards that it asks, by their places.
 #[derive(Debug)]
 pub(super) struct Condition {
+    pub(super) source: String,
     pub(super) expression: Expression,
     /// The rule's own guard.
     pub(super) guard: usize,
@@ -289,7 +290,7 @@ impl Check<'_> {
         let place = |name: &String| self.terms.guards.iter().position(|known| known == name);
         let mut guards: Vec<usize> = expression.asks().guards.iter().filter_map(place).collect();
         guards.extend(expression.asks().score.then_some(guard));
-        Some(Condition { expression, guard, guards })
+        Some(Condition { source: source.to_owned(), expression, guard, guards })
     }
 
     fn threshold(&mut self, rule: &mut Rule, guard: Option<usize>) -> Option<Thresholds> {

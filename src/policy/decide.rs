@@ -1,20 +1,17 @@
-//! The decision: what the rules make of the evidence. Pure, and quick for rules that do not match.
+//! The decision: what the rules make of the evidence. Pure.
 
-use std::{cell::OnceCell, sync::Arc};
-
-use blake3::Hash;
 use serde::Serialize;
 
 use super::{
-    Action, Mode, Respond, Selected,
-    compile::{Compiled, Condition, Kinds, Policy},
-    expression::{Facts, Failed},
+    Action, Mode, Outcome, Respond, Selected,
+    ask::Seen,
+    compile::{Compiled, Kinds, Policy},
     rule::{Redaction, Unjudged},
 };
 use crate::{
     guard::Unavailable,
-    scan::{Evidence, Passage, detect::Detectors, normalise},
-    segment::{Direction, Edit, Finding, Score, Target, merge},
+    scan::{Evidence, Passage},
+    segment::{Edit, Finding, Target, merge},
 };
 
 /// What was decided for a text or an exchange, and why.
@@ -52,6 +49,22 @@ pub struct Reason {
     pub note: Option<String>,
 }
 
+impl Reason {
+    /// A rule that matched a passage, without what it asked for there.
+    pub(super) fn new(policy: &Policy, rule: &Compiled, passage: &Passage) -> Self {
+        Self {
+            policy: policy.name.clone(),
+            rule: rule.name.clone(),
+            action: rule.action,
+            mode: rule.mode,
+            target: Some(passage.target),
+            score: None,
+            detectors: Vec::new(),
+            note: None,
+        }
+    }
+}
+
 /// How an exchange is refused.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Refused {
@@ -66,39 +79,6 @@ pub enum Refused {
     Unjudged(Unavailable),
     /// It holds content that cannot be judged.
     Unscorable(String),
-}
-
-/// The hash by which a policy names a text that it lets pass.
-#[must_use]
-pub fn text_hash(text: &str) -> Hash {
-    blake3::hash(normalise::fold(text).text().as_bytes())
-}
-
-/// A passage, and what rules ask of it worked out once for all of them.
-struct Seen<'e> {
-    evidence: &'e Evidence,
-    passage: &'e Passage,
-    kind: Kinds,
-    /// Numbers of the detectors that found something in it, in order.
-    found: Vec<usize>,
-    /// The hashes of all of it and, if it has several, of its parts; most texts are never asked for them.
-    hashes: OnceCell<(Hash, Vec<Hash>)>,
-    /// What conditions may ask of it.
-    facts: OnceCell<Known<'e>>,
-}
-
-/// What conditions may ask of a passage.
-struct Known<'e> {
-    findings: Vec<&'e str>,
-    scores: Vec<(Arc<str>, f64)>,
-}
-
-/// What a rule makes of a passage.
-enum Matched {
-    No,
-    /// The score that it asked for, and why its condition, which has no answer, counts as holding.
-    Yes(Option<Score>, Option<String>),
-    Unjudged(Unavailable),
 }
 
 struct Judge<'a> {
@@ -126,109 +106,6 @@ pub(super) fn decide(selected: &Selected, evidence: &Evidence) -> Decision {
     judge.decision
 }
 
-impl<'e> Seen<'e> {
-    fn new(passage: &'e Passage, evidence: &'e Evidence, detectors: &Detectors) -> Self {
-        let numbers = findings(evidence, passage).filter_map(|(_, finding)| detectors.number(&finding.detector));
-        let mut found: Vec<usize> = numbers.collect();
-        found.sort_unstable();
-        found.dedup();
-        let kind = Kinds::of(evidence.direction, passage.target);
-        Self { evidence, passage, kind, found, hashes: OnceCell::new(), facts: OnceCell::new() }
-    }
-
-    /// Whether the policy is asked of this passage, and has not let it pass as known.
-    fn concerns(&self, policy: &Policy, judge: &Judge<'_>) -> bool {
-        policy.scope.speaks(self.passage.language) && (policy.exempt.is_empty() || !self.is_exempt(policy, judge.selected))
-    }
-
-    /// Whether all of it, or each of its parts, is a text that the policy lets pass. A stream is judged in pieces that are
-    /// known only if they are all of the answer.
-    fn is_exempt(&self, policy: &Policy, selected: &Selected) -> bool {
-        let (all, parts) = self.hashes.get_or_init(|| {
-            let texts = self.passage.segments.iter().filter_map(|at| self.evidence.segments.get(*at));
-            let texts: Vec<&str> = texts.map(|segment| segment.text.as_str()).collect();
-            (text_hash(&texts.join("\n")), texts.iter().map(|text| text_hash(text)).collect())
-        });
-        let today = selected.call.today;
-        let holds = |hash| policy.exempt.get(hash).is_some_and(|last| last.is_none_or(|last| today <= last));
-        holds(all) || (!parts.is_empty() && parts.iter().all(holds))
-    }
-}
-
-impl Seen<'_> {
-    fn holds(&self, when: &Condition, own: Option<Score>, selected: &Selected) -> Result<bool, Failed> {
-        let known = self.facts.get_or_init(|| Known::new(self.passage, self.evidence, selected));
-        when.expression.holds(&Facts {
-            score: own.map(|score| decimal(score.value)),
-            threshold: own.map(|score| decimal(score.threshold)),
-            scores: &known.scores,
-            findings: &known.findings,
-            language: self.passage.language.unwrap_or_default(),
-            target: self.passage.target.name(),
-            direction: match self.evidence.direction {
-                Direction::Request => "request",
-                Direction::Response => "response",
-            },
-            call: &selected.facts,
-        })
-    }
-}
-
-impl<'e> Known<'e> {
-    fn new(passage: &'e Passage, evidence: &'e Evidence, selected: &Selected) -> Self {
-        let mut findings: Vec<&str> = findings(evidence, passage).map(|(_, finding)| &*finding.detector).collect();
-        findings.sort_unstable();
-        findings.dedup();
-        let scores = passage.verdicts.iter().filter_map(|verdict| {
-            let name = Arc::clone(selected.set.guards.get(verdict.guard)?);
-            Some((name, decimal(verdict.score.as_ref().ok()?.value)))
-        });
-        Self { findings, scores: scores.collect() }
-    }
-}
-
-/// A probability as people write it: 0.7, where the nearest `f32` is 0.699999988.
-fn decimal(value: f32) -> f64 {
-    (f64::from(value) * 1e6).round() / 1e6
-}
-
-impl Compiled {
-    fn is_asked(&self, draw: u64) -> bool {
-        self.sample.is_none_or(|sample| sample.holds(draw))
-    }
-
-    fn wants(&self, detector: usize) -> bool {
-        self.detectors.binary_search(&detector).is_ok()
-    }
-
-    fn matches(&self, seen: &Seen<'_>, selected: &Selected) -> Matched {
-        if !self.kinds.meets(seen.kind) || !(self.detectors.is_empty() || seen.found.iter().any(|found| self.wants(*found))) {
-            return Matched::No;
-        }
-        let mut told = None;
-        if let Some(threshold) = &self.threshold {
-            match seen.passage.score(threshold.guard) {
-                Ok(score) if threshold.is_reached(&score, seen.passage.target.task(), seen.passage.language) => {
-                    told = Some(score)
-                }
-                Ok(_) => return Matched::No,
-                Err(unavailable) => return Matched::Unjudged(unavailable),
-            }
-        }
-        let Some(when) = &self.when else { return Matched::Yes(told, None) };
-        if let Some(unavailable) = when.guards.iter().find_map(|guard| seen.passage.score(*guard).err()) {
-            return Matched::Unjudged(unavailable);
-        }
-        let own = seen.passage.score(when.guard).ok();
-        match seen.holds(when, own, selected) {
-            Ok(true) => Matched::Yes(told.or(own.filter(|_| when.expression.asks().score)), None),
-            Ok(false) => Matched::No,
-            // A rule only ever makes a decision stricter.
-            Err(failed) => Matched::Yes(told, Some(format!("its condition has no answer: {failed}"))),
-        }
-    }
-}
-
 impl Judge<'_> {
     /// What the policy says of content that no guard can judge. It has no language.
     fn unscorable(&mut self, policy: &Policy) {
@@ -253,38 +130,24 @@ impl Judge<'_> {
     fn ask(&mut self, policy: &Policy, rule: &Compiled, seen: &[Seen<'_>]) {
         let known = self.decision.reasons.len();
         for seen in seen {
-            let matched = rule.matches(seen, self.selected);
-            if matches!(matched, Matched::No) || !seen.concerns(policy, self) {
-                continue;
-            }
-            let mut reason = Reason {
-                policy: policy.name.clone(),
-                rule: rule.name.clone(),
-                action: rule.action,
-                mode: rule.mode,
-                target: Some(seen.passage.target),
-                score: None,
-                detectors: Vec::new(),
-                note: None,
-            };
-            match matched {
-                Matched::No => {}
-                Matched::Unjudged(unavailable) => {
-                    reason.note = Some(unavailable.public());
-                    self.unjudged(rule.on_guard_error, reason, known, Refused::Unjudged(unavailable));
-                }
-                Matched::Yes(score, note) => {
-                    reason.note = note;
-                    reason.score = score.map(|score| score.value);
-                    reason.detectors =
-                        self.found(rule, seen.passage).map(|(_, finding)| finding.detector.to_string()).collect();
-                    reason.detectors.sort_unstable();
-                    reason.detectors.dedup();
+            match seen.ask(policy, rule, self.selected) {
+                Outcome::Matched(reason) => {
                     self.because(reason, known);
                     if rule.mode == Mode::Enforce {
-                        self.act(rule, seen.passage);
+                        self.act(rule, seen);
                     }
                 }
+                Outcome::Unjudged(unavailable) => {
+                    let reason = Reason { note: Some(unavailable.public()), ..Reason::new(policy, rule, seen.passage) };
+                    self.unjudged(rule.on_guard_error, reason, known, Refused::Unjudged(unavailable));
+                }
+                Outcome::Elsewhere
+                | Outcome::OtherLanguage
+                | Outcome::NotDrawn
+                | Outcome::NothingFound
+                | Outcome::Below { .. }
+                | Outcome::Unmet
+                | Outcome::Exempt => {}
             }
         }
     }
@@ -312,7 +175,7 @@ impl Judge<'_> {
         }
     }
 
-    fn act(&mut self, rule: &Compiled, passage: &Passage) {
+    fn act(&mut self, rule: &Compiled, seen: &Seen<'_>) {
         self.decision.action = self.decision.action.max(rule.action);
         let message = || rule.messages.said(self.selected.call.language).to_owned();
         match rule.action {
@@ -321,31 +184,21 @@ impl Judge<'_> {
                 self.refuse(Refused::Blocked { message, respond: rule.respond });
             }
             Action::Redact => {
-                let edits: Vec<(usize, Edit)> = self
-                    .found(rule, passage)
-                    .map(|(segment, finding)| (segment, self.redacted(rule.redact, segment, finding)))
-                    .collect();
-                for (segment, edit) in edits {
+                for (segment, finding) in seen.found_by(rule, self.selected) {
+                    let edit = self.redacted(rule.redact, segment, finding);
                     self.edit(segment, edit);
                 }
             }
             Action::Replace => {
                 // The message stands where the first part was; the other parts are emptied.
                 let mut with = message();
-                for &segment in &passage.segments {
+                for &segment in &seen.passage.segments {
                     let length = self.evidence.segments.get(segment).map_or(0, |segment| segment.text.len());
                     self.edit(segment, Edit { range: 0..length, with: std::mem::take(&mut with) });
                 }
             }
             Action::Allow | Action::Flag => {}
         }
-    }
-
-    /// What the rule's detectors found in a passage, by segment.
-    fn found<'s>(&'s self, rule: &'s Compiled, passage: &'s Passage) -> impl Iterator<Item = (usize, &'s Finding)> {
-        let number = |finding: &Finding| self.selected.set.detectors.number(&finding.detector);
-        let wanted = move |(_, finding): &(usize, &Finding)| number(finding).is_some_and(|number| rule.wants(number));
-        findings(self.evidence, passage).filter(wanted)
     }
 
     fn redacted(&self, redaction: Redaction, segment: usize, finding: &Finding) -> Edit {
@@ -394,13 +247,4 @@ impl Decision {
             Action::Block => "block",
         }
     }
-}
-
-fn findings<'e>(evidence: &'e Evidence, passage: &'e Passage) -> impl Iterator<Item = (usize, &'e Finding)> {
-    let of = |segment: &usize| {
-        let findings = evidence.findings.get(*segment).into_iter().flatten();
-        let segment = *segment;
-        findings.map(move |finding| (segment, finding))
-    };
-    passage.segments.iter().flat_map(of)
 }

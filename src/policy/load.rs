@@ -12,14 +12,13 @@ use super::{
     compile::{Mistake, Policy},
     own::full,
     rule::File,
+    shipped::{Shipped, shipped},
 };
 use crate::{
-    config::{explain, locate, position},
+    config::{explain, locate, nearest, position},
     scan::detect::{Detectors, Own},
 };
 
-/// The policy in force when none is named.
-const BASELINE: &str = include_str!("../../policies/baseline.toml");
 /// How the names of policies' tests end, which stand beside them.
 const TESTS: &str = ".test.toml";
 
@@ -39,34 +38,66 @@ pub struct Terms<'t> {
 #[error("{0}")]
 pub struct LoadError(String);
 
+/// A policy's text, and its path, by which mistakes are told and beside which word lists stand.
+pub type Source = (PathBuf, String);
+
+/// The texts of the policies at a path: of a file, of all `.toml` files of a directory but the tests, or of a policy that comes
+/// with Seawall, by its name. A name is one if it looks like no path and nothing is there. The baseline if none is named.
+///
+/// # Errors
+/// What cannot be read, a directory without policies, or an unknown name.
+pub fn sources(path: Option<&Path>) -> Result<Vec<Source>, LoadError> {
+    let Some(path) = path else { return Ok(shipped().first().map(Shipped::source).into_iter().collect()) };
+    if let Some(name) = name(path) {
+        return named(name).map(|shipped| vec![shipped.source()]);
+    }
+    let unreadable = |path: &Path, e: std::io::Error| LoadError(format!("{}: cannot be read: {e}", path.display()));
+    let mut paths = vec![path.to_owned()];
+    if path.is_dir() {
+        let entries = fs::read_dir(path).map_err(|e| unreadable(path, e))?;
+        paths = entries.flatten().map(|entry| entry.path()).filter(|path| is_policy(path)).collect();
+        paths.sort();
+    }
+    if paths.is_empty() {
+        return Err(LoadError(format!("{}: holds no policy: put a `.toml` file there, or name a file", path.display())));
+    }
+    let read = |path: PathBuf| fs::read_to_string(&path).map_err(|e| unreadable(&path, e)).map(|text| (path, text));
+    paths.into_iter().map(read).collect()
+}
+
+/// The name that a path is, if it is none: of a policy that comes with Seawall.
+#[must_use]
+pub fn name(path: &Path) -> Option<&str> {
+    path.to_str().filter(|name| !name.contains('/') && !name.ends_with(".toml") && !path.exists())
+}
+
+/// The policy that comes with Seawall under this name.
+///
+/// # Errors
+/// There is none.
+pub fn named(name: &str) -> Result<&'static Shipped, LoadError> {
+    let names = || shipped().iter().map(|shipped| shipped.name);
+    shipped().iter().find(|shipped| shipped.name == name).ok_or_else(|| {
+        let near = nearest(name, names()).unwrap_or_default();
+        let all = names().collect::<Vec<_>>().join(", ");
+        LoadError(format!("{name}: there is no such file, and no policy of this name; did you mean `{near}`, of {all}?"))
+    })
+}
+
 impl Policies {
-    /// The policies of a file, or of all `.toml` files of a directory but the tests; the embedded baseline if none is named.
+    /// The policies of [`sources`].
     ///
     /// # Errors
-    /// A file that cannot be read, or all mistakes in any of them.
+    /// A file that cannot be read, an unknown name, or all mistakes in any of them.
     pub fn load(path: Option<&Path>, terms: &Terms<'_>) -> Result<Self, LoadError> {
-        let Some(path) = path else {
-            return Self::parse(&[(PathBuf::from("baseline.toml"), BASELINE.to_owned())], terms);
-        };
-        let unreadable = |path: &Path, e: std::io::Error| LoadError(format!("{}: cannot be read: {e}", path.display()));
-        let mut paths = vec![path.to_owned()];
-        if path.is_dir() {
-            let entries = fs::read_dir(path).map_err(|e| unreadable(path, e))?;
-            paths = entries.flatten().map(|entry| entry.path()).filter(|path| is_policy(path)).collect();
-            paths.sort();
-        }
-        if paths.is_empty() {
-            return Err(LoadError(format!("{}: holds no policy: put a `.toml` file there, or name a file", path.display())));
-        }
-        let read = |path: PathBuf| fs::read_to_string(&path).map_err(|e| unreadable(&path, e)).map(|text| (path, text));
-        Self::parse(&paths.into_iter().map(read).collect::<Result<Vec<_>, _>>()?, terms)
+        Self::parse(&sources(path)?, terms)
     }
 
     /// The policies of these texts; mistakes are told with the paths, beside which word lists stand.
     ///
     /// # Errors
     /// All mistakes in any of them.
-    pub fn parse(sources: &[(PathBuf, String)], terms: &Terms<'_>) -> Result<Self, LoadError> {
+    pub fn parse(sources: &[Source], terms: &Terms<'_>) -> Result<Self, LoadError> {
         let (mut files, mut own, mut mistakes): (Vec<(usize, File)>, Vec<Own>, Vec<String>) = Default::default();
         let mut names = HashSet::new();
         let mut revision = blake3::Hasher::new();
@@ -259,7 +290,9 @@ mod tests {
             fs::write(dir.path().join(name), text).unwrap();
         }
         assert_eq!(told().unwrap().names().collect::<Vec<_>>(), ["a", "b"]);
-        assert!(Policies::load(Some(Path::new("/nowhere")), &TERMS).unwrap_err().to_string().contains("cannot be read"));
+        let missing = |path: &str| Policies::load(Some(Path::new(path)), &TERMS).unwrap_err().to_string();
+        assert!(missing("/nowhere").contains("cannot be read") && missing("nowhere.toml").contains("cannot be read"));
+        assert!(missing("baselin").contains("did you mean `baseline`"));
     }
 
     #[test]
@@ -309,7 +342,8 @@ mod tests {
     }
 
     #[test]
-    fn the_baseline_loads() {
-        assert_eq!(Policies::load(None, &TERMS).unwrap().revision().len(), 12);
+    fn a_policy_that_comes_with_seawall_goes_by_its_name() {
+        let revision = |path: Option<&str>| Policies::load(path.map(Path::new), &TERMS).unwrap().revision().to_owned();
+        assert_eq!(revision(Some("baseline")), revision(None));
     }
 }

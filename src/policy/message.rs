@@ -38,6 +38,11 @@ pub fn built_in(language: Option<&str>) -> &'static str {
     own.map_or(english, |(_, text)| text)
 }
 
+/// The languages that texts are told to be in.
+pub fn languages() -> impl Iterator<Item = &'static str> {
+    BUILT_IN.iter().map(|(tag, _)| *tag)
+}
+
 /// Whether texts are ever told to be in this language, whatever region or script the tag adds.
 pub(super) fn is_language(tag: &str) -> bool {
     BUILT_IN.iter().any(|(known, _)| *known == base(tag))

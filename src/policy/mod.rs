@@ -5,8 +5,10 @@
 //!
 //! `rule`, `scope` and `threshold` are what a file says; `load` reads files; `compile` makes of them what `decide` asks.
 
+mod ask;
 mod compile;
 mod decide;
+mod explain;
 pub mod expression;
 mod load;
 mod message;
@@ -16,18 +18,22 @@ mod rule;
 mod sample;
 mod scope;
 mod select;
+mod shipped;
 mod threshold;
 
 use std::sync::Arc;
 
 use self::compile::Policy;
 pub use self::{
-    decide::{Decision, Reason, Refused, text_hash},
-    load::{LoadError, Terms},
-    message::built_in,
+    ask::{Outcome, text_hash},
+    decide::{Decision, Reason, Refused},
+    explain::{Asked, Compared, Evaluated, Explained, ExplainedRule, Looked, Misfit},
+    load::{LoadError, Source, Terms, name, named, sources},
+    message::{built_in, languages},
     pseudonym::HashKey,
     rule::{Action, Mode, Respond, schema},
     select::{Call, Selected},
+    shipped::{Shipped, shipped},
 };
 use crate::scan::detect::Detectors;
 

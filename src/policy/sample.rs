@@ -17,6 +17,10 @@ impl Sample {
         Self { salt, share }
     }
 
+    pub(super) fn share(self) -> f64 {
+        self.share
+    }
+
     /// Whether the exchange of this draw is in it.
     pub(super) fn holds(self, draw: u64) -> bool {
         // The finaliser of SplitMix64: every bit of the draw tells on every bit of the result.

@@ -47,16 +47,26 @@ impl Scope {
         lists.chain(self.headers.iter().map(|(name, list)| (vec!["headers", name.as_str()], list)))
     }
 
-    /// Whether the call is covered, as far as that does not hang on a text's language. Names of headers are in lower case.
-    pub(super) fn covers(&self, call: &Call) -> bool {
+    /// The first part that the call does not fit, and what the call has there; none if it is covered, as far as that does not
+    /// hang on a text's language. Names of headers are in lower case.
+    pub(super) fn misfit<'s>(&'s self, call: &'s Call) -> Option<(&'s str, &'s str)> {
         let caller = &call.caller;
-        fits(&self.routes, &call.route)
-            && fits(&self.upstreams, &call.upstream)
-            && fits(&self.models, &call.model)
-            && fits(&self.dialects, call.dialect)
-            && fits(&self.keys, caller.key.as_deref().unwrap_or_default())
-            && fits(&self.tenants, caller.tenant.as_deref().unwrap_or_default())
-            && self.headers.iter().all(|(name, wanted)| call.headers.get(name).is_some_and(|value| has(wanted, value)))
+        let parts = [
+            ("routes", &self.routes, call.route.as_str()),
+            ("upstreams", &self.upstreams, &call.upstream),
+            ("models", &self.models, &call.model),
+            ("dialects", &self.dialects, call.dialect),
+            ("keys", &self.keys, caller.key.as_deref().unwrap_or_default()),
+            ("tenants", &self.tenants, caller.tenant.as_deref().unwrap_or_default()),
+        ];
+        let part = parts.into_iter().find(|(_, wanted, value)| !fits(wanted, value)).map(|(key, _, value)| (key, value));
+        part.or_else(|| {
+            self.headers.iter().find_map(|(name, wanted)| {
+                let value = call.headers.get(name);
+                let fits = value.is_some_and(|value| has(wanted, value));
+                (!fits).then(|| (name.as_str(), value.map_or("", String::as_str)))
+            })
+        })
     }
 
     /// Whether it is asked of texts in this language; a tag such as `zh-Hant` also fits where `zh` is named.
@@ -144,14 +154,14 @@ mod tests {
             ("headers = { x-team = [\"support\"] }", false),
             ("headers = { x-other = [\"*\"] }", false),
         ] {
-            assert_eq!(scope(text).covers(&call), covered, "{text}");
+            assert_eq!(scope(text).misfit(&call).is_none(), covered, "{text}");
         }
     }
 
     #[test]
     fn languages_are_asked_of_each_text() {
         let thai = scope("languages = [\"th\", \"zh\"]");
-        assert!(thai.covers(&Call::default()));
+        assert!(thai.misfit(&Call::default()).is_none());
         assert_eq!([Some("th"), Some("zh-Hant"), Some("vi"), None].map(|tag| thai.speaks(tag)), [true, true, false, false]);
         assert!(scope("languages = [\"\"]").speaks(None) && scope("").speaks(None));
     }

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::civil::Date;
 
-use super::{Decision, Policies, Scanned, Settled, compile::Policy, decide::decide, expression::CallFacts};
+use super::{
+    Decision, Explained, Policies, Scanned, Settled, compile::Policy, decide::decide, explain::explain, expression::CallFacts,
+};
 use crate::{
     identity::Caller,
     scan::{Ask, Assessed, Evidence},
@@ -53,7 +55,7 @@ impl Policies {
     /// The policies that cover a call.
     #[must_use]
     pub fn select(self: &Arc<Self>, call: Call) -> Selected {
-        let covers = |(at, policy): (usize, &Policy)| policy.scope.covers(&call).then_some(at);
+        let covers = |(at, policy): (usize, &Policy)| policy.scope.misfit(&call).is_none().then_some(at);
         let chosen: Vec<usize> = self.policies.iter().enumerate().filter_map(covers).collect();
         let policies = chosen.iter().filter_map(|at| self.policies.get(*at));
         let mut guards: Vec<usize> = policies.flat_map(|policy| policy.guards(call.draw)).collect();
@@ -77,6 +79,11 @@ impl Selected {
     #[must_use]
     pub fn is_covered(&self) -> bool {
         self.policies().any(|policy| policy.scope.languages.is_none())
+    }
+
+    /// The names of the policies that cover the call, those for some languages only too.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.policies().map(|policy| policy.name.as_str())
     }
 
     /// What a scan is to be asked: the guards whose scores the rules ask for in this exchange.
@@ -108,6 +115,12 @@ impl Selected {
     #[must_use]
     pub fn decide(&self, evidence: &Evidence) -> Decision {
         decide(self, evidence)
+    }
+
+    /// Explains what [`Selected::decide`] makes of evidence, policy by policy; those that do not cover the call tell why.
+    #[must_use]
+    pub fn explain(&self, evidence: &Evidence) -> Vec<Explained> {
+        explain(self, evidence)
     }
 
     /// What a user reads whose text is stopped without a rule's own words.

@@ -50,8 +50,15 @@ pub(super) struct Thresholds {
 
 #[derive(Debug)]
 struct ByLanguage {
-    own: Vec<(String, Level)>,
-    otherwise: Level,
+    own: BTreeMap<String, Entry>,
+    otherwise: Entry,
+}
+
+/// A threshold, and the key that it was written under; `guard` if under none.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) level: Level,
 }
 
 impl Thresholds {
@@ -64,26 +71,41 @@ impl Thresholds {
         Self { guard, prompt, response }
     }
 
-    /// Whether this score of a text is too high.
-    pub(super) fn is_reached(&self, score: &Score, task: Task, language: Option<&str>) -> bool {
-        let table = if task == Task::Prompt { &self.prompt } else { &self.response };
-        let own = language.and_then(|tag| table.own.iter().find(|(own, _)| own == tag));
-        let least = match own.map_or(table.otherwise, |(_, level)| *level) {
+    /// From which P(unsafe) on a text is unsafe, and where that is written.
+    pub(super) fn least(&self, score: &Score, task: Task, language: Option<&str>) -> (f32, &Entry) {
+        let entry = self.entry(task, language);
+        let least = match entry.level {
             Level::Guard(_) => score.threshold,
             Level::AtLeast(value) => value,
         };
-        score.value >= least
+        (least, entry)
+    }
+
+    /// What holds for a task and language.
+    pub(super) fn entry(&self, task: Task, language: Option<&str>) -> &Entry {
+        let table = self.table(task);
+        language.and_then(|tag| table.own.get(tag)).unwrap_or(&table.otherwise)
+    }
+
+    /// The languages that have a threshold of their own for a task.
+    pub(super) fn languages(&self, task: Task) -> impl Iterator<Item = &str> {
+        self.table(task).own.keys().map(String::as_str)
+    }
+
+    fn table(&self, task: Task) -> &ByLanguage {
+        if task == Task::Prompt { &self.prompt } else { &self.response }
     }
 }
 
 impl ByLanguage {
     fn new(task: &str, table: &BTreeMap<String, Level>) -> Self {
         let exact = |key: &str| key.strip_prefix(task)?.strip_prefix('.').map(str::to_owned);
-        let languages = table.iter().filter(|(key, _)| is_language(key)).map(|(key, level)| (key.clone(), *level));
-        let mut own: BTreeMap<String, Level> = languages.collect();
-        own.extend(table.iter().filter_map(|(key, level)| Some((exact(key)?, *level))));
-        let otherwise = table.get(task).or_else(|| table.get("default")).copied();
-        Self { own: own.into_iter().collect(), otherwise: otherwise.unwrap_or(Level::Guard(Own::Guard)) }
+        let entry = |key: &str, level: &Level| Entry { key: key.to_owned(), level: *level };
+        let languages = table.iter().filter(|(key, _)| is_language(key)).map(|(key, level)| (key.clone(), entry(key, level)));
+        let mut own: BTreeMap<String, Entry> = languages.collect();
+        own.extend(table.iter().filter_map(|(key, level)| Some((exact(key)?, entry(key, level)))));
+        let otherwise = [task, "default"].into_iter().find_map(|key| Some(entry(key, table.get(key)?)));
+        Self { own, otherwise: otherwise.unwrap_or_else(|| entry("guard", &Level::Guard(Own::Guard))) }
     }
 }
 
@@ -100,7 +122,7 @@ mod tests {
     fn least(threshold: &str, task: Task, language: Option<&str>) -> u8 {
         let written: Written = toml::from_str(&format!("threshold = {threshold}")).unwrap();
         let thresholds = Thresholds::new(0, written.threshold);
-        let is_reached = |value: f32| thresholds.is_reached(&Score { value, threshold: 0.5 }, task, language);
+        let is_reached = |value: f32| value >= thresholds.least(&Score { value, threshold: 0.5 }, task, language).0;
         (0..=100).find(|percent| is_reached(f32::from(*percent) / 100.0)).unwrap()
     }
 

@@ -9,6 +9,7 @@ mod cache;
 mod cascade;
 pub mod detect;
 mod judge;
+mod known;
 mod language;
 pub mod normalise;
 
@@ -28,6 +29,7 @@ use crate::{
 
 pub use self::{
     cascade::{Band, Pair, Which},
+    known::known,
     language::detect as detect_language,
 };
 

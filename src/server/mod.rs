@@ -131,11 +131,18 @@ impl Server {
 /// # Errors
 /// A mistake in one of them, or no key to hash with.
 pub fn policies(config: &Config) -> Result<Policies, StartError> {
+    Ok(with_terms(config, |terms| Policies::load(config.policies.dir.as_deref(), terms))??)
+}
+
+/// Hands on what policies may name under these settings.
+///
+/// # Errors
+/// No key to hash with.
+pub fn with_terms<T>(config: &Config, work: impl FnOnce(&Terms<'_>) -> T) -> Result<T, StartError> {
     let hash_key = hash_key(config.policies.hash_key.as_ref()).map_err(StartError::HashKey)?;
     let guards: Vec<&str> = iter::once(DEFAULT_GUARD).chain(config.guards.keys().map(String::as_str)).collect();
     let dialects: Vec<&str> = dialects().collect();
-    let terms = Terms { guards: &guards, dialects: &dialects, hash_key };
-    Ok(Policies::load(config.policies.dir.as_deref(), &terms)?)
+    Ok(work(&Terms { guards: &guards, dialects: &dialects, hash_key }))
 }
 
 /// The operator's key, or one that this process keeps until it ends.

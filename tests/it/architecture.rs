@@ -19,6 +19,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("scan", &["config", "guard", "segment", "telemetry", "wire"]),
     ("eval", &["guard", "scan", "segment"]),
     ("policy", &["config", "guard", "identity", "scan", "segment", "wire"]),
+    ("trial", &["config", "dialect", "guard", "identity", "policy", "scan", "segment", "wire"]),
     ("gate", &["config", "segment"]),
     // `Scanned`, the only body that it sends.
     ("upstream", &["config", "connect", "policy", "wire"]),
@@ -41,7 +42,10 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         ],
     ),
     ("server", &["config", "connect", "exchange", "guard", "identity", "policy", "review", "scan", "telemetry", "upstream"]),
-    ("cli", &["config", "eval", "guard", "identity", "policy", "review", "scan", "segment", "server", "telemetry", "wire"]),
+    (
+        "cli",
+        &["config", "eval", "guard", "identity", "policy", "review", "scan", "segment", "server", "telemetry", "trial", "wire"],
+    ),
 ];
 
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {

@@ -19,6 +19,7 @@ mod lifecycle;
 mod limits;
 mod own;
 mod policy;
+mod policy_commands;
 mod record;
 mod remote;
 mod sessions;

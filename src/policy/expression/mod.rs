@@ -47,7 +47,7 @@ mod types;
 mod values;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     ops::Range,
     sync::{Arc, LazyLock, OnceLock},
 };
@@ -55,6 +55,7 @@ use std::{
 use cel::{
     Context, Env, ExecutionError, Value,
     common::{ast::IdedExpr, types::CelBool, value::Val},
+    context::VariableResolver,
     parser::PrattParser,
 };
 
@@ -139,9 +140,20 @@ impl Expression {
     /// # Errors
     /// It asks for a claim that is not there or is of another type, or for a score that `facts` does not have.
     pub fn holds(&self, facts: &Facts<'_>) -> Result<bool, Failed> {
+        self.answer(&values::Scope { facts, constants: &self.constants, findings: OnceLock::new() })
+    }
+
+    /// Whether it holds, and the variables that were read to tell, with their values.
+    pub fn watched(&self, facts: &Facts<'_>) -> (Result<bool, Failed>, BTreeMap<String, serde_json::Value>) {
         let scope = values::Scope { facts, constants: &self.constants, findings: OnceLock::new() };
+        let watch = values::Watch::new(scope);
+        let answer = self.answer(&watch);
+        (answer, watch.read())
+    }
+
+    fn answer(&self, scope: &dyn VariableResolver) -> Result<bool, Failed> {
         let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
-        context.set_variable_resolver(&scope);
+        context.set_variable_resolver(scope);
         let value = Value::resolve_val(&self.tree, &context)?;
         let answer = value.downcast_ref::<CelBool>().map(|answer| *answer.inner());
         answer.ok_or_else(|| Failed::NotBool(value.get_type().name().to_owned()))

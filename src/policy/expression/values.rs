@@ -1,9 +1,9 @@
 //! The facts of an exchange and of a passage as CEL sees them: borrowed where they can be, made once where they cannot.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     slice,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use cel::{
@@ -114,6 +114,62 @@ impl VariableResolver for Scope<'_> {
             "identity.subject" => optional(&call.caller.subject),
             "identity.claims" => CowVal::Borrowed(facts.call.claims()),
             name => return self.named(name),
+        })
+    }
+}
+
+/// The same variables, and which of them were read.
+pub(super) struct Watch<'a> {
+    scope: Scope<'a>,
+    read: Mutex<BTreeSet<String>>,
+}
+
+impl<'a> Watch<'a> {
+    pub(super) fn new(scope: Scope<'a>) -> Self {
+        Self { scope, read: Mutex::default() }
+    }
+
+    /// The variables that were read, with their values.
+    pub(super) fn read(self) -> BTreeMap<String, Json> {
+        let names = self.read.into_inner().unwrap_or_else(PoisonError::into_inner);
+        names.into_iter().filter_map(|name| self.scope.facts.value(&name).map(|value| (name, value))).collect()
+    }
+}
+
+impl VariableResolver for Watch<'_> {
+    fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(variable.to_owned());
+        self.scope.resolve(variable)
+    }
+}
+
+impl Facts<'_> {
+    /// A variable's value for people; constants have none.
+    fn value(&self, name: &str) -> Option<Json> {
+        let call = &self.call.call;
+        let optional = |value: &Option<String>| Json::from(value.as_deref().unwrap_or_default());
+        Some(match name {
+            "score" => self.score.into(),
+            "threshold" => self.threshold.into(),
+            "findings" => self.findings.into(),
+            "language" => self.language.into(),
+            "target" => self.target.into(),
+            "direction" => self.direction.into(),
+            "request.dialect" => call.dialect.into(),
+            "request.model" => call.model.clone().into(),
+            "request.route" => call.route.clone().into(),
+            "request.upstream" => call.upstream.clone().into(),
+            "request.stream" => call.stream.into(),
+            "request.headers" => call.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            "identity.tenant" => optional(&call.caller.tenant),
+            "identity.key" => optional(&call.caller.key),
+            "identity.subject" => optional(&call.caller.subject),
+            "identity.claims" => Json::Object(call.caller.claims.clone()),
+            other => match (other.strip_prefix("scores."), other.strip_prefix("request.headers.")) {
+                (Some(guard), _) => self.scores.iter().find(|(known, _)| **known == *guard).map(|(_, score)| *score).into(),
+                (_, Some(header)) => call.headers.get(header).map_or("", String::as_str).into(),
+                (None, None) => return None,
+            },
         })
     }
 }

@@ -1,0 +1,27 @@
+//! Evidence of content whose scores are known beforehand, such as those that a policy's test gives.
+
+use super::{Ask, Evidence, Passage, Question, Verdict, Which, findings, language, questions};
+use crate::{
+    guard::Unavailable,
+    segment::{Content, Direction, Score, Target},
+};
+
+/// What [`super::Scanner::evidence`] would be where each guard, given by its place, scored each text as `score` says.
+pub fn known(
+    ask: &Ask,
+    content: Content,
+    direction: Direction,
+    prompt: Option<&str>,
+    mut score: impl FnMut(usize, Target, Option<&'static str>) -> Result<Score, Unavailable>,
+) -> Evidence {
+    let Content { segments, unscorable, echoes } = content;
+    let findings = segments.iter().map(|segment| findings(&ask.detectors, segment.target, &segment.text)).collect();
+    let passage = |Question { target, segments, text, .. }: Question| {
+        let language = language::detect(&text);
+        let verdict = |&guard: &usize| Verdict { guard, by: Which::First, score: score(guard, target, language) };
+        let verdicts = ask.guards.iter().map(verdict).collect();
+        Passage { target, segments, language, verdicts }
+    };
+    let passages = questions(&segments, prompt).into_iter().map(passage).collect();
+    Evidence { direction, segments, findings, passages, unscorable, echoes, cached: None }
+}
