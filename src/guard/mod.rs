@@ -62,6 +62,9 @@ pub enum Unavailable {
     /// It took too long.
     #[error("the guard did not answer in time")]
     Deadline,
+    /// The text has more tokens than the guard takes; how many, and how many it does.
+    #[error("the guard failed: {0}")]
+    TooLong(String),
     /// The text cannot be encoded, or the graph cannot be run.
     #[error("the guard failed: {0}")]
     Engine(String),
@@ -76,7 +79,7 @@ impl Unavailable {
     pub fn public(&self) -> String {
         match self {
             Self::Server(_) => "the guard failed".to_owned(),
-            Self::Overloaded | Self::Deadline | Self::Engine(_) => self.to_string(),
+            Self::Overloaded | Self::Deadline | Self::TooLong(_) | Self::Engine(_) => self.to_string(),
         }
     }
 }
@@ -247,7 +250,7 @@ impl Guard {
         let encoder = Arc::clone(&self.encoder);
         let (text, prompt) = (text.to_owned(), prompt.map(str::to_owned));
         let encoded = spawn_blocking(move || encoder.windows(task, &text, prompt.as_deref())).await;
-        encoded.map_err(|e| Unavailable::Engine(e.to_string()))?.map_err(|e| Unavailable::Engine(e.to_string()))
+        encoded.map_err(|e| Unavailable::Engine(e.to_string()))?.map_err(Into::into)
     }
 
     /// All work for a text's score, encoding it included, in the time that the score may take.

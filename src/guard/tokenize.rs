@@ -5,6 +5,7 @@ use std::{ops::Range, path::Path};
 use tokenizers::{EncodeInput, Encoding, Tokenizer};
 
 use super::{
+    Unavailable,
     manifest::{Label, Manifest, Piece, Slot, Trim, Unusable},
     remote::Hosted,
     speakers::Speakers,
@@ -56,6 +57,15 @@ pub(super) enum Unencodable {
     NoRoom(usize),
     #[error("the text takes at least {tokens} tokens, more than the {most} that four times `guard.queue_tokens` allow")]
     TooLong { tokens: usize, most: usize },
+}
+
+impl From<Unencodable> for Unavailable {
+    fn from(why: Unencodable) -> Self {
+        match why {
+            Unencodable::TooLong { .. } => Self::TooLong(why.to_string()),
+            Unencodable::Tokenizer(_) | Unencodable::NoRoom(_) => Self::Engine(why.to_string()),
+        }
+    }
 }
 
 impl Encoder {

@@ -54,8 +54,13 @@ pub fn sources(path: Option<&Path>) -> Result<Vec<Source>, LoadError> {
     let unreadable = |path: &Path, e: std::io::Error| LoadError(format!("{}: cannot be read: {e}", path.display()));
     let mut paths = vec![path.to_owned()];
     if path.is_dir() {
-        let entries = fs::read_dir(path).map_err(|e| unreadable(path, e))?;
-        paths = entries.flatten().map(|entry| entry.path()).filter(|path| is_policy(path)).collect();
+        let entries = fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        paths = entries
+            .map_err(|e| unreadable(path, e))?
+            .into_iter()
+            .map(|entry| entry.path())
+            .filter(|path| is_policy(path))
+            .collect();
         paths.sort();
     }
     if paths.is_empty() {
