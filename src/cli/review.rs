@@ -143,8 +143,11 @@ async fn show(store: &Store, id: &str, json: bool) -> Result<(), Failed> {
 
 /// The call as policies could ask of it.
 fn call(facts: &Facts) -> Result<(), Failed> {
-    let Facts { route, upstream, tenant, key, subject, language, headers, draw: _ } = facts;
-    let named = [("tenant", tenant), ("key", key), ("subject", subject), ("language", language)];
+    let Facts { models, method, route, upstream, tenant, key, subject, language, headers, draw: _ } = facts;
+    let method = method.map(|method| method.name().to_owned());
+    let models = (!models.is_empty()).then(|| models.join(" "));
+    let named =
+        [("also", &models), ("by", &method), ("tenant", tenant), ("key", key), ("subject", subject), ("language", language)];
     let named = named.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", value.as_ref()?)));
     let headers = headers.iter().map(|(name, value)| format!("{name}: {value}"));
     let route = (!route.is_empty()).then(|| format!("route {route}"));

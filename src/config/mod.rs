@@ -192,7 +192,8 @@ impl Route {
     /// What policies and records call it.
     #[must_use]
     pub fn called(&self) -> &str {
-        self.name.as_deref().unwrap_or(&self.prefix)
+        let place = Some(self.prefix.as_str()).filter(|prefix| !prefix.is_empty()).or(self.host.as_deref());
+        self.name.as_deref().or(place).unwrap_or_default()
     }
 }
 

@@ -78,7 +78,7 @@ impl Heed {
                 (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
             })
         };
-        self.passage.language == other.passage.language
+        self.passage.languages().eq(other.passage.languages())
             && other.found.iter().all(|name| self.found.contains(name))
             && other.passage.verdicts.iter().all(covers)
     }
@@ -110,8 +110,13 @@ mod tests {
                 let score = score.clone().map(|value| Score { value, threshold: 0.5 });
                 Verdict { guard, by: Which::First, score }
             });
-            let passage =
-                Passage { target: Target::Completion, segments: vec![0], language: *language, verdicts: verdicts.collect() };
+            let passage = Passage {
+                target: Target::Completion,
+                segments: vec![0],
+                language: *language,
+                others: Vec::new(),
+                verdicts: verdicts.collect(),
+            };
             let findings = found.iter().map(|name| Finding { detector: (*name).into(), range: 0..1 }).collect();
             let evidence = Evidence {
                 findings: vec![findings],

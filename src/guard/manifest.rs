@@ -379,10 +379,12 @@ impl Manifest {
 }
 
 impl TaskSpec {
-    /// The threshold for a language.
+    /// The threshold for a text in these languages: the lowest of theirs.
     #[must_use]
-    pub fn threshold(&self, language: Option<&str>) -> f32 {
-        language.and_then(|language| self.thresholds.get(language)).copied().unwrap_or(self.threshold)
+    pub fn threshold(&self, languages: &[Option<&str>]) -> f32 {
+        let of = |language: &Option<&str>| language.and_then(|language| self.thresholds.get(language)).copied();
+        let thresholds = languages.iter().map(|language| of(language).unwrap_or(self.threshold));
+        thresholds.reduce(f32::min).unwrap_or(self.threshold)
     }
 
     /// P(unsafe) for a row of logits.

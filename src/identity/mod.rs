@@ -9,6 +9,7 @@ mod keys;
 mod limits;
 
 use http::{HeaderMap, Uri};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use self::{
@@ -20,11 +21,13 @@ use self::{certificate::Subjects, credential::Place, jwt::Tokens, keys::Keys};
 use crate::{config, connect::Misconfigured};
 
 /// How a caller is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Method {
     /// By a key; the subject is that of the certificate, if one was shown too.
     Key,
     /// By a signed token, and by its subject.
+    #[serde(rename = "jwt")]
     Token,
     /// By a client certificate, and by its name.
     Certificate,

@@ -3,6 +3,7 @@
 use std::{cell::OnceCell, sync::Arc};
 
 use blake3::Hash;
+use unicode_normalization::UnicodeNormalization as _;
 
 use super::{
     Reason, Selected,
@@ -11,7 +12,7 @@ use super::{
 };
 use crate::{
     guard::Unavailable,
-    scan::{Evidence, Passage, detect::Detectors, normalise},
+    scan::{Evidence, Passage, detect::Detectors},
     segment::Finding,
 };
 
@@ -61,10 +62,11 @@ impl Outcome {
     }
 }
 
-/// The hash by which a policy names a text that it lets pass.
+/// The hash by which a policy names a text that it lets pass: of the text as written, but for how accents are composed. With
+/// hiding undone, what is hidden within a known text would pass with it.
 #[must_use]
 pub fn text_hash(text: &str) -> Hash {
-    blake3::hash(normalise::fold(text).text().as_bytes())
+    blake3::hash(text.nfc().collect::<String>().as_bytes())
 }
 
 /// A passage, and what rules ask of it worked out once for all of them.
@@ -100,7 +102,7 @@ impl<'e> Seen<'e> {
         if !rule.kinds.meets(self.kind) {
             return Outcome::Elsewhere;
         }
-        if !policy.scope.speaks(self.passage.language) {
+        if !self.passage.languages().any(|language| policy.scope.speaks(language)) {
             return Outcome::OtherLanguage;
         }
         if !rule.is_asked(selected.call.draw) {
@@ -121,7 +123,7 @@ impl<'e> Seen<'e> {
                 Ok(score) => score,
                 Err(unavailable) => return Outcome::Unjudged(unavailable),
             };
-            let threshold = thresholds.least(&score, self.passage.target.task(), self.passage.language).0;
+            let threshold = thresholds.least(&score, self.passage.target.task(), self.passage.languages()).0;
             if score.value < threshold {
                 return Outcome::Below { score: score.value, threshold };
             }
@@ -129,15 +131,16 @@ impl<'e> Seen<'e> {
         }
         let mut note = None;
         if let Some(when) = &rule.when {
-            if let Some(unavailable) = when.guards.iter().find_map(|guard| self.passage.score(*guard).err()) {
-                return Outcome::Unjudged(unavailable);
-            }
             let own = self.passage.score(when.guard).ok();
             match self.with_facts(when, selected, |facts| when.expression.holds(facts)) {
                 Ok(true) => told = told.or(own.filter(|_| when.expression.asks().score)),
                 Ok(false) => return Outcome::Unmet,
-                // A rule only ever makes a decision stricter.
-                Err(failed) => note = Some(format!("its condition has no answer: {failed}")),
+                // What one guard says can be enough: only a condition that has no answer needs the one that failed.
+                Err(failed) => match when.guards.iter().find_map(|guard| self.passage.score(*guard).err()) {
+                    Some(unavailable) => return Outcome::Unjudged(unavailable),
+                    // A rule only ever makes a decision stricter.
+                    None => note = Some(format!("its condition has no answer: {failed}")),
+                },
             }
         }
         let found = self.found_by(rule).map(|(_, finding)| finding.detector.to_string());

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     guard::Unavailable,
     scan::{Evidence, Passage},
-    segment::{Edit, Finding, Target, merge},
+    segment::{Direction, Edit, Finding, Target, merge},
 };
 
 /// What was decided for a text or an exchange, and why.
@@ -144,8 +144,11 @@ impl Judge<'_> {
                     }
                 }
                 Outcome::Unjudged(unavailable) => {
+                    // Callers choose how long their texts are: that is no outage, which a policy may let pass.
+                    let word =
+                        if matches!(unavailable, Unavailable::TooLong(_)) { Unjudged::Block } else { rule.on_guard_error };
                     let reason = Reason { note: Some(unavailable.public()), ..Reason::new(policy, rule, seen.passage) };
-                    self.unjudged(rule.on_guard_error, reason, known, Refused::Unjudged(unavailable));
+                    self.unjudged(word, reason, known, Refused::Unjudged(unavailable));
                 }
                 Outcome::Elsewhere
                 | Outcome::OtherLanguage

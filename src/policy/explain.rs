@@ -10,7 +10,7 @@ use super::{
     compile::{Compiled, Policy},
     threshold::Level,
 };
-use crate::scan::Evidence;
+use crate::{scan::Evidence, segment::Score};
 
 /// What a policy makes of evidence.
 #[derive(Debug, Serialize)]
@@ -128,11 +128,9 @@ fn asked(seen: &Seen<'_>, policy: &Policy, rule: &Compiled, selected: &Selected)
     let passage = seen.passage;
     let threshold = rule.threshold.as_ref().map(|thresholds| {
         let score = passage.score(thresholds.guard).ok();
-        let entry = thresholds.entry(passage.target.task(), passage.language);
-        let threshold = match entry.level {
-            Level::Guard(_) => score.map(|score| score.threshold),
-            Level::AtLeast(value) => Some(value),
-        };
+        let none = Score { value: 0.0, threshold: f32::INFINITY };
+        let (least, entry) = thresholds.least(&score.unwrap_or(none), passage.target.task(), passage.languages());
+        let threshold = Some(least).filter(|least| least.is_finite());
         let guard = selected.set.guards.get(thresholds.guard).map(|name| name.to_string()).unwrap_or_default();
         let from = match entry.level {
             Level::Guard(_) => "guard".to_owned(),

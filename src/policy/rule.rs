@@ -95,7 +95,7 @@ pub(super) struct Rule {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Exempt {
-    /// The text's hash: BLAKE3 of the text with hiding undone, 64 hexadecimal digits.
+    /// The text's hash: BLAKE3 of the text (NFC), 64 hexadecimal digits, as `seawall policy explain` prints it.
     pub hash: String,
     /// Why it is let pass.
     #[serde(default)]

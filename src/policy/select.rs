@@ -146,7 +146,10 @@ impl Selected {
         let mut unasked = Vec::new();
         for passage in &evidence.passages {
             let kind = Kinds::of(evidence.direction, passage.target);
-            let rules = self.policies().filter(|policy| policy.scope.speaks(passage.language)).flat_map(|policy| &policy.rules);
+            let rules = self
+                .policies()
+                .filter(|policy| passage.languages().any(|language| policy.scope.speaks(language)))
+                .flat_map(|policy| &policy.rules);
             let rules = rules.filter(|rule| rule.kinds.meets(kind) && rule.sample.is_none_or(|own| own.holds(self.call.draw)));
             unasked.extend(rules.flat_map(Compiled::guards).filter(|guard| passage.verdict(*guard).is_none()));
         }

@@ -41,6 +41,7 @@ fn evidence(score: Result<f32, Unavailable>) -> Evidence {
             target: Target::Prompt,
             segments: vec![0],
             language: Some("en"),
+            others: Vec::new(),
             verdicts: vec![Verdict {
                 guard: scan::DEFAULT,
                 by: Which::First,

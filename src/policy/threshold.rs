@@ -71,14 +71,20 @@ impl Thresholds {
         Self { guard, prompt, response }
     }
 
-    /// From which P(unsafe) on a text is unsafe, and where that is written.
-    pub(super) fn least(&self, score: &Score, task: Task, language: Option<&str>) -> (f32, &Entry) {
-        let entry = self.entry(task, language);
-        let least = match entry.level {
+    /// From which P(unsafe) on a text in these languages is unsafe, the lowest of theirs, and where that is written.
+    pub(super) fn least<'l>(
+        &self,
+        score: &Score,
+        task: Task,
+        languages: impl IntoIterator<Item = Option<&'l str>>,
+    ) -> (f32, &Entry) {
+        let level = |entry: &Entry| match entry.level {
             Level::Guard(_) => score.threshold,
             Level::AtLeast(value) => value,
         };
-        (least, entry)
+        let entries = languages.into_iter().map(|language| self.entry(task, language));
+        let least = entries.map(|entry| (level(entry), entry)).min_by(|a, b| a.0.total_cmp(&b.0));
+        least.unwrap_or_else(|| (level(self.entry(task, None)), self.entry(task, None)))
     }
 
     /// What holds for a task and language.
@@ -134,7 +140,7 @@ mod tests {
     fn least(threshold: &str, task: Task, language: Option<&str>) -> u8 {
         let written: Written = toml::from_str(&format!("threshold = {threshold}")).unwrap();
         let thresholds = Thresholds::new(0, written.threshold);
-        let is_reached = |value: f32| value >= thresholds.least(&Score { value, threshold: 0.5 }, task, language).0;
+        let is_reached = |value: f32| value >= thresholds.least(&Score { value, threshold: 0.5 }, task, [language]).0;
         (0..=100).find(|percent| is_reached(f32::from(*percent) / 100.0)).unwrap()
     }
 
@@ -151,6 +157,10 @@ mod tests {
         ] {
             assert_eq!(least(table, task, language), expected, "{task:?} {language:?}");
         }
+        let written: Written = toml::from_str("threshold = { default = 0.9, th = 0.6 }").unwrap();
+        let mixed = Thresholds::new(0, written.threshold);
+        let score = Score { value: 0.7, threshold: 0.5 };
+        assert_eq!(mixed.least(&score, Task::Prompt, [Some("en"), Some("th")]).0, 0.6, "the lowest of its languages'");
         assert_eq!(least("{ th = 0.6 }", Task::Prompt, Some("en")), 50, "the rest is the guard's own");
         assert_eq!(least("\"guard\"", Task::Prompt, None), 50);
         assert_eq!(least("1", Task::Prompt, None), 100);

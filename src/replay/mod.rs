@@ -108,9 +108,10 @@ fn call(case: &Case, facts: &Facts, dialects: &[&'static str]) -> Call {
         upstream: facts.upstream.clone(),
         dialect: dialects.iter().find(|name| **name == case.dialect).copied().unwrap_or_default(),
         model: case.model.clone(),
+        others: facts.models.clone(),
         stream: case.stream,
         headers: facts.headers.clone(),
-        caller: Caller { tenant, key, subject, ..Caller::default() },
+        caller: Caller { tenant, key, subject, method: facts.method, ..Caller::default() },
         language: facts.language.as_deref().and_then(known_language),
         draw: facts.draw,
         today: TimeZone::UTC.to_datetime(began).date(),
@@ -143,6 +144,7 @@ impl Side {
                 target: passage.target,
                 segments: places,
                 language: passage.language.as_deref().and_then(known_language),
+                others: passage.others.iter().map(|other| known_language(other)).collect(),
                 verdicts: passage.verdicts.iter().filter_map(|verdict| judged(verdict, kept, policies)).collect(),
             });
         }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    identity::Method,
     policy::Call,
     scan::{self, Scanner, detect::Detectors, findings},
     segment::{Direction, Edit, Finding, Segment, Target, merge},
@@ -48,6 +49,12 @@ pub struct Found {
 /// What policies could ask of the call. Dialect, model and stream are the case's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
+    /// Other models that it named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
+    /// How the caller was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<Method>,
     /// Name of the route; empty where none took it.
     pub route: String,
     /// Name of the upstream.
@@ -105,6 +112,9 @@ pub struct Passage {
     /// Its language, if it told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
+    /// Languages of other stretches of it; the empty one for stretches that did not tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<String>,
     /// What the guards thought.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub verdicts: Vec<Verdict>,
@@ -208,6 +218,8 @@ impl Facts {
             Text::searched(&text, detectors).text
         };
         Self {
+            models: call.others.clone(),
+            method: call.caller.method,
             route: call.route.clone(),
             upstream: call.upstream.clone(),
             tenant: call.caller.tenant.clone(),
@@ -239,7 +251,8 @@ impl Kept {
         });
         let verdicts = verdicts.collect();
         let language = passage.language.map(str::to_owned);
-        self.passages.push(Passage { direction, target: passage.target, texts, language, verdicts, piece });
+        let others = passage.others.iter().map(|other| other.unwrap_or_default().to_owned()).collect();
+        self.passages.push(Passage { direction, target: passage.target, texts, language, others, verdicts, piece });
     }
 
     fn judge(&mut self, name: &str, identity: &str) -> usize {

@@ -201,6 +201,7 @@ mod tests {
             target: Target::Prompt,
             texts: vec![0],
             language: Some("th".into()),
+            others: vec!["en".into()],
             verdicts: vec![
                 verdict(0, Said::Score { score: 0.1, threshold: 0.7 }),
                 verdict(1, Said::Failed { failed: "gone".into() }),
@@ -227,6 +228,8 @@ mod tests {
             request: vec![text(Target::Prompt, "card 4111 1111 1111 1111")],
             response: vec![],
             call: Some(Facts {
+                models: vec![],
+                method: None,
                 route: "r".into(),
                 upstream: "u".into(),
                 tenant: Some("t".into()),

@@ -78,7 +78,7 @@ impl Cascade {
     pub(super) async fn judge(
         &self,
         question: &Question,
-        language: Option<&str>,
+        languages: &[Option<&str>],
         share: &Share,
     ) -> (Which, Result<Score, Unavailable>, bool) {
         let (mut by, (mut value, mut hit)) = (Which::First, self.first.ask(question, share).await);
@@ -90,7 +90,7 @@ impl Cascade {
             }
             self.first.metrics.cascade(by == Which::Second);
         }
-        let threshold = self.get(by).manifest().task(question.target.task()).threshold(language);
+        let threshold = self.get(by).manifest().task(question.target.task()).threshold(languages);
         (by, value.map(|value| Score { value, threshold }), hit)
     }
 }

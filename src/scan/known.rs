@@ -1,6 +1,6 @@
 //! Evidence of content whose scores are known beforehand, such as those that a policy's test gives.
 
-use super::{Ask, Evidence, Passage, Question, Verdict, Which, findings, language, questions};
+use super::{Ask, Evidence, Passage, Question, Verdict, Which, findings, questions, spoken};
 use crate::{
     guard::Unavailable,
     segment::{Content, Direction, Score, Target},
@@ -17,10 +17,10 @@ pub fn known(
     let Content { segments, unscorable, echoes } = content;
     let findings = segments.iter().map(|segment| findings(&ask.detectors, segment.target, &segment.text)).collect();
     let passage = |Question { target, segments, text, .. }: Question| {
-        let language = language::detect(&text);
+        let (language, others) = spoken(&text);
         let verdict = |&guard: &usize| Verdict { guard, by: Which::First, score: score(guard, target, language) };
         let verdicts = ask.guards.iter().map(verdict).collect();
-        Passage { target, segments, language, verdicts }
+        Passage { target, segments, language, others, verdicts }
     };
     let passages = questions(&segments, prompt).into_iter().map(passage).collect();
     Evidence { direction, segments, findings, passages, unscorable, echoes, cached: None }

@@ -108,8 +108,10 @@ pub struct Passage {
     pub target: Target,
     /// The segments that it is made of.
     pub segments: Vec<usize>,
-    /// Its language, if it tells.
+    /// The language that it begins in, if it tells.
     pub language: Option<&'static str>,
+    /// Languages of other stretches of it; `None` for stretches that do not tell.
+    pub others: Vec<Option<&'static str>>,
     /// What the guards that were asked think of it.
     pub verdicts: Vec<Verdict>,
 }
@@ -151,6 +153,11 @@ impl Ask {
 }
 
 impl Passage {
+    /// All languages that it is in, as far as it tells; the one that it begins in first.
+    pub fn languages(&self) -> impl Iterator<Item = Option<&'static str>> + Clone {
+        std::iter::once(self.language).chain(self.others.iter().copied())
+    }
+
     /// What a guard thinks of it; `None` if it was not asked.
     #[must_use]
     pub fn verdict(&self, guard: usize) -> Option<&Verdict> {
@@ -320,13 +327,26 @@ struct Asked<'s> {
 
 /// What all guards asked think of a text, and whether each verdict was known.
 async fn judge(question: Question, asked: &[Asked<'_>]) -> (Passage, Vec<bool>) {
-    let language = language::detect(&question.text);
+    let (language, others) = languages(&question.text).await;
+    let spoken: Vec<Option<&str>> = std::iter::once(language).chain(others.iter().copied()).collect();
     let verdicts = asked.iter().map(async |Asked { guard, cascade, share }| {
-        let (by, score, hit) = cascade.judge(&question, language, share).await;
+        let (by, score, hit) = cascade.judge(&question, &spoken, share).await;
         (Verdict { guard: *guard, by, score }, hit)
     });
     let (verdicts, hits) = join_all(verdicts).await.into_iter().unzip();
-    (Passage { target: question.target, segments: question.segments, language, verdicts }, hits)
+    (Passage { target: question.target, segments: question.segments, language, others, verdicts }, hits)
+}
+
+/// The language that a text begins in, and those of its other stretches, hiding undone.
+async fn languages(text: &str) -> (Option<&'static str>, Vec<Option<&'static str>>) {
+    let text = text.to_owned();
+    off_reactor(text.len(), move || spoken(&text)).await
+}
+
+fn spoken(text: &str) -> (Option<&'static str>, Vec<Option<&'static str>>) {
+    let folded = normalise::fold(text);
+    let language = language::detect(folded.text());
+    (language, language::others(folded.text(), language))
 }
 
 /// The forms in which a text is judged: as it is written, and with hiding undone in it and in what it answers.
@@ -388,7 +408,7 @@ fn questions(segments: &[Segment], prompt: Option<&str>) -> Vec<Question> {
         passages.entry(segment.passage).or_default().push(index);
     }
     let mut questions = Vec::new();
-    let mut turns: Vec<(usize, String)> = Vec::new();
+    let mut turns: Vec<(Vec<usize>, String)> = Vec::new();
     let given = prompt.map(ending);
     let mut asked: Option<Arc<str>> = None;
     for indices in passages.into_values() {
@@ -412,7 +432,7 @@ fn questions(segments: &[Segment], prompt: Option<&str>) -> Vec<Question> {
             }));
         }
         if target == Target::Prompt {
-            turns.extend(indices.first().map(|&index| (index, whole.clone())));
+            turns.push((indices.clone(), whole.clone()));
             asked = Some(ending(&whole));
         }
         let seamless = (target != Target::ToolDefinition).then(|| seamless(&texts)).flatten();
@@ -426,8 +446,8 @@ fn questions(segments: &[Segment], prompt: Option<&str>) -> Vec<Question> {
 }
 
 /// The last user turns as one text, if there are several.
-fn conversation(turns: &[(usize, String)]) -> Vec<Question> {
-    let mut last: Vec<&(usize, String)> = Vec::new();
+fn conversation(turns: &[(Vec<usize>, String)]) -> Vec<Question> {
+    let mut last: Vec<&(Vec<usize>, String)> = Vec::new();
     let mut room = TURNS_BYTES;
     for turn in turns.iter().rev().take(TURNS) {
         last.insert(0, turn);
@@ -442,7 +462,7 @@ fn conversation(turns: &[(usize, String)]) -> Vec<Question> {
     // The newest turn by its beginning, which the others lead to; those before it by their end.
     let newest = last.len() - 1;
     let texts: Vec<&str> = last.iter().enumerate().map(|(at, turn)| part(&turn.1, at == newest)).collect();
-    let segments: Vec<usize> = last.iter().map(|(index, _)| *index).collect();
+    let segments: Vec<usize> = last.iter().flat_map(|(indices, _)| indices).copied().collect();
     // The next turn will be asked with these before it.
     let question = |text| Question { target: Target::Prompt, segments: segments.clone(), text, prompt: None, grows: true };
     std::iter::once(texts.join("\n")).chain(seamless(&texts)).map(question).collect()
@@ -502,6 +522,8 @@ mod tests {
             ("how\ntogo on", None),
         ];
         assert_eq!(asked, expected.map(|(text, prompt)| (text.to_owned(), prompt.map(Arc::from))));
+        let conversation = questions(&segments, None).into_iter().find(|question| question.grows).unwrap();
+        assert_eq!(conversation.segments, [1, 2, 4], "all parts of each turn");
     }
 
     #[test]

@@ -153,7 +153,7 @@ pub(crate) fn call() -> Call {
         dialect: "openai_chat",
         model: "team-0-large".to_owned(),
         headers: [header("user-agent", "OpenAI/Python 2.1.0"), header("x-team", "team-0")].into(),
-        caller: Caller { tenant: Some("team-0".to_owned()), key: Some("desk".to_owned()), subject: None, claims },
+        caller: Caller { tenant: Some("team-0".to_owned()), key: Some("desk".to_owned()), subject: None, claims, method: None },
         language: Some("en"),
         ..Call::default()
     }
@@ -169,6 +169,7 @@ pub(crate) fn evidence(is_unsafe: bool) -> Evidence {
         target,
         segments: vec![segment],
         language: Some("en"),
+        others: Vec::new(),
         verdicts: vec![verdict(DEFAULT, value), verdict(1, value)],
     };
     let found = vec![finding("payment_card", 9..25), finding("email", 32..38)];

@@ -104,7 +104,7 @@ pub struct Mistake {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Failed {
     /// A claim that is not there, or is of a type that the condition does not expect.
-    #[error("{0}")]
+    #[error("it asks for a claim that is not there, or is of another type")]
     Evaluation(#[from] ExecutionError),
     /// A claim stands for the answer and is no bool.
     #[error("its value is a `{0}`, not a `bool`")]

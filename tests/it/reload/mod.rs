@@ -37,7 +37,7 @@ async fn until(what: &str, holds: impl AsyncFn() -> bool) {
             sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(Duration::from_secs(60), holding).await.unwrap_or_else(|_| panic!("never: {what}"));
+    assert!(timeout(Duration::from_secs(60), holding).await.is_ok(), "never: {what}");
 }
 
 /// Waits until just these policies are in force.

@@ -38,7 +38,9 @@ impl Program {
     /// The next line of the log with this in its message.
     fn told(&self, part: &str) -> Value {
         loop {
-            let line = self.log.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| panic!("no line says {part:?}"));
+            let line = self.log.recv_timeout(Duration::from_secs(60));
+            assert!(line.is_ok(), "no line says {part:?}");
+            let line = line.unwrap();
             let line: Value = serde_json::from_str(&line).unwrap();
             if line["message"].as_str().unwrap().contains(part) {
                 return line;
