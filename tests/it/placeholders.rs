@@ -154,8 +154,8 @@ async fn a_tool_has_the_values_and_its_arguments_stay_json() {
         let call = json!({"functionCall": {"name": "mail", "args": arguments}});
         json!({"candidates": [{"content": {"role": "model", "parts": [call]}, "index": 0}]})
     };
-    let answers: [(&str, fn(&Value) -> Value); 3] = [("openai_chat", chat), ("anthropic", anthropic), ("gemini", gemini)];
-    for (name, whole) in answers {
+    let whole: [fn(&Value) -> Value; 3] = [chat, anthropic, gemini];
+    for (name, whole) in ["openai_chat", "anthropic", "gemini"].into_iter().zip(whole) {
         let api = apis().into_iter().find(|api| api.name == name).unwrap();
         let (answer, _) = answered(&proxy, &api, whole(&said).to_string()).await;
         assert_eq!(answer.json(), whole(&meant), "{name}");
