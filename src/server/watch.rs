@@ -67,7 +67,7 @@ pub(super) async fn follow(reloader: Arc<Reloader>, root: PathBuf, poll: Option<
 fn watch(places: &Arc<Places>, changed: &Arc<Notify>) -> notify::Result<RecommendedWatcher> {
     let (own, changed) = (Arc::clone(places), Arc::clone(changed));
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-        // An error is news that were lost.
+        // An error is news that was lost.
         if event.map_or(true, |event| own.concerns(&event)) {
             changed.notify_one();
         }
