@@ -41,9 +41,7 @@ fn load() -> Answer<()> {
     }
     let conditions = conditions(&texts);
     let own: Vec<Own> = texts.iter().enumerate().map(|(number, _)| own(&format!("{number}/own"), number * 10, 10, 2)).collect();
-    let before = resident();
     let kept = Policies::load(Some(dir.path()), &terms())?;
-    let memory = resident() - before;
     let bytes: usize = texts.iter().map(String::len).sum();
     let mut subjects = Subjects::default();
     subjects.add("load", || Policies::load(Some(dir.path()), &terms()));
@@ -53,7 +51,7 @@ fn load() -> Answer<()> {
     });
     subjects.add("  own detectors, alone", || Detectors::new(&own));
     println!(
-        "{} rules in {} policies of {:.1} MB, {} with conditions; {memory:.0} MB resident",
+        "{} rules in {} policies of {:.1} MB, {} with conditions",
         POLICIES * RULES,
         kept.names().count(),
         bytes as f64 / 1e6,
