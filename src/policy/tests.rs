@@ -243,3 +243,51 @@ fn a_placeholder_stands_for_the_value_in_a_request() {
         assert_eq!((with(&decision).as_str(), decision.placeholders.is_empty()), ("[payment card]", true));
     }
 }
+
+#[test]
+fn an_explanation_tells_what_each_rule_made_of_a_text() {
+    let hash = text_hash(TEXT);
+    let unsampled = (0..).find(|draw| !sample::Sample::new("p0", "r", 0.5).holds(*draw)).unwrap();
+    for (lines, outcome) in [
+        ("threshold = 0.7\naction = \"flag\"", "matched"),
+        ("direction = \"response\"\naction = \"flag\"", "elsewhere"),
+        ("action = \"flag\"\n[scope]\nlanguages = [\"th\"]", "other_language"),
+        ("sample = 0.5\naction = \"flag\"", "not_drawn"),
+        ("detectors = [\"secret\"]\naction = \"flag\"", "nothing_found"),
+        ("threshold = 0.95\naction = \"flag\"", "below"),
+        ("when = 'score > 0.95'\naction = \"flag\"", "unmet"),
+        ("when = 'identity.claims.x == 1'\naction = \"flag\"", "matched"),
+        (&format!("action = \"flag\"\n[[exempt]]\nhash = \"{hash}\""), "exempt"),
+        ("guard = \"large\"\nthreshold = 0.5\naction = \"flag\"", "unjudged"),
+    ] {
+        let selected = set(&[&rule("r", lines)]).select(Call { draw: unsampled, ..Call::default() });
+        let explained = selected.explain(&unsafe_text());
+        assert_eq!(explained[0].rules[0].passages[0].outcome.word(), outcome, "{lines}");
+        let recorded = !selected.decide(&unsafe_text()).reasons.is_empty();
+        assert_eq!(recorded, ["matched", "unjudged"].contains(&outcome), "{lines}");
+    }
+}
+
+#[test]
+fn an_explanation_tells_what_an_outcome_rests_on() {
+    let lines = "threshold = { default = 0.7, prompt = 0.8 }\ndetectors = [\"payment_card\", \"secret\"]\n\
+                 when = 'score > 0.5 && (language == \"th\" || request.model == \"x\")'\naction = \"flag\"";
+    let other = format!("{}[scope]\nmodels = [\"gpt-*\"]", rule("r", "action = \"flag\""));
+    let selected = set(&[&rule("r", lines), &other]).select(Call { model: "x".into(), ..Call::default() });
+    let explained = selected.explain(&unsafe_text());
+    let asked = &explained[0].rules[0].passages[0];
+    let compared = asked.threshold.as_ref().unwrap();
+    assert_eq!((compared.guard.as_str(), compared.score, compared.threshold), ("default", Some(0.9), Some(0.8)));
+    assert_eq!(
+        (compared.from.as_str(), &asked.detectors.as_ref().unwrap().found[..]),
+        ("prompt", &["payment_card".into()][..])
+    );
+    let condition = asked.condition.as_ref().unwrap();
+    let read: Vec<_> = condition.read.iter().map(|(name, value)| format!("{name} {value}")).collect();
+    assert_eq!(
+        (condition.holds, read.as_slice()),
+        (Some(true), &["language \"en\"", "request.model \"x\"", "score 0.9"].map(str::to_owned)[..])
+    );
+    let misfit = explained[1].misfit.as_ref().unwrap();
+    assert_eq!((misfit.key.as_str(), misfit.value.as_str(), explained[1].rules.len()), ("models", "x", 0));
+}

@@ -23,7 +23,7 @@ use crate::{
 const SHOWN: usize = 100;
 
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("subject").required(true).multiple(true).args(["text", "response", "request"]))]
+#[command(group = ArgGroup::new("tried").required(true).multiple(true).args(["text", "response", "request"]))]
 pub(in crate::cli) struct Explain {
     #[command(flatten)]
     which: Which,

@@ -55,7 +55,7 @@ pub(super) enum Policy {
 struct Which {
     /// Policy file, directory of policy files, or name of a policy that comes with Seawall; those of the settings if left out
     #[arg(value_name = "PATH", conflicts_with = "policies")]
-    path: Option<PathBuf>,
+    set: Option<PathBuf>,
     #[command(flatten)]
     settings: Settings,
 }
@@ -64,7 +64,7 @@ impl Which {
     /// The settings, with the policies that are named.
     fn load(self) -> Result<Config, Failed> {
         let mut config = self.settings.load(&[])?;
-        config.policies.dir = self.path.or(config.policies.dir);
+        config.policies.dir = self.set.or(config.policies.dir);
         Ok(config)
     }
 }

@@ -33,7 +33,8 @@ fn a_rule_that_another_outdoes_is_told() {
     for (one, other, idle) in [
         (block, "threshold = 0.7\naction = \"flag\"", "1.name"),
         (block, "threshold = 0.7\naction = \"block\"\nmessage = \"x\"", "1.name"),
-        ("threshold = 0.7\nsample = 0.1\naction = \"block\"", block, ""),
+        ("threshold = 0.7\nsample = 0.1\naction = \"block\"", block, "0.name"),
+        ("threshold = 0.7\nsample = 0.1\naction = \"block\"\nmessage = \"x\"", block, ""),
         ("threshold = 0.7\nsample = 0.1\naction = \"flag\"", block, "0.name"),
         (block, "threshold = { default = 0.7, th = 0.4 }\naction = \"flag\"", ""),
         (block, "threshold = \"guard\"\naction = \"flag\"", ""),
