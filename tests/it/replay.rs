@@ -202,13 +202,13 @@ async fn what_only_records_shows_what_the_baseline_would_do() {
     }
     assert_eq!(tally["languages"]["en"][1], 5, "{tally:#}");
 
-    let (told, _) = seawall(&["policy", "replay", "--policies", baseline, "--store", &store, "--examples", "1"]);
+    let (told, _) = seawall(&["policy", "replay", "--policies", baseline, "--store", &store, "--examples", "2"]);
     assert!(told.lines().all(|line| line.chars().count() <= 100), "{told}");
     assert!(told.contains("5 of 6 decisions change"), "{told}");
     assert!(told.contains("prompt  Why is it a danger to me?") && told.contains("answer  [payment card]"), "{told}");
     assert!(told.contains("was     tests/unsafe-prompt (shadow), tests/ordinary (shadow)"), "{told}");
     assert!(told.contains("now     baseline/unsafe-prompt"), "{told}");
-    assert!(!told.contains("What is the danger"), "one example of each change, the newest: {told}");
+    assert!(!told.contains("What is the danger"), "two examples of each change, the newest: {told}");
 
     let (export, _) = seawall(&["review", "export", "--store", &store]);
     let dir = tempfile::tempdir().unwrap();
