@@ -117,7 +117,8 @@ impl Placeholders {
     }
 
     /// The edits of an answer's texts, and those that put values back where none of them is.
-    pub(super) fn put_back_in(&self, segments: &[Segment], edits: &[(usize, Vec<Edit>)]) -> Vec<(usize, Vec<Edit>)> {
+    #[must_use]
+    pub fn put_back_in(&self, segments: &[Segment], edits: &[(usize, Vec<Edit>)]) -> Vec<(usize, Vec<Edit>)> {
         let mut all: BTreeMap<usize, Vec<Edit>> = edits.iter().cloned().collect();
         for (index, segment) in segments.iter().enumerate().filter(|(_, segment)| !self.is_empty() && segment.place.is_some()) {
             let (back, _) = self.put_back(&segment.text, 0);

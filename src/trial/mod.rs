@@ -22,9 +22,9 @@ pub use self::{
 use crate::{
     dialect::{self, DIALECTS, Dialect},
     guard::Unavailable,
-    policy::{Action, Decision, Policies, Refused, Selected},
+    policy::{Action, Decision, Placeholders, Policies, Refused, Selected},
     scan::{Evidence, Scanner, detect_language, known},
-    segment::{Content, Direction, Segment, Target, apply, last_prompt},
+    segment::{Content, Direction, Edit, Segment, Target, apply, last_prompt},
     wire::json::{Document, Malformed},
 };
 
@@ -69,6 +69,8 @@ pub struct Step {
     pub evidence: Evidence,
     /// What was decided.
     pub decision: Decision,
+    /// What is changed, by segment: what the rules change, and values put back where placeholders stood.
+    pub edits: Vec<(usize, Vec<Edit>)>,
     /// The body that goes on, if there is one and it does.
     pub body: Option<String>,
 }
@@ -124,9 +126,13 @@ impl Subject {
         let prompt = last_prompt(&self.request.content.segments);
         let spoken = language.or_else(|| prompt.as_deref().and_then(detect_language));
         let selected = policies.select(self.facts.call(self.dialect.name(), spoken));
-        let request = self.request.step(&selected, judge, (Direction::Request, None), language).await?;
+        let request =
+            self.request.step(&selected, judge, (Direction::Request, None, &Placeholders::default()), language).await?;
         let answer = match self.answer {
-            Some(answer) => Some(answer.step(&selected, judge, (Direction::Response, prompt.as_deref()), language).await?),
+            Some(answer) => {
+                let given = (Direction::Response, prompt.as_deref(), &request.decision.placeholders);
+                Some(answer.step(&selected, judge, given, language).await?)
+            }
             None => None,
         };
         Ok(Tried { selected, request, answer })
@@ -138,7 +144,7 @@ impl Body {
         self,
         selected: &Selected,
         judge: Judge<'_>,
-        (direction, prompt): (Direction, Option<&str>),
+        (direction, prompt, placeholders): (Direction, Option<&str>, &Placeholders),
         language: Option<&'static str>,
     ) -> Result<Step, String> {
         let ask = selected.ask();
@@ -157,12 +163,15 @@ impl Body {
             }
         };
         if language.is_some() {
-            evidence.passages.iter_mut().for_each(|passage| passage.language = language);
+            for passage in &mut evidence.passages {
+                (passage.language, passage.others) = (language, Vec::new());
+            }
         }
         let decision = selected.decide(&evidence);
+        let edits = placeholders.put_back_in(&evidence.segments, &decision.edits);
         let body = match self.document.filter(|_| decision.refusal.is_none()) {
             Some(document) => {
-                let made = match decision.edits.as_slice() {
+                let made = match edits.as_slice() {
                     [] => Ok(Vec::new()),
                     edits => dialect::patches(&evidence.segments, &evidence.echoes, edits),
                 };
@@ -170,7 +179,7 @@ impl Body {
             }
             None => None,
         };
-        Ok(Step { evidence, decision, body })
+        Ok(Step { evidence, decision, edits, body })
     }
 }
 
@@ -213,7 +222,7 @@ impl Step {
             return None;
         }
         let mut segments = self.evidence.segments.clone();
-        for (at, edits) in &self.decision.edits {
+        for (at, edits) in &self.edits {
             if let Some(segment) = segments.get_mut(*at) {
                 segment.text = apply(&segment.text, edits);
             }
