@@ -2,7 +2,7 @@
 //!
 //! A leaf: it knows no other room, so that policy and gate need no dialect and the guard needs no HTTP.
 
-use std::{cmp::Reverse, ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -187,9 +187,9 @@ pub struct Check {
     pub last: bool,
 }
 
-/// Sorts edits and makes them one where they overlap: what begins first, or else is the larger, says what stands there.
+/// Sorts edits and makes them one where they overlap: what begins first, or else was given first, says what stands there.
 pub fn merge(edits: &mut Vec<Edit>) {
-    edits.sort_by_key(|edit| (edit.range.start, Reverse(edit.range.end)));
+    edits.sort_by_key(|edit| edit.range.start);
     edits.dedup_by(|next, kept| {
         let overlap = next.range.start < kept.range.end || next.range == kept.range;
         if overlap {
@@ -224,9 +224,9 @@ mod tests {
         let edits = [Edit { range: 0..1, with: "X".into() }, Edit { range: 2..5, with: String::new() }];
         assert_eq!(apply("abcdef", &edits), "Xbf");
         let edit = |range: Range<usize>, with: &str| Edit { range, with: with.into() };
-        let mut edits = vec![edit(7..9, "d"), edit(4..7, "c"), edit(2..6, "b"), edit(2..5, "a"), edit(9..9, "e")];
+        let mut edits = vec![edit(7..9, "d"), edit(4..7, "c"), edit(2..5, "a"), edit(2..6, "b"), edit(9..9, "e")];
         merge(&mut edits);
-        assert_eq!(edits, [edit(2..7, "b"), edit(7..9, "d"), edit(9..9, "e")]);
+        assert_eq!(edits, [edit(2..7, "a"), edit(7..9, "d"), edit(9..9, "e")]);
         assert_eq!(apply("añb", &[Edit { range: 1..3, with: "n".into() }]), "anb");
     }
 }

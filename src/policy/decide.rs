@@ -120,7 +120,10 @@ pub(super) fn decide(selected: &Selected, evidence: &Evidence) -> Decision {
             judge.ask(policy, rule, &seen);
         }
     }
-    for (_, edits) in &mut judge.decision.edits {
+    for (segment, edits) in &mut judge.decision.edits {
+        let length = evidence.segments.get(*segment).map_or(0, |segment| segment.text.len());
+        // What takes the place of the whole text says what stands there.
+        edits.sort_by_key(|edit| edit.range.end < length);
         merge(edits);
     }
     judge.decision
