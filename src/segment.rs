@@ -181,10 +181,19 @@ pub struct Check {
     pub from: usize,
     /// Bytes of the text whose findings an earlier check found to be final.
     pub settled: usize,
+    /// The channel's text is JSON, as its beginning has it.
+    pub json: bool,
     /// The text for the guard: the unjudged part and a little before it, or all of the channel so far.
     pub judged: String,
     /// No more text follows in this channel.
     pub last: bool,
+}
+
+/// Whether a text is an object or a list in JSON, as far as its beginning tells: so it is the same of a text that grows.
+#[must_use]
+pub fn begins_json(text: &str) -> bool {
+    let mut marks = text.chars().filter(|c| !c.is_whitespace());
+    matches!((marks.next(), marks.next()), (Some('{'), Some('"' | '}')) | (Some('['), Some('"' | '{')))
 }
 
 /// Sorts edits and makes them one where they overlap: what begins first, or else was given first, says what stands there.
@@ -218,6 +227,12 @@ pub fn apply(text: &str, edits: &[Edit]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_is_known_by_its_beginning() {
+        assert!(["{\"a\": 1", " {\n \"a", "{}", "[{", "[ \"a\""].into_iter().all(begins_json));
+        assert!(!["", "{", "[1] says", "[text](http://a.co)", "{name}", "a {\"b\"", "\"a\""].into_iter().any(begins_json));
+    }
 
     #[test]
     fn edits_land_on_their_bytes() {

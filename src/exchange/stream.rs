@@ -68,7 +68,7 @@ struct Run {
     /// Bytes of events that wait.
     waiting: usize,
     gate: Gate<(Event, Progress, Ahead)>,
-    /// How far each tool call's arguments were read.
+    /// How far each text that holds JSON was read.
     arguments: BTreeMap<Channel, Arguments>,
     /// Content just read that no text guard can judge.
     unscorable: Vec<String>,
@@ -347,7 +347,7 @@ impl Run {
             .flat_map(|(_, edits)| edits)
             .map(|edit| Edit { range: edit.range.start + check.from..edit.range.end + check.from, with: edit.with.clone() });
         let edits: Vec<Edit> = edits.collect();
-        if check.channel.part.target() != Target::ToolCall || edits.is_empty() {
+        if edits.is_empty() || !(check.json || check.channel.part.target() == Target::ToolCall) {
             return edits;
         }
         let text = self.gate.texts().find(|(channel, _)| *channel == check.channel).map_or("", |(_, text)| text);

@@ -128,8 +128,10 @@ fn replace_swallows_masks() {
         ]
         .concat(),
     );
-    let decision = set.decide(&unsafe_text());
-    assert_eq!(decision.edits, [(0, vec![Edit { range: 0..25, with: "gone".into() }])]);
+    let gone = [(0, vec![Edit { range: 0..25, with: "gone".into() }])];
+    assert_eq!(set.decide(&unsafe_text()).edits, gone);
+    let findings = vec![vec![Finding { detector: "payment_card".into(), range: 0..21 }]];
+    assert_eq!(set.decide(&Evidence { findings, ..unsafe_text() }).edits, gone, "also one that begins with it");
 }
 
 #[test]
