@@ -5,13 +5,15 @@
 
 mod sqlite;
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 pub use self::sqlite::Store;
 use crate::{
     policy::Reason,
     scan::{detect::Detectors, findings},
-    segment::{Edit, Segment, Target, apply, merge},
+    segment::{Edit, Finding, Segment, Target, apply, merge},
 };
 
 /// The record cannot be opened, read or written.
@@ -86,11 +88,26 @@ impl Text {
     #[must_use]
     pub fn masked(target: Target, text: &str, detectors: &Detectors) -> Self {
         let found = findings(detectors, target, text).into_iter();
-        let mut edits: Vec<Edit> =
-            found.map(|finding| Edit { range: finding.range, with: detectors.mask(&finding.detector).to_owned() }).collect();
+        let edit = |finding: Finding| {
+            let with = detectors.mask(&finding.detector);
+            let parts = if &*finding.detector == "url" { private(text, finding.range) } else { vec![finding.range] };
+            parts.into_iter().map(move |range| Edit { range, with: with.to_owned() })
+        };
+        let mut edits: Vec<Edit> = found.flat_map(edit).collect();
         merge(&mut edits);
         Self { target, text: apply(text, &edits) }
     }
+}
+
+/// What of a web address may tell of somebody: who logs in, and what is asked of the host. A reviewer needs to know the host.
+fn private(text: &str, address: Range<usize>) -> Vec<Range<usize>> {
+    let Some(written) = text.get(address.clone()) else { return vec![address] };
+    let start = written.find("://").map_or(0, |at| at + 3);
+    let end = written.get(start..).and_then(|rest| rest.find(['/', '?', '#'])).map_or(written.len(), |at| start + at);
+    let user = written.get(start..end).and_then(|host| host.rfind('@')).map(|at| start..start + at);
+    let asked = (end + 1 < written.len()).then_some(end..written.len());
+    let parts = [user, asked].into_iter().flatten();
+    parts.map(|part| address.start + part.start..address.start + part.end).collect()
 }
 
 /// The reasons as they are stored.
@@ -120,5 +137,21 @@ impl Case {
     pub fn answer(&self) -> String {
         let texts = self.response.iter().filter(|text| text.target == Target::Completion);
         texts.map(|text| text.text.as_str()).collect::<Vec<_>>().join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_keeps_the_hosts_of_web_addresses() {
+        let masked = |text: &str| Text::masked(Target::Prompt, text, &Detectors::default()).text;
+        assert_eq!(masked("see https://example.com/a?to=a@b.co#x now"), "see https://example.com[url] now");
+        assert_eq!(
+            masked("see https://bob:pw@localhost:8443/, www.example.org"),
+            "see https://[url]@localhost:8443/, www.example.org"
+        );
+        assert_eq!(masked("www.example.org/bob"), "www.example.org[url]");
     }
 }

@@ -370,7 +370,9 @@ fn grown(detectors: &Detectors, json: bool, text: &str, since: usize) -> (Vec<Fi
     let view = view(json, text);
     let since = view.at(since);
     let found = as_written(&view, detectors.find(view.text(), since));
-    let settled = detectors.settled(view.text(), since);
+    // Letters that look like others may turn out to be those with the rest of their word.
+    let steady = view.text().get(..view.at(normalise::steady(text).len())).unwrap_or_default();
+    let settled = detectors.settled(steady, since.min(steady.len()));
     (found, if settled == view.text().len() { text.len() } else { view.origin(settled..view.text().len()).start })
 }
 
@@ -401,7 +403,8 @@ fn across(detectors: &Detectors, segments: &[Segment], found: &mut [Vec<Finding>
             let pieces: Vec<(usize, Range<usize>)> = reached.filter_map(cut).collect();
             // What a part holds by itself ends with that part.
             let known = |(index, piece): &(usize, Range<usize>)| {
-                let same = |own: &Finding| own.detector == detector && own.range.start < piece.end && piece.start < own.range.end;
+                let same =
+                    |own: &Finding| own.detector == detector && own.range.start < piece.end && piece.start < own.range.end;
                 found.get(*index).is_some_and(|found| found.iter().any(same))
             };
             if pieces.len() < 2 || pieces.iter().any(known) {
@@ -590,18 +593,36 @@ mod tests {
     }
 
     #[test]
+    fn a_word_of_look_alikes_is_not_final() {
+        let (detectors, text) = (Detectors::default(), "write to jоhn.d\u{43e}e@example.com now, всем привет");
+        let whole = grown(&detectors, false, text, 0).0;
+        assert_eq!(whole.len(), 1, "{whole:?}");
+        for cut in (0..text.len()).filter(|cut| text.is_char_boundary(*cut)) {
+            let (found, settled) = grown(&detectors, false, &text[..cut], 0);
+            let early = |found: &[Finding]| found.iter().filter(|f| f.range.start < settled).cloned().collect::<Vec<_>>();
+            assert_eq!(early(&found), early(&whole), "{}", &text[..cut]);
+        }
+        assert_eq!(grown(&detectors, false, "Привет, м", 0).1, "Привет, ".len());
+        assert_eq!(grown(&detectors, false, &"п".repeat(2000), 0).1, 4000, "but nothing waits for ever");
+    }
+
+    #[test]
     fn what_is_split_over_parts_is_found_in_each() {
         let over = |target, texts: &[&str]| {
             let segments: Vec<Segment> = texts.iter().map(|text| segment(target, 1, text)).collect();
             let mut found: Vec<_> = texts.iter().map(|text| findings(&Detectors::default(), target, text)).collect();
             across(&Detectors::default(), &segments, &mut found);
-            let parts = texts.iter().zip(found).map(|(text, found)| {
-                found.into_iter().map(|f| text.get(f.range).unwrap().to_owned()).collect::<Vec<_>>()
-            });
+            let parts = texts
+                .iter()
+                .zip(found)
+                .map(|(text, found)| found.into_iter().map(|f| text.get(f.range).unwrap().to_owned()).collect::<Vec<_>>());
             parts.collect::<Vec<_>>()
         };
         assert_eq!(over(Target::Prompt, &["it is 4111 1111 ", "1111 1111, ok"]), [["4111 1111 "], ["1111 1111"]]);
-        assert_eq!(over(Target::ToolResult, &["4111 ", "", "1111 1111", " 1111"]), [vec!["4111 "], vec![], vec!["1111 1111"], vec![" 1111"]]);
+        assert_eq!(
+            over(Target::ToolResult, &["4111 ", "", "1111 1111", " 1111"]),
+            [vec!["4111 "], vec![], vec!["1111 1111"], vec![" 1111"]]
+        );
         assert_eq!(over(Target::Prompt, &["write to", "bob@x.com"]), [vec![], vec!["bob@x.com"]], "found in its part alone");
         assert_eq!(over(Target::ToolCall, &["4111 1111 ", "1111 1111"]), [[""; 0]; 2], "these are values of their own");
     }

@@ -14,6 +14,7 @@ use std::ops::Range;
 
 pub use carried::carried;
 pub use fold::fold;
+pub use lookalike::steady;
 pub use unspaced::unspaced;
 
 /// A view of a text with hiding undone, and the way back to the text as written.

@@ -152,12 +152,12 @@ fn spans(text: &str, assume: bool) -> Vec<Span> {
     spans.extend(ip::find(text).map(named("ip_address")).map(span));
     spans.extend(url::find(text).into_iter().map(named("url")).map(span));
     number::each(text, |number| {
-        if number.joined() {
-            return;
-        }
-        let claims = [national_id::recognise(number, assume), card::is_card(number).then_some("payment_card")];
+        let apart = !number.joined();
+        let id = if apart { national_id::recognise(number, assume) } else { None };
+        let card = card::stands(number).then_some("payment_card");
         // Whatever has its own form is no telephone number.
-        let claims = if claims == [None; 2] { [phone::region(number), None] } else { claims };
+        let phone = if apart && id.or(card).is_none() { phone::region(number) } else { None };
+        let claims = [id, card, phone];
         spans.extend(claims.into_iter().flatten().map(|detector| span((detector, number.range.clone()))));
     });
     spans
