@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     config::{Stream, StreamMode},
-    segment::{Channel, Check, Delta, Edit, Part, fill},
+    segment::{Channel, Check, Delta, Edit, Part, begins_json, fill},
 };
 
 /// Marks that end a sentence in the eight languages (Thai has none: there the step decides).
@@ -303,7 +303,8 @@ impl Text {
         let from = before.floor_char_boundary(self.covered.saturating_sub(LEAD)).min(lately);
         let rest = |from| self.text.get(from..).unwrap_or_default().to_owned();
         let settled = self.settled.saturating_sub(from);
-        Check { channel, text: rest(from), from, settled, judged: rest(judged), last }
+        let json = begins_json(&self.text);
+        Check { channel, text: rest(from), from, settled, json, judged: rest(judged), last }
     }
 }
 

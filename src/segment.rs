@@ -2,7 +2,7 @@
 //!
 //! A leaf: it knows no other room, so that policy and gate need no dialect and the guard needs no HTTP.
 
-use std::{cmp::Reverse, ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -200,15 +200,24 @@ pub struct Check {
     pub from: usize,
     /// Bytes of the text whose findings an earlier check found to be final.
     pub settled: usize,
+    /// The channel's text is JSON, as its beginning has it.
+    pub json: bool,
     /// The text for the guard: the unjudged part and a little before it, or all of the channel so far.
     pub judged: String,
     /// No more text follows in this channel.
     pub last: bool,
 }
 
-/// Sorts edits and makes them one where they overlap: what begins first, or else is the larger, says what stands there.
+/// Whether a text is an object or a list in JSON, as far as its beginning tells: so it is the same of a text that grows.
+#[must_use]
+pub fn begins_json(text: &str) -> bool {
+    let mut marks = text.chars().filter(|c| !c.is_whitespace());
+    matches!((marks.next(), marks.next()), (Some('{'), Some('"' | '}')) | (Some('['), Some('"' | '{')))
+}
+
+/// Sorts edits and makes them one where they overlap: what begins first, or else was given first, says what stands there.
 pub fn merge<W>(edits: &mut Vec<Edit<W>>) {
-    edits.sort_by_key(|edit| (edit.range.start, Reverse(edit.range.end)));
+    edits.sort_by_key(|edit| edit.range.start);
     edits.dedup_by(|next, kept| {
         let overlap = next.range.start < kept.range.end || next.range == kept.range;
         if overlap {
@@ -249,15 +258,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn json_is_known_by_its_beginning() {
+        assert!(["{\"a\": 1", " {\n \"a", "{}", "[{", "[ \"a\""].into_iter().all(begins_json));
+        assert!(!["", "{", "[1] says", "[text](http://a.co)", "{name}", "a {\"b\"", "\"a\""].into_iter().any(begins_json));
+    }
+
+    #[test]
     fn edits_land_on_their_bytes() {
         let edits = [Edit { range: 0..1, with: "X".into() }, Edit { range: 2..5, with: String::new() }];
         assert_eq!(apply("abcdef", &edits), "Xbf");
         let edit = |range: Range<usize>, with: &str| Edit { range, with: with.into() };
-        let mut edits = vec![edit(7..9, "d"), edit(4..7, "c"), edit(2..6, "b"), edit(2..5, "a"), edit(9..9, "e")];
+        let mut edits = vec![edit(7..9, "d"), edit(4..7, "c"), edit(2..5, "a"), edit(2..6, "b"), edit(9..9, "e")];
         merge(&mut edits);
-        assert_eq!(edits, [edit(2..7, "b"), edit(7..9, "d"), edit(9..9, "e")]);
+        assert_eq!(edits, [edit(2..7, "a"), edit(7..9, "d"), edit(9..9, "e")]);
         fill(&mut edits, vec![edit(0..2, "f"), edit(6..8, "g"), edit(8..9, "h"), edit(10..12, "i")]);
-        assert_eq!(edits, [edit(0..2, "f"), edit(2..7, "b"), edit(7..9, "d"), edit(9..9, "e"), edit(10..12, "i")]);
+        assert_eq!(edits, [edit(0..2, "f"), edit(2..7, "a"), edit(7..9, "d"), edit(9..9, "e"), edit(10..12, "i")]);
         assert_eq!(apply("añb", &[Edit { range: 1..3, with: "n".into() }]), "anb");
     }
 }

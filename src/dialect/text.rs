@@ -2,7 +2,7 @@
 
 pub(super) use super::code::{base64, is_id, is_sealed};
 use crate::{
-    segment::{Content, Edit, Place, Segment, Target, apply},
+    segment::{Content, Edit, Place, Segment, Target, apply, begins_json},
     wire::json::{Malformed, Node, Patch, quote},
 };
 
@@ -171,12 +171,13 @@ fn is_long_number(raw: &str) -> bool {
 
 /// The patch that makes `edits` in a text that stands at `place`.
 pub(super) fn patch(place: &Place, target: Target, text: &str, edits: &[Edit]) -> Patch {
-    let edited =
-        if target == Target::ToolCall { apply(text, &Arguments::default().edits(text, 0, edits)) } else { apply(text, edits) };
+    let whole = edits.first().is_some_and(|edit| edit.range == (0..text.len()));
+    let json = target == Target::ToolCall || (begins_json(text) && !whole);
+    let edited = if json { apply(text, &Arguments::default().edits(text, 0, edits)) } else { apply(text, edits) };
     Patch { range: place.0.clone(), with: quote(&edited) }
 }
 
-/// A text that holds JSON (a tool call's arguments, perhaps only begun), read so far: whether what comes next is within a
+/// A text that holds JSON (a tool call's arguments or an answer in JSON, perhaps only begun), read so far: whether what comes next is within a
 /// string. Where there is no JSON, nothing is.
 #[derive(Debug, Clone, Default)]
 pub struct Arguments {
@@ -191,7 +192,7 @@ impl Arguments {
     /// text that grows is read once.
     pub fn edits(&mut self, text: &str, from: usize, edits: &[Edit]) -> Vec<Edit> {
         self.read(text, from);
-        if !text.contains('{') {
+        if !text.contains('{') && !begins_json(text) {
             return edits.to_vec();
         }
         let number = |c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | '+' | 'e' | 'E');
@@ -250,5 +251,17 @@ mod tests {
         let code = "if (x) { mail('4111') }";
         let edit = Edit { range: 15..19, with: "\"x\"".into() };
         assert_eq!(Arguments::default().edits(code, 0, std::slice::from_ref(&edit)), [edit], "what is no JSON stays none");
+    }
+
+    #[test]
+    fn all_json_stays_json() {
+        let patched = |target, text: &str, edits: &[Edit]| patch(&Place(0..0), target, text, edits).with;
+        let masked = |range| [Edit { range, with: "[x]".into() }];
+        for target in [Target::Completion, Target::ToolResult, Target::Prompt] {
+            assert_eq!(patched(target, r#"{"id":4111}"#, &masked(6..10)), r#""{\"id\":\"[x]\"}""#);
+            assert_eq!(patched(target, r#"["4111",4111]"#, &masked(8..12)), r#""[\"4111\",\"[x]\"]""#);
+            assert_eq!(patched(target, "[1] says 4111", &masked(9..13)), r#""[1] says [x]""#);
+            assert_eq!(patched(target, r#"{"id":1}"#, &masked(0..8)), r#""[x]""#, "nothing of it is left to be JSON");
+        }
     }
 }

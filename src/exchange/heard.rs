@@ -124,7 +124,7 @@ mod tests {
                 ..Evidence::unscorable(Direction::Response, vec![])
             };
             let (text, judged) = ("x".to_owned(), "x".to_owned());
-            let check = Check { channel: ANSWER, text, from: 0, settled: 0, judged, last: false };
+            let check = Check { channel: ANSWER, text, from: 0, settled: 0, json: false, judged, last: false };
             heard.add(&check, &evidence, *told);
         }
         let kept = heard.checks.into_values().flatten();

@@ -70,7 +70,7 @@ struct Run {
     /// Bytes of events that wait.
     waiting: usize,
     gate: Gate<(Event, Progress, Ahead)>,
-    /// How far each tool call's arguments were read.
+    /// How far each text that holds JSON was read.
     arguments: BTreeMap<Channel, Arguments>,
     /// The request's values, which come back where placeholders stand for them.
     returned: Returned,
@@ -357,7 +357,7 @@ impl Run {
             .flat_map(|(_, edits)| edits)
             .map(|edit| Edit { range: edit.range.start + check.from..edit.range.end + check.from, with: edit.with.clone() });
         let edits: Vec<Edit> = edits.collect();
-        if check.channel.part.target() != Target::ToolCall || edits.is_empty() {
+        if edits.is_empty() || !(check.json || check.channel.part.target() == Target::ToolCall) {
             return edits;
         }
         self.arguments.entry(check.channel).or_default().edits(self.gate.text(check.channel), check.from, &edits)

@@ -107,7 +107,12 @@ pub(super) fn decide(selected: &Selected, evidence: &Evidence) -> Decision {
         }
     }
     let Judge { mut decision, mut changes, .. } = judge;
-    changes.iter_mut().for_each(|(_, changes)| merge(changes));
+    for (segment, changes) in &mut changes {
+        let length = evidence.segments.get(*segment).map_or(0, |segment| segment.text.len());
+        // What takes the place of the whole text says what stands there.
+        changes.sort_by_key(|change| change.range.end < length);
+        merge(changes);
+    }
     (decision.edits, decision.placeholders) = placeholder::name(&evidence.segments, changes);
     decision
 }

@@ -129,8 +129,10 @@ fn replace_swallows_masks() {
         ]
         .concat(),
     );
-    let decision = set.decide(&unsafe_text());
-    assert_eq!(decision.edits, [(0, vec![Edit { range: 0..25, with: "gone".into() }])]);
+    let gone = [(0, vec![Edit { range: 0..25, with: "gone".into() }])];
+    assert_eq!(set.decide(&unsafe_text()).edits, gone);
+    let findings = vec![vec![Finding { detector: "payment_card".into(), range: 0..21 }]];
+    assert_eq!(set.decide(&Evidence { findings, ..unsafe_text() }).edits, gone, "also one that begins with it");
 }
 
 #[test]
@@ -212,7 +214,7 @@ fn a_refusal_speaks_the_askers_language() {
 #[test]
 fn a_known_text_is_exempt_until_its_day_is_over() {
     let hash = text_hash(TEXT);
-    assert_eq!(hash, text_hash(&TEXT.replace("card", "c\u{200b}ard")), "hiding is undone");
+    assert_ne!(hash, text_hash(&TEXT.replace("card", "c\u{200b}ard")), "what is hidden within it does not pass with it");
     let stop = rule("stop", "threshold = 0.1\naction = \"block\"");
     let rules = format!("{stop}[[exempt]]\nhash = \"{hash}\"\nexpires = \"2027-01-31\"\nowner = \"ops\"");
     let (exempt, strict) = (set(&[&rules]), set(&[&rules, &stop]));

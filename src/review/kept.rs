@@ -3,7 +3,10 @@
 //! It is bounded by what was judged: no more findings a text than [`FINDINGS`] and one of each detector, and of a stream only
 //! the checks that mattered. Claims of tokens are not kept, nor are credentials.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -173,9 +176,13 @@ impl Text {
     /// The text of a segment as it may be kept, with what was found in it.
     #[must_use]
     pub fn of(segment: &Segment, findings: &[Finding], detectors: &Detectors) -> Self {
-        let mask = |finding: &Finding| detectors.mask(&finding.detector).to_owned();
-        let mut edits: Vec<Edit> =
-            findings.iter().map(|finding| Edit { range: finding.range.clone(), with: mask(finding) }).collect();
+        let edit = |finding: &Finding| {
+            let mask = detectors.mask(&finding.detector);
+            let whole = finding.range.clone();
+            let parts = if &*finding.detector == "url" { private(&segment.text, whole) } else { vec![whole] };
+            parts.into_iter().map(move |range| Edit { range, with: mask.to_owned() })
+        };
+        let mut edits: Vec<Edit> = findings.iter().flat_map(edit).collect();
         merge(&mut edits);
         let (mut text, mut done, mut masks) = (String::new(), 0, Vec::with_capacity(edits.len()));
         for Edit { range, with } in edits {
@@ -190,10 +197,9 @@ impl Text {
         let mut known = BTreeSet::new();
         let mut kept = Vec::new();
         for finding in findings {
-            let at = masks.partition_point(|(written, _)| written.end <= finding.range.start);
-            let Some((_, mask)) = masks.get(at) else { continue };
             if known.insert(&finding.detector) || kept.len() < FINDINGS {
-                kept.push(Found { detector: finding.detector.to_string(), start: mask.start, end: mask.end });
+                let Range { start, end } = moved(&masks, &finding.range);
+                kept.push(Found { detector: finding.detector.to_string(), start, end });
             }
         }
         Self { target: segment.target, text, message: segment.passage, findings: kept }
@@ -204,6 +210,29 @@ impl Text {
     pub fn searched(segment: &Segment, detectors: &Detectors) -> Self {
         Self::of(segment, &findings(detectors, segment.target, &segment.text), detectors)
     }
+}
+
+/// Where a span of a text stands once these ranges gave way to those; what is masked of it counts whole.
+fn moved(masks: &[(Range<usize>, Range<usize>)], span: &Range<usize>) -> Range<usize> {
+    let shifted = |at: usize| {
+        let before = masks.iter().rev().find(|(written, _)| written.end <= at);
+        before.map_or(at, |(written, mask)| mask.end + (at - written.end))
+    };
+    let begins = masks.iter().find(|(written, _)| written.contains(&span.start));
+    let ends = masks.iter().find(|(written, _)| written.start < span.end && span.end <= written.end);
+    let start = begins.map_or_else(|| shifted(span.start), |(_, mask)| mask.start);
+    start..ends.map_or_else(|| shifted(span.end), |(_, mask)| mask.end)
+}
+
+/// What of a web address may tell of somebody: who logs in, and what is asked of the host. A reviewer needs to know the host.
+fn private(text: &str, address: Range<usize>) -> Vec<Range<usize>> {
+    let Some(written) = text.get(address.clone()) else { return vec![address] };
+    let start = written.find("://").map_or(0, |at| at + 3);
+    let end = written.get(start..).and_then(|rest| rest.find(['/', '?', '#'])).map_or(written.len(), |at| start + at);
+    let user = written.get(start..end).and_then(|host| host.rfind('@')).map(|at| start..start + at);
+    let asked = (end + 1 < written.len()).then_some(end..written.len());
+    let parts = [user, asked].into_iter().flatten();
+    parts.map(|part| address.start + part.start..address.start + part.end).collect()
 }
 
 impl Facts {

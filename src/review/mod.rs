@@ -124,3 +124,24 @@ impl Case {
         texts.map(|text| text.text.as_str()).collect::<Vec<_>>().join("\n")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{scan::detect::Detectors, segment::Segment};
+
+    #[test]
+    fn a_record_keeps_the_hosts_of_web_addresses() {
+        let text = |text: &str| Segment { target: Target::Prompt, passage: 0, text: text.to_owned(), place: None };
+        let masked = |written: &str| Text::searched(&text(written), &Detectors::default()).text;
+        assert_eq!(masked("see https://example.com/a?to=a@b.co#x now"), "see https://example.com[url] now");
+        assert_eq!(
+            masked("see https://bob:pw@localhost:8443/, www.example.org"),
+            "see https://[url]@localhost:8443/, www.example.org"
+        );
+        assert_eq!(masked("www.example.org/bob"), "www.example.org[url]");
+        let kept = Text::searched(&text("at https://a.example/x, mail b@c.co, www.d.example"), &Detectors::default());
+        let found: Vec<&str> = kept.findings.iter().map(|found| &kept.text[found.start..found.end]).collect();
+        assert_eq!(found, ["https://a.example[url]", "[email]", "www.d.example"]);
+    }
+}

@@ -14,6 +14,7 @@ use std::ops::Range;
 
 pub use carried::carried;
 pub use fold::fold;
+pub use lookalike::steady;
 pub use unspaced::unspaced;
 
 /// A view of a text with hiding undone, and the way back to the text as written.
@@ -164,6 +165,23 @@ pub fn unescape_json(text: &str) -> View<'_> {
     out.finish(text)
 }
 
+/// The text without an escape at its end that text to come may complete: JSON source that grows.
+#[must_use]
+pub fn whole_escapes(text: &str) -> &str {
+    // Two, for half a surrogate pair waits for the other half.
+    let shorter = cut_escape(text);
+    cut_escape(shorter)
+}
+
+fn cut_escape(text: &str) -> &str {
+    let Some((before, rest)) = text.rfind('\\').and_then(|at| text.split_at_checked(at)) else { return text };
+    let escapes = before.bytes().rev().take_while(|byte| *byte == b'\\').count().is_multiple_of(2);
+    let digits = rest.strip_prefix("\\u").filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let half = |digits: &str| u32::from_str_radix(digits, 16).is_ok_and(|unit| (0xD800..0xDC00).contains(&unit));
+    let waits = rest.len() == 1 || digits.is_some_and(|digits| digits.len() < 4 || (digits.len() == 4 && half(digits)));
+    if escapes && waits { before } else { text }
+}
+
 /// The character that the escape at the head of the text stands for, and the escape's length.
 fn escape(text: &str) -> Option<(char, usize)> {
     let plain = match text.as_bytes().get(1)? {
@@ -240,6 +258,26 @@ mod tests {
             let view = unescape_json(source);
             assert_eq!(view.text(), plain, "{source}");
             assert_eq!(view.is_changed(), source != plain);
+        }
+    }
+
+    #[test]
+    fn an_escape_may_be_completed_yet() {
+        for (text, whole) in [
+            (r"a\", r"a"),
+            (r"a\\", r"a\\"),
+            (r"a\\\", r"a\\"),
+            (r"a\u", "a"),
+            (r"a\u004", "a"),
+            (r"a\u0040", r"a\u0040"),
+            (r"a\ud835", "a"),
+            (r"a\ud835\ud", "a"),
+            (r"a\ud835\udfd2", r"a\ud835\udfd2"),
+            (r"a\n", r"a\n"),
+            (r"a\\u00", r"a\\u00"),
+            ("a", "a"),
+        ] {
+            assert_eq!(whole_escapes(text), whole, "{text}");
         }
     }
 

@@ -110,9 +110,9 @@ impl Explanation {
 
 impl Side {
     fn new(step: &Step, tried: &Tried, guards: &Guards) -> Self {
-        let Step { evidence, decision, body } = step;
+        let Step { evidence, decision, edits, body } = step;
         let texts = step.texts().unwrap_or_default();
-        let changed = step.edits.iter().filter_map(|(at, _)| texts.get(*at));
+        let changed = edits.iter().filter_map(|(at, _)| texts.get(*at));
         Self {
             direction: evidence.direction,
             passages: evidence.passages.iter().map(|passage| Judged::new(passage, step, guards)).collect(),

@@ -1,9 +1,9 @@
 //! All that is looked for in a text: what is built in, and what operators add.
 
-use std::{cmp::Reverse, sync::Arc};
+use std::sync::Arc;
 
 use super::{
-    NAMES, TABLE, find,
+    NAMES, TABLE, family, find,
     own::{Own, Recognisers, Unfit},
     rank, settle,
 };
@@ -21,7 +21,7 @@ pub struct Detectors {
 /// Whether a built-in detector, or a family of them, has this name.
 #[must_use]
 pub fn is_builtin(name: &str) -> bool {
-    TABLE.iter().any(|(known, ..)| *known == name || known.split('.').next() == Some(name))
+    TABLE.iter().any(|(known, ..)| *known == name || family(known) == name)
 }
 
 impl Detectors {
@@ -33,7 +33,8 @@ impl Detectors {
         Ok(Self { own: Recognisers::new(own)? })
     }
 
-    /// Every recognised span in the text, in order. Own detectors look from the byte `since` on, before which a stream's
+    /// Every recognised span in the text, in order; of those that begin together, what is worth most stands first, and an
+    /// operator's own last. Own detectors look from the byte `since` on, before which a stream's
     /// findings were final; what stands before it is what they see around.
     #[must_use]
     pub fn find(&self, text: &str, since: usize) -> Vec<Finding> {
@@ -41,7 +42,7 @@ impl Detectors {
         let builtin =
             builtin.filter_map(|span| Some(Finding { detector: NAMES.get(rank(span.detector))?.clone(), range: span.range }));
         let mut found: Vec<Finding> = builtin.chain(self.own.find(text, since)).collect();
-        found.sort_by_key(|finding| (finding.range.start, Reverse(finding.range.end)));
+        found.sort_by_key(|finding| finding.range.start);
         found
     }
 
@@ -81,7 +82,7 @@ impl Detectors {
 
     /// The numbers of the built-in detectors that a name stands for: the one that has it, or a family of them.
     pub fn family<'n>(&'n self, name: &'n str) -> impl Iterator<Item = usize> + 'n {
-        let is_one = move |(known, ..): &(&str, &str, &str)| *known == name || known.split('.').next() == Some(name);
+        let is_one = move |(known, ..): &(&str, &str, &str)| *known == name || family(known) == name;
         TABLE.iter().enumerate().filter(move |(_, row)| is_one(row)).map(|(number, _)| number)
     }
 

@@ -11,9 +11,6 @@ use super::{pattern, stands_alone};
 const MOST: usize = 34 + 8;
 
 static START: LazyLock<Regex> = LazyLock::new(|| pattern("(?-u:\\b)[A-Za-z]{2}[0-9]{2}"));
-/// What may still become a number.
-static PARTIAL: LazyLock<Regex> = LazyLock::new(|| pattern("(?-u:\\b)[A-Za-z]{2}[0-9]{2}[A-Za-z0-9 -]*$"));
-
 /// What follows each country's letters and check digits: `n` a digit, `a` a letter, `c` either. From the registry, release 101.
 const COUNTRIES: &str = concat!(
     "ADnnnnnnnncccccccccccc AEnnnnnnnnnnnnnnnnnnn ALnnnnnnnncccccccccccccccc ATnnnnnnnnnnnnnnnn AZaaaacccccccccccccccccccc ",
@@ -46,12 +43,20 @@ pub(super) fn find(text: &str) -> impl Iterator<Item = Range<usize>> {
 /// Where a number may begin that text to come continues.
 pub(super) fn open(text: &str) -> Option<usize> {
     let tail = text.ceil_char_boundary(text.len().saturating_sub(MOST));
-    PARTIAL.find(text.get(tail..)?).map(|partial| tail + partial.start())
+    let belongs = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b' ' | b'-');
+    let run = text.len() - text.get(tail..)?.bytes().rev().take_while(belongs).count();
+    let starts = START.find_iter(text.get(tail..)?).map(|start| tail + start.start());
+    starts.filter(|start| *start >= run).find(|start| form(text, *start).is_some())
+}
+
+/// What follows the country's letters and the check digits.
+fn form(text: &str, start: usize) -> Option<&'static str> {
+    let country = text.get(start..start + 2)?.to_ascii_uppercase();
+    COUNTRIES.split_ascii_whitespace().find_map(|form| form.strip_prefix(&country))
 }
 
 fn at(text: &str, start: usize) -> Option<Range<usize>> {
-    let country = text.get(start..start + 2)?.to_ascii_uppercase();
-    let form = COUNTRIES.split_ascii_whitespace().find_map(|form| form.strip_prefix(&country))?;
+    let form = form(text, start)?;
     let (mut account, mut end, mut parted) = (String::new(), start, false);
     for b in text.get(start..)?.bytes() {
         if account.len() == form.len() + 4 {

@@ -10,6 +10,8 @@ use super::{context, pattern, stands_alone};
 
 /// No address of version 6 is written with more characters.
 const MOST: usize = 45;
+/// Characters of its own that the end of a label before an address and the marks after it may have.
+const LABEL: usize = 6;
 
 static V4: LazyLock<Regex> = LazyLock::new(|| pattern("(?:[0-9]{1,3}[.]){3}[0-9]{1,3}"));
 
@@ -30,7 +32,7 @@ static VERSION: LazyLock<Regex> = LazyLock::new(|| {
 /// The addresses in the text.
 pub(super) fn find(text: &str) -> impl Iterator<Item = Range<usize>> {
     let fours = V4.find_iter(text).map(|found| found.range()).filter(|range| v4(text, range.clone()) == Some(true));
-    fours.chain(runs(text).filter_map(|range| v6(text, range)))
+    fours.chain(runs(text).filter_map(|run| v6(text, run.clone()).or_else(|| v6(text, labelled(text, run)?))))
 }
 
 fn v4(text: &str, range: Range<usize>) -> Option<bool> {
@@ -60,8 +62,14 @@ fn runs(text: &str) -> impl Iterator<Item = Range<usize>> {
         let start = at;
         at += piece.len();
         let run = piece.trim_end_matches(|c| !belongs(c));
-        (run.len() <= MOST + 2 && run.bytes().filter(|b| *b == b':').count() > 1).then_some(start..start + run.len())
+        (run.len() <= MOST + LABEL && run.bytes().filter(|b| *b == b':').count() > 1).then_some(start..start + run.len())
     })
+}
+
+/// What follows a label, such as `ip:` or `src:`, whose last letters may look like a group.
+fn labelled(text: &str, run: Range<usize>) -> Option<Range<usize>> {
+    let (label, rest) = text.get(run.clone())?.split_once(':')?;
+    (label.len() < LABEL && !rest.starts_with(':')).then_some(run.start + label.len() + 1..run.end)
 }
 
 fn v6(text: &str, run: Range<usize>) -> Option<Range<usize>> {

@@ -9,17 +9,20 @@ pub(super) const START: &str = "eyJ";
 pub(super) fn at_start(text: &str) -> Option<usize> {
     let is_token = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     let run = text.get(..text.bytes().take(MOST).take_while(is_token).count())?;
+    let cut = run.len() == MOST;
     let mut parts = run.split('.');
     let header = parts.next()?;
+    let rest: Vec<&str> = parts.collect();
     let json = decode(header)?;
-    if !json.starts_with(b"{\"") || !json.ends_with(b"}") || !json.windows(5).any(|name| name == b"\"alg\"") {
+    let ends = json.ends_with(b"}") || (cut && rest.is_empty());
+    if !json.starts_with(b"{\"") || !ends || !json.windows(5).any(|name| name == b"\"alg\"") {
         return None;
     }
-    let rest: Vec<&str> = parts.collect();
     let taken = match rest.as_slice() {
         [key, vector, sealed, tag, ..] if json.windows(5).any(|name| name == b"\"enc\"") => {
             [*key, vector, sealed, tag].iter().map(|part| part.len() + 1).sum()
         }
+        _ if cut && rest.len() < 2 => return Some(MOST),
         [payload, signature, ..] if payload.len() >= 8 => payload.len() + signature.len() + 2,
         _ => return None,
     };
@@ -74,6 +77,11 @@ mod tests {
         let none = "eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.";
         let sealed = "eyJhbGciOiJkaXIiLCJlbmMiOiJBMTI4R0NNIn0..AAAA.BBBB.CCCC";
         let long = format!("{JWT}.more");
+        let (header, claims, key) = ("eyJhbGciOiJIUzI1NiJ9", "eyJzdWIi".repeat(700), "abcd".repeat(3));
+        let large = format!("at {header}.{claims}.{key} it is");
+        let certified = format!("at {header}{claims}.{claims}.{key} it is");
+        let most = |text: &str| text.get(3..3 + MOST).unwrap().to_owned();
+        let (large_part, certified_part) = (most(&large), most(&certified));
         finds(
             "secret.jwt",
             &[
@@ -89,6 +97,8 @@ mod tests {
                 (none, none),
                 (sealed, sealed),
                 (&long, JWT),
+                (&large, &large_part),
+                (&certified, &certified_part),
             ],
         );
     }

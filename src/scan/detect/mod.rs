@@ -29,6 +29,7 @@ mod settle;
 mod url;
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, HashMap},
     ops::Range,
     sync::{Arc, LazyLock},
@@ -42,7 +43,7 @@ pub use self::{
 };
 
 /// The detectors: name, description, and what stands in place of a redacted span. Of two that claim the same span, the first
-/// has it.
+/// has it in a family; of two families', the first says what stands in its place.
 const TABLE: [(&str, &str, &str); 58] = [
     ("secret.private_key", "Private key in PEM form", "[secret]"),
     ("secret.jwt", "JSON Web Token", "[secret]"),
@@ -118,22 +119,25 @@ struct Span {
     range: Range<usize>,
 }
 
-/// Every span in the text that a built-in detector recognises, in order; where spans overlap, the longest stands.
+/// Every span in the text that a built-in detector recognises, in order. Of a family's spans that overlap, the longest
+/// stands; those of several families may overlap, so that none hides something from a rule that does not name it.
 fn find(text: &str) -> Vec<Span> {
     let mut spans = spans(text, false);
     spans.extend(private_key::find(text).map(|range| Span { detector: "secret.private_key", range }));
-    spans.sort_by_key(|span| (usize::MAX - span.range.len(), rank(span.detector), span.range.start));
-    // By where they begin.
-    let mut kept = BTreeMap::<usize, Span>::new();
+    spans.sort_by_key(|span| (Reverse(span.range.len()), rank(span.detector), span.range.start));
+    // By family and where they begin.
+    let mut kept = BTreeMap::<(&str, usize), Span>::new();
     for span in spans {
-        let clear_before =
-            kept.range(..span.range.start).next_back().is_none_or(|(_, other)| other.range.end <= span.range.start);
-        let clear_after = kept.range(span.range.start..).next().is_none_or(|(start, _)| span.range.end <= *start);
-        if clear_before && clear_after {
-            kept.insert(span.range.start, span);
+        let (family, Range { start, end }) = (family(span.detector), span.range.clone());
+        let before = kept.range((family, 0)..(family, start)).next_back();
+        let after = kept.range((family, start)..=(family, usize::MAX)).next();
+        if before.is_none_or(|(_, other)| other.range.end <= start) && after.is_none_or(|((_, next), _)| end <= *next) {
+            kept.insert((family, start), span);
         }
     }
-    kept.into_values().collect()
+    let mut found: Vec<Span> = kept.into_values().collect();
+    found.sort_by_key(|span| (span.range.start, rank(span.detector)));
+    found
 }
 
 /// All spans of bounded length, overlapping ones too: all but private keys. `assume` takes words that may follow a number as
@@ -150,21 +154,16 @@ fn spans(text: &str, assume: bool) -> Vec<Span> {
     spans.extend(pan::find(text, assume).map(named("national_id.in.pan")).map(span));
     spans.extend(iban::find(text).map(named("iban")).map(span));
     spans.extend(ip::find(text).map(named("ip_address")).map(span));
+    spans.extend(url::find(text).into_iter().map(named("url")).map(span));
     number::each(text, |number| {
-        let verdict = if number.joined() {
-            None
-        } else if let Some(national_id) = national_id::recognise(number, assume) {
-            Some(national_id)
-        } else if card::is_card(number) {
-            Some("payment_card")
-        } else {
-            phone::region(number)
-        };
-        spans.extend(verdict.map(|detector| span((detector, number.range.clone()))));
+        let apart = !number.joined();
+        let id = if apart { national_id::recognise(number, assume) } else { None };
+        let card = card::stands(number).then_some("payment_card");
+        // Whatever has its own form is no telephone number.
+        let phone = if apart && id.or(card).is_none() { phone::region(number) } else { None };
+        let claims = [id, card, phone];
+        spans.extend(claims.into_iter().flatten().map(|detector| span((detector, number.range.clone()))));
     });
-    // Where words may yet undo what parts an address, the address is whole.
-    let taken = if assume { Vec::new() } else { spans.iter().map(|span| span.range.clone()).collect() };
-    spans.extend(url::apart(text, taken).into_iter().map(named("url")).map(span));
     spans
 }
 
@@ -173,6 +172,11 @@ fn spans(text: &str, assume: bool) -> Vec<Span> {
 fn costs(bytes: usize) {
     #[cfg(test)]
     tests::READ.set(tests::READ.get() + bytes);
+}
+
+/// The name that a rule may use for all detectors of a kind.
+fn family(detector: &str) -> &str {
+    detector.split_once('.').map_or(detector, |(family, _)| family)
 }
 
 fn rank(detector: &str) -> usize {
@@ -223,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_are_in_order_and_apart() {
+    fn spans_are_in_order() {
         let text = "a@b.co, 4111 1111 1111 1111, +65 9123 4567, S1234567D and AKIAIOSFODNN7EXAMPLE";
         let found = find(text);
         let names: Vec<&str> = found.iter().map(|f| f.detector).collect();
@@ -233,14 +237,31 @@ mod tests {
 
     #[test]
     fn the_longest_stands() {
-        assert_eq!(find("-----BEGIN PRIVATE KEY-----\n4111 1111 1111 1111 a@b.co").len(), 1);
+        let nested = "+65 9123 4567";
+        assert_eq!(found("phone", nested), [nested]);
         assert_eq!(found("email", "sk-proj-x@example.com"), ["sk-proj-x@example.com"]);
+    }
+
+    #[test]
+    fn no_family_hides_what_another_finds() {
+        let key = format!("ghp_{}", "aB3dE5fG7hJ9kL1mN2pQ4rS6tU8vW".repeat(2).get(..36).unwrap());
+        let clone = format!("git clone https://x-access-token:{key}@github.com/o/r.git");
+        assert_eq!(found("secret", &clone), [key.as_str()]);
+        assert_eq!(found("url", &clone), [clone.get(10..).unwrap()]);
+        assert_eq!(found("payment_card", "4111111111111111@a.co"), ["4111111111111111"]);
+        assert_eq!(found("national_id", "S1234567D@moe.edu.sg"), ["S1234567D"]);
+        assert_eq!(found("payment_card", "-----BEGIN PRIVATE KEY-----\n4111111111111111"), ["4111111111111111"]);
+        assert_eq!(found("payment_card", "my national id 4111 1111 1111 1111"), ["4111 1111 1111 1111"]);
+        // Of those that begin together, the one that is worth most stands first, and so says what is put in the place.
+        let names: Vec<&str> = find(&format!("{key}@github.com")).iter().map(|f| f.detector).collect();
+        assert_eq!(names, ["secret.github", "email"]);
     }
 
     #[test]
     fn a_word_decides_between_a_card_and_an_identity() {
         assert_eq!(find("bayar 3528010101900005")[0].detector, "payment_card");
-        assert_eq!(find("NIK saya 3528010101900005")[0].detector, "national_id.id");
+        let names: Vec<&str> = find("NIK saya 3528010101900005").iter().map(|f| f.detector).collect();
+        assert_eq!(names, ["national_id.id", "payment_card"], "what the word says and what the digits may be");
     }
 
     #[test]

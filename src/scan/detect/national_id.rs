@@ -48,7 +48,7 @@ static KINDS: LazyLock<[Kind; 12]> = LazyLock::new(|| {
             r"\d{13}|\d[ -]\d{4}[ -]\d{5}[ -]\d{2}[ -]\d",
             citizen,
             "thai id|citizen id|national id|id card|id no|id number|ประชาชน|ประจำตัว|เลขบัตร",
-            |number| !(number.bare() && instant(number.digits)),
+            |number| !(number.bare() && (instant(number.digits) || barcode(number.digits))),
         ),
         Kind::new(
             "national_id.id",
@@ -98,12 +98,15 @@ pub(super) fn recognise(number: &Number<'_>, assume: bool) -> Option<&'static st
     }
     let fits: Vec<&Kind> =
         KINDS.iter().filter(|kind| kind.shape.is_match(number.shape) && (kind.holds)(number.digits)).collect();
-    let said = |kind: &&&Kind| {
-        assume
-            || kind.words.is_match(context::before(number.text, number.range.start))
-            || kind.words.is_match(context::after(number.text, number.range.end))
-    };
-    fits.iter().find(said).or_else(|| fits.iter().find(|kind| (kind.alone)(number))).map(|kind| kind.detector)
+    if fits.is_empty() {
+        return None;
+    }
+    // In a row of numbers any few may look like one, and words after it would be waited for again and again.
+    let in_row = number.row().iter().any(|side| !side.is_empty());
+    let (before, after) = (context::before(number.text, number.range.start), context::after(number.text, number.range.end));
+    let said = |kind: &&&Kind| kind.words.is_match(before) || (!in_row && (assume || kind.words.is_match(after)));
+    let alone = |kind: &&&Kind| !in_row && (kind.alone)(number);
+    fits.iter().find(said).or_else(|| fits.iter().find(alone)).map(|kind| kind.detector)
 }
 
 /// A number of the given digits, 0 if they are not there.
@@ -121,6 +124,12 @@ fn citizen(digits: &str) -> bool {
 /// Whether the digits may be milliseconds since 1970, from 2020 to 2030: one in ten passes for a Thai number.
 fn instant(digits: &str) -> bool {
     ("1577".."1900").contains(&digits)
+}
+
+/// Whether the digits may be an article's number (EAN-13): one in ten passes for a Thai number.
+fn barcode(digits: &str) -> bool {
+    let sum: u32 = digits.bytes().zip([1, 3].into_iter().cycle()).map(|(digit, weight)| u32::from(digit - b'0') * weight).sum();
+    sum.is_multiple_of(10)
 }
 
 fn nik(digits: &str) -> bool {
@@ -192,6 +201,7 @@ mod tests {
                 ("(1101700230708)", "1101700230708"),
                 ("เลขประจำตัว 1720000000002 ใช่ไหม", "1720000000002"),
                 ("1720000000002 คือเลขบัตรของฉัน", "1720000000002"),
+                ("เลขบัตร 8851000000000", "8851000000000"),
                 ("அடையாள எண் 1101700230708", "1101700230708"),
             ],
         );
@@ -204,6 +214,8 @@ mod tests {
                 "1101-7002-3070-8",
                 "ts 1720000000002 ms",
                 "9781861972712",
+                "8851000000000",
+                "barcode 4800010000009",
                 "0101700230700",
                 "a1101700230708",
                 "1101700230708b",
@@ -226,6 +238,7 @@ mod tests {
                 ("ktp 317101-010190-0001", "317101-010190-0001"),
                 ("31.71.01.010190.0001", "31.71.01.010190.0001"),
                 ("NIK: 3528010101900005", "3528010101900005"),
+                ("NIK 3171 0101 0190 0001 2024", "3171 0101 0190 0001"),
                 ("3528010101900005 adalah NIK saya", "3528010101900005"),
                 ("เลข3171010101900001ครับ", "3171010101900001"),
                 ("e-KTP (1271016502800003)", "1271016502800003"),
@@ -247,6 +260,7 @@ mod tests {
                 "id-x3171010101900001",
                 "3528010101900005",
                 "3171.0101.0190.0001.5",
+                "3171 0101 0190 0001 2024",
             ],
         );
     }

@@ -12,7 +12,13 @@ const MOST_DIGITS: usize = 19;
 const FEWEST_DIGITS: usize = 7;
 const MOST_GROUPS: usize = 8;
 /// No candidate has more characters: an opening `+(`, the digits, and up to three characters between groups.
-pub(super) const MOST_CHARS: usize = 2 + MOST_DIGITS + 3 * (MOST_GROUPS - 1);
+const MOST_CHARS: usize = 2 + MOST_DIGITS + 3 * (MOST_GROUPS - 1);
+/// Digits beside a candidate that tell that it stands in a row.
+const ROW: usize = 36;
+/// Up to three characters stand before each group beside it.
+pub(super) const REACH: usize = MOST_CHARS + 4 * ROW;
+/// The mark for what stands between groups in lists, and seldom in one number: lines, tabs, wide spaces, slashes.
+pub(super) const OTHER: char = '_';
 
 /// A candidate.
 pub(super) struct Number<'a> {
@@ -22,7 +28,7 @@ pub(super) struct Number<'a> {
     pub range: Range<usize>,
     /// Its digits, in ASCII.
     pub digits: &'a str,
-    /// Its digits in ASCII, with one ` `, `-` or `.` between groups.
+    /// Its digits in ASCII, with one ` `, `-`, `.` or [`OTHER`] between groups.
     pub shape: &'a str,
     /// Whether a plus sign leads it.
     pub plus: bool,
@@ -42,10 +48,15 @@ impl Number<'_> {
 
     /// Whether it is only a part of something longer: an identifier, a decimal, a dashed serial number.
     pub(super) fn joined(&self) -> bool {
-        [self.before(), self.after()].into_iter().any(|[near, far]| {
-            near.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_' || value(c).is_some())
-                || (near.is_some_and(|c| c == '.' || is_dash(c)) && far.and_then(value).is_some())
-        })
+        self.joined_before() || self.joined_after()
+    }
+
+    pub(super) fn joined_before(&self) -> bool {
+        joins(self.before())
+    }
+
+    pub(super) fn joined_after(&self) -> bool {
+        joins(self.after())
     }
 
     /// Whether all its digits stand in one group.
@@ -53,11 +64,48 @@ impl Number<'_> {
         self.digits.len() == self.shape.len()
     }
 
+    /// The digits before and after it of groups like its own, where all of its own have the same size: of a row of numbers in
+    /// which it stands.
+    pub(super) fn row(&self) -> [String; 2] {
+        let mut sizes = self.shape.split(|c: char| !c.is_ascii_digit()).map(str::len);
+        let size = sizes.next().filter(|size| !self.bare() && sizes.all(|other| other == *size));
+        let Some(size) = size else { return [String::new(), String::new()] };
+        let spaced = self.shape.contains(' ');
+        let before = self.text.get(..self.range.start).unwrap_or_default().chars().rev();
+        let after = self.text.get(self.range.end..).unwrap_or_default().chars();
+        [groups(before, size, spaced).chars().rev().collect(), groups(after, size, spaced)]
+    }
+
     /// Whether a space and then another digit stand before or after it.
     pub(super) fn in_a_row(&self) -> bool {
         let beside = |[near, far]: [Option<char>; 2]| near == Some(' ') && far.and_then(value).is_some();
         beside(self.before()) || beside(self.after())
     }
+}
+
+fn joins([near, far]: [Option<char>; 2]) -> bool {
+    near.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_' || value(c).is_some())
+        || (near.is_some_and(|c| c == '.' || is_dash(c)) && far.and_then(value).is_some())
+}
+
+/// The digits of the groups of this size that come next, each after what parts them: a space, or what stands in lists.
+fn groups(chars: impl Iterator<Item = char>, size: usize, spaced: bool) -> String {
+    let mut chars = chars.peekable();
+    let mut row = String::new();
+    while row.len() < ROW {
+        let parts = |c: &char| if spaced { *c == ' ' } else { c.is_whitespace() || matches!(c, '/' | '_') };
+        let gap = std::iter::from_fn(|| chars.next_if(parts)).take(3).count();
+        if gap == 0 || (spaced && gap > 1) {
+            break;
+        }
+        let digits = std::iter::from_fn(|| chars.next_if(|c| value(*c).is_some()).and_then(value));
+        let group: String = digits.take(size + 1).map(char::from).collect();
+        if group.len() != size {
+            break;
+        }
+        row.push_str(&group);
+    }
+    row
 }
 
 /// A group end at which a candidate may stop, as lengths of what was read up to there.
@@ -138,6 +186,8 @@ fn separator(rest: &str) -> Option<(usize, char, i32)> {
             '.' => b'.',
             '(' => b'(',
             ')' => b')',
+            '/' | '_' => b'_',
+            c if c.is_whitespace() => b'w',
             c if is_dash(c) => b'-',
             c if value(c).is_some() => b'0',
             _ => b'x',
@@ -155,6 +205,9 @@ fn separator(rest: &str) -> Option<(usize, char, i32)> {
         [b'-', b'(', b'0', _] => Some((2, '-', 1)),
         [b' ', b'-', b' ', b'0'] => Some((3, '-', 0)),
         [b')', b' ', b'(', b'0'] => Some((3, ' ', 0)),
+        [b'w' | b'_', b'0', ..] => Some((1, OTHER, 0)),
+        [b' ' | b'w', b' ' | b'w', b'0', _] => Some((2, OTHER, 0)),
+        [b' ' | b'w', b' ' | b'w', b' ' | b'w', b'0'] => Some((3, OTHER, 0)),
         _ => None,
     }
 }
@@ -165,7 +218,7 @@ fn is_dash(c: char) -> bool {
 
 /// Whether the character can stand in a candidate.
 pub(super) fn belongs(c: char) -> bool {
-    matches!(c, ' ' | '.' | '(' | ')' | '+') || is_dash(c) || value(c).is_some()
+    matches!(c, '.' | '(' | ')' | '+' | '/' | '_') || c.is_whitespace() || is_dash(c) || value(c).is_some()
 }
 
 /// The ASCII digit that a digit of the guard's scripts, or of their neighbours', stands for.
@@ -209,6 +262,9 @@ mod tests {
         assert_eq!(shapes("(1234567)"), [("1234567".to_owned(), "1234567")]);
         assert_eq!(shapes("1 – 234567"), [("1-234567".to_owned(), "1 – 234567")]);
         assert_eq!(shapes("+(65 91234"), []);
+        assert_eq!(shapes("1234\n567"), [("1234_567".to_owned(), "1234\n567")]);
+        assert_eq!(shapes("1234 \r\n567/8").first(), Some(&("1234_567".to_owned(), "1234 \r\n567")));
+        assert_eq!(shapes("1234    567"), []);
     }
 
     #[test]
@@ -216,6 +272,15 @@ mod tests {
         let all = shapes("1234 5678 9012");
         let all: Vec<&str> = all.iter().map(|(shape, _)| shape.as_str()).collect();
         assert_eq!(all, ["1234 5678", "1234 5678 9012", "5678 9012"]);
+    }
+
+    #[test]
+    fn a_row_is_of_groups_alike() {
+        let mut rows = Vec::new();
+        each("12 3456 1111 2222 ๑๒๓๔ 5555\n6666", |n| {
+            rows.extend((n.shape == "1111 2222").then(|| n.row()));
+        });
+        assert_eq!(rows, [["3456".to_owned(), "12345555".to_owned()]]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use regex::{Regex, RegexSet};
 
-use super::number::Number;
+use super::number::{self, Number};
 use super::{context, pattern};
 
 /// The most digits of a number without a plus sign: `00` and an Indonesian one.
@@ -146,7 +146,8 @@ pub(super) fn otherwise(before: &str) -> bool {
 pub(super) fn region(number: &Number<'_>) -> Option<&'static str> {
     let (digits, shape) = (number.digits, number.shape);
     // `INV-91234567` is a serial number.
-    if matches!(number.before(), [Some('-'), Some(c)] if c.is_ascii_alphanumeric()) || digits.ends_with("00000") {
+    let serial = matches!(number.before(), [Some('-'), Some(c)] if c.is_ascii_alphanumeric());
+    if serial || digits.ends_with("00000") || shape.contains(number::OTHER) {
         return None;
     }
     // Most of what comes here in rows of numbers.
@@ -237,6 +238,7 @@ mod tests {
                 "mã số 0912345678",
                 "คำสั่งซื้อ 0812345678",
                 "INV-0812345678",
+                "+4420\n79460958",
                 "#0812345678",
                 "6000-8000 kcal",
                 "from 6000 8000",

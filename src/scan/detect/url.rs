@@ -1,6 +1,4 @@
 //! Web addresses: with a scheme, or of a host that begins with `www.`.
-//!
-//! What an address carries (a key, an e-mail address) is worth more than the address: it parts it.
 
 use std::net::Ipv4Addr;
 use std::ops::Range;
@@ -32,35 +30,6 @@ pub(super) fn find(text: &str) -> Vec<Range<usize>> {
     starts.iter().zip(ends).filter_map(|(start, end)| address(text, start, end)).collect()
 }
 
-/// The parts of the text's addresses that none of `taken` covers.
-pub(super) fn apart(text: &str, mut taken: Vec<Range<usize>>) -> Vec<Range<usize>> {
-    let addresses = find(text);
-    if addresses.is_empty() {
-        return addresses;
-    }
-    taken.sort_unstable_by_key(|range| range.start);
-    let mut end = 0;
-    for range in &mut taken {
-        end = range.end.max(end);
-        range.end = end;
-    }
-    let mut parts = Vec::new();
-    for address in addresses {
-        let mut at = address.start;
-        let first = taken.partition_point(|range| range.end <= address.start);
-        for range in taken.iter().skip(first).take_while(|range| range.start < address.end) {
-            if at < range.start {
-                parts.push(at..range.start);
-            }
-            at = at.max(range.end);
-        }
-        if at < address.end {
-            parts.push(at..address.end);
-        }
-    }
-    parts
-}
-
 fn address(text: &str, start: &Range<usize>, end: usize) -> Option<Range<usize>> {
     let rest = text.get(start.end..end)?;
     let rest = rest.get(..rest.bytes().take(MOST).take_while(|b| belongs(*b)).count())?;
@@ -82,14 +51,6 @@ fn address(text: &str, start: &Range<usize>, end: usize) -> Option<Range<usize>>
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_an_address_carries_parts_it() {
-        let found = super::super::find("see https://example.com/?to=a@b.co&x=1 now");
-        let names: Vec<&str> = found.iter().map(|f| f.detector).collect();
-        assert_eq!(names, ["url", "email", "url"]);
-        assert!(found.windows(2).all(|pair| pair[0].range.end == pair[1].range.start));
-    }
 
     #[test]
     fn an_address_ends_where_the_next_begins_or_after_its_most() {

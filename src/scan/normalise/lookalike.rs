@@ -94,6 +94,21 @@ fn deceptive(c: char) -> bool {
     block && c.is_alphabetic()
 }
 
+/// No word of look-alikes is waited for longer, in bytes.
+const WORD: usize = 512;
+
+/// A growing text without its last word, if that has letters that look like others: what they are taken for may change with
+/// what is to come of the word.
+#[must_use]
+pub fn steady(text: &str) -> &str {
+    let near = text.ceil_char_boundary(text.len().saturating_sub(WORD));
+    let Some((before, last)) = text.split_at_checked(near) else { return text };
+    let word = last.rfind(|c: char| c.is_ascii_whitespace()).map_or(0, |at| at + 1);
+    let whole = word > 0 || before.is_empty();
+    let doubtful = last.get(word..).is_some_and(|word| word.contains(deceptive));
+    if whole && doubtful { text.get(..near + word).unwrap_or(text) } else { text }
+}
+
 fn alike(c: char) -> Option<Alike> {
     let mut shape = [0; 4];
     let mut prototype = skeleton(c.encode_utf8(&mut shape));
