@@ -1,6 +1,6 @@
 //! Why policies decide as they do: each rule's outcome for each passage, and what it saw.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Serialize, Serializer};
 
@@ -138,12 +138,11 @@ fn asked(seen: &Seen<'_>, policy: &Policy, rule: &Compiled, selected: &Selected)
         };
         Compared { guard, score: score.map(|score| score.value), threshold, from }
     });
-    let name = |number: &usize| selected.set.detectors.names().nth(*number).map(|(name, _)| name.to_string());
     let looked = |rule: &Compiled| {
         let mut found: Vec<String> = seen.found_by(rule).map(|(_, finding)| finding.detector.to_string()).collect();
         found.sort_unstable();
         found.dedup();
-        Looked { wanted: rule.detectors.iter().filter_map(name).collect(), found }
+        Looked { wanted: wanted(rule, selected), found }
     };
     let condition = rule.when.as_ref().map(|when| {
         let (answer, read) = seen.with_facts(when, selected, |facts| when.expression.watched(facts));
@@ -151,4 +150,17 @@ fn asked(seen: &Seen<'_>, policy: &Policy, rule: &Compiled, selected: &Selected)
         Evaluated { condition: when.source.clone(), holds: answer.ok(), failure, read }
     });
     Asked { outcome, threshold, detectors: (!rule.detectors.is_empty()).then(|| looked(rule)), condition }
+}
+
+/// The names of the detectors that a rule looks for; a family that it names whole by its own name.
+fn wanted(rule: &Compiled, selected: &Selected) -> Vec<String> {
+    let family = |name: &str| name.split_once('.').map_or(name, |(family, _)| family).to_owned();
+    let names: Vec<_> = selected.set.detectors.names().map(|(name, _)| name).collect();
+    let is_wanted = |number: usize| rule.detectors.binary_search(&number).is_ok();
+    let whole = |own: &str| names.iter().enumerate().all(|(number, name)| family(name) != own || is_wanted(number));
+    let wanted = names.iter().enumerate().filter(|(number, _)| is_wanted(*number)).map(|(_, name)| name);
+    let told = |name: &Arc<str>| Some(family(name)).filter(|own| whole(own)).unwrap_or_else(|| name.to_string());
+    let mut told: Vec<String> = wanted.map(told).collect();
+    told.dedup();
+    told
 }
