@@ -194,7 +194,7 @@ async fn what_only_records_shows_what_the_baseline_would_do() {
         ("baseline/unsafe-completion", 1, 0),
         ("baseline/private-data", 2, 0),
         ("tests/unsafe-prompt", 0, 2),
-        ("tests/unsafe-completion", 0, 2),
+        ("tests/unsafe-completion", 0, 3),
         ("tests/cards", 0, 2),
         ("tests/ordinary", 0, 6),
     ] {
