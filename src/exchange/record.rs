@@ -173,7 +173,7 @@ impl Record {
             at: self.at.to_string(),
             decision: self.word.to_owned(),
             dialect: self.dialect.to_owned(),
-            model: self.model.clone(),
+            model: review::masked(&self.model, &self.detectors),
             stream: self.stream,
             language: self.language.map(str::to_owned),
             score: self.score,

@@ -235,6 +235,13 @@ fn private(text: &str, address: Range<usize>) -> Vec<Range<usize>> {
     parts.map(|part| address.start + part.start..address.start + part.end).collect()
 }
 
+/// What a client wrote outside of its texts, such as the model's name, as it may be kept.
+#[must_use]
+pub fn masked(text: &str, detectors: &Detectors) -> String {
+    let segment = Segment { target: Target::System, passage: 0, text: text.to_owned(), place: None };
+    Text::searched(&segment, detectors).text
+}
+
 impl Facts {
     /// The facts of a call. `named` says that its headers are those that policies name, and not all.
     #[must_use]
@@ -243,11 +250,10 @@ impl Facts {
             if !named || CREDENTIALS.contains(&name) {
                 return String::new();
             }
-            let text = Segment { target: Target::System, passage: 0, text: value.to_owned(), place: None };
-            Text::searched(&text, detectors).text
+            masked(value, detectors)
         };
         Self {
-            models: call.others.clone(),
+            models: call.others.iter().map(|model| masked(model, detectors)).collect(),
             method: call.caller.method,
             route: call.route.clone(),
             upstream: call.upstream.clone(),

@@ -10,7 +10,7 @@ mod sqlite;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    kept::{Facts, Found, Judge, Kept, Passage, Piece, Said, Text, Unscorable, Verdict},
+    kept::{Facts, Found, Judge, Kept, Passage, Piece, Said, Text, Unscorable, Verdict, masked},
     sqlite::Store,
 };
 use crate::{

@@ -8,10 +8,12 @@ use crate::harness::{Proxy, RULES, ask, ask_stream, chunk, completion, finish};
 #[tokio::test]
 async fn what_is_flagged_is_on_record_before_the_answer() {
     let proxy = Proxy::start().await;
-    let answer = proxy.post(ask("danger, and my card is 4111 1111 1111 1111")).await;
+    let asked = ask("danger, and my card is 4111 1111 1111 1111");
+    let answer = proxy.post(asked.replacen("\"model\":\"", "\"model\":\"a@b.co ", 1)).await;
     let case = proxy.review().await.find(answer.header("seawall-request-id")).await.unwrap().unwrap();
     assert_eq!((case.decision.as_str(), case.rules()), ("block", vec!["unsafe-prompt", "cards"]));
     assert_eq!(case.prompt(), "danger, and my card is [payment card]", "the record does not keep what the rule masks");
+    assert!(case.model.starts_with("[email] "), "what a client calls its model is a client's text too: {}", case.model);
     assert!(case.score.unwrap() > 0.9);
     tokio::join!(proxy.post(ask("hello")), async { proxy.upstream.call().await.answer(200, completion("hi")) });
     assert_eq!(proxy.review().await.list(10).await.unwrap().len(), 1, "harmless traffic leaves no trace");

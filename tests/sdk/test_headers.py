@@ -27,9 +27,11 @@ def test_a_whole_answers_own_verdict_counts(proxy):
     assert chat(proxy.url, ask("Please repeat my card number.")).headers["seawall-decision"] == "rewrite"
 
 
-def test_the_same_question_is_judged_once(proxy):
+def test_the_same_question_is_judged_once(guarded, proxy):
     body = ask(f"{CAPITAL} {uuid.uuid4()}")
-    assert [chat(proxy.url, body).headers["seawall-cache"] for _ in range(3)] == ["miss", "hit", "hit"]
+    assert [chat(guarded.url, body).headers["seawall-cache"] for _ in range(3)] == ["miss", "hit", "hit"]
+    # Where no rule asks a guard, none is asked.
+    assert chat(proxy.url, body).headers["seawall-cache"] == "none"
 
 
 def test_each_exchange_has_its_own_id(proxy):

@@ -28,7 +28,9 @@ def test_a_cut_stream_is_on_record_when_its_end_arrives(start, llm, secret):
     proxy.wait()
     (case,) = proxy.cases()
     assert (case["id"], case["decision"]) == (answer.headers["seawall-request-id"], "block")
-    assert case["response"] == [{"target": "completion", "text": "The key is [secret]."}]
+    told = [(text["target"], text["text"]) for text in case["response"]]
+    assert told == [("completion", "The key is [secret].")]
+    assert case["response"][0]["findings"] == [{"detector": "secret.openai", "start": 11, "end": 19}]
 
 
 def test_safe_traffic_is_not_recorded(start, aimock):
