@@ -193,17 +193,8 @@ pub(super) fn check(config: &Config) -> Result<(), Wrong> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
-    use crate::config::load;
-
-    fn told(text: &str) -> String {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("s.toml");
-        fs::write(&path, text).unwrap();
-        load(Some(&path), &[]).unwrap_err().to_string().replace(&path.display().to_string(), "s.toml")
-    }
+    use crate::config::load::tests::told;
 
     #[test]
     fn mistakes_are_told() {

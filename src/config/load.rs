@@ -90,10 +90,11 @@ impl Place<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn told(text: &str) -> String {
+    /// What is said of a settings file.
+    pub(crate) fn told(text: &str) -> String {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s.toml");
         fs::write(&path, text).unwrap();

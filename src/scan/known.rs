@@ -1,6 +1,6 @@
 //! Evidence of content whose scores are known beforehand, such as those that a policy's test gives.
 
-use super::{Ask, Evidence, Passage, Question, Verdict, Which, findings, questions, spoken};
+use super::{Ask, Evidence, Passage, Question, Verdict, Which, questions, search, spoken};
 use crate::{
     guard::Unavailable,
     segment::{Content, Direction, Score, Target},
@@ -15,7 +15,7 @@ pub fn known(
     mut score: impl FnMut(usize, Target, Option<&'static str>) -> Result<Score, Unavailable>,
 ) -> Evidence {
     let Content { segments, unscorable, echoes } = content;
-    let findings = segments.iter().map(|segment| findings(&ask.detectors, segment.target, &segment.text)).collect();
+    let findings = search(&ask.detectors, &segments);
     let passage = |Question { target, segments, text, .. }: Question| {
         let (language, others) = spoken(&text);
         let verdict = |&guard: &usize| Verdict { guard, by: Which::First, score: score(guard, target, language) };
