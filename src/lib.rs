@@ -17,17 +17,17 @@
 //! record      review     what was flagged, durably, before the client sees the answer
 //! ```
 //!
-//! Who may know whom, floor by floor: `cli → server → exchange → gate → {dialect, scan, policy, review} →
+//! Who may know whom, floor by floor: `cli → server → {exchange, console} → gate → {dialect, scan, policy, review} →
 //! {wire, guard, upstream, telemetry, connect, config, identity, segment}`. Beside the line, `eval` measures a guard
-//! through `scan`, `trial` tries policies on texts, and `replay` asks them of the record. `exchange` is the only room that knows
-//! all below it; a test reads every `use crate::` line and holds them to
-//! this.
+//! through `scan`, `trial` tries policies on texts, `replay` asks them of the record, and `console` is where people look at that
+//! record. `exchange` is the only room that knows all below it; a test reads every `use crate::` line and holds them to this.
 
 #![cfg_attr(test, allow(clippy::string_slice, clippy::let_underscore_must_use, reason = "a test that panics has failed"))]
 
 pub mod cli;
 pub mod config;
 pub mod connect;
+pub mod console;
 pub mod dialect;
 pub mod eval;
 pub mod exchange;

@@ -9,6 +9,7 @@ mod review;
 mod scan;
 mod serve;
 mod text;
+mod user;
 
 use std::{fmt::Display, mem, path::PathBuf, process::ExitCode};
 
@@ -43,6 +44,9 @@ enum Command {
     /// Make keys for callers
     #[command(subcommand)]
     Key(key::Key),
+    /// Make people and tools known to the admin listener
+    #[command(subcommand)]
+    User(user::User),
     /// Look at the record of flagged traffic
     #[command(subcommand)]
     Review(review::Review),
@@ -127,6 +131,7 @@ pub fn run() -> ExitCode {
             Command::Guard(guard) => guard.run().await,
             Command::Policy(policy) => policy.run().await,
             Command::Key(key) => key.run(),
+            Command::User(user) => user.run(),
             Command::Review(review) => review.run().await,
         }
     });

@@ -3,6 +3,7 @@
 //! Later sources win: defaults, `seawall.toml`, `SEAWALL_SECTION__KEY`, flags. No other room reads files or the environment
 //! for settings; each is handed its own section.
 
+mod admin;
 mod explain;
 mod guard;
 mod identity;
@@ -14,6 +15,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    admin::{Admin, AdminToken, OIDC_DONE, Oidc, Role, Roles, User},
     explain::{explain, locate, nearest, position},
     guard::{Cascade, DEFAULT_GUARD, Engine, Protocol, Remote},
     identity::{ClientAuth, Identity, Jwt, KeyHash, Limits, Subject, Tls},
@@ -27,7 +29,7 @@ pub use self::{
 pub struct Config {
     /// Where clients connect.
     pub listen: Listen,
-    /// Where operators connect.
+    /// Where operators and reviewers connect.
     pub admin: Admin,
     /// The LLM behind the proxy, for calls that no route takes elsewhere.
     pub upstream: Upstream,
@@ -94,14 +96,6 @@ pub enum Headers {
     All,
     /// The id only.
     None,
-}
-
-/// `[admin]`: where operators connect.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Admin {
-    /// Address and port; keep it off public networks.
-    pub address: SocketAddr,
 }
 
 /// `[upstream]` and `[upstreams.NAME]`: an LLM behind the proxy.
@@ -358,12 +352,6 @@ impl Default for Listen {
     }
 }
 
-impl Default for Admin {
-    fn default() -> Self {
-        Self { address: SocketAddr::from(([127, 0, 0, 1], 8081)) }
-    }
-}
-
 impl Default for Upstream {
     fn default() -> Self {
         Self {
@@ -466,6 +454,7 @@ impl Config {
         self.guard.check("guard")?;
         guard::check(&self.guards)?;
         identity::check(self)?;
+        self.admin.check()?;
         if !["sqlite://", "postgres://", "postgresql://"].iter().any(|scheme| self.review.store.starts_with(scheme)) {
             return Err(("review.store".to_owned(), "must be `sqlite://FILE` or `postgres://USER@HOST/DATABASE`".to_owned()));
         }

@@ -7,9 +7,7 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use http::{Request, Uri};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use http::Uri;
 use jsonwebtoken::{
     Algorithm, DecodingKey,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse},
@@ -21,15 +19,12 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
+use super::fetch::{Fetch, PATIENCE};
 use crate::{
     config,
-    connect::{self, Connector, Misconfigured, Version, connector, root},
+    connect::{self, Misconfigured, Version, connector},
 };
 
-/// Largest key set.
-const MOST: usize = 1 << 20;
-/// Time for one reading.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Where OpenID Connect has an issuer describe itself.
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 
@@ -55,8 +50,9 @@ pub(super) struct Issuer {
 struct Inner {
     source: Source,
     issuer: String,
-    client: Client<Connector, Empty<Bytes>>,
+    fetch: Fetch,
     keys: ArcSwapOption<Keys>,
+    described: ArcSwapOption<Description>,
     /// When they were last asked for. Whoever holds this asks; the others wait for the answer.
     asked: Arc<Mutex<Option<Instant>>>,
     pause: Duration,
@@ -71,39 +67,46 @@ enum Source {
 }
 
 /// What of an issuer's description matters here.
-#[derive(Deserialize)]
-struct Description {
+#[derive(Debug, Deserialize)]
+pub(super) struct Description {
     issuer: String,
     jwks_uri: String,
+    #[serde(default)]
+    pub(super) authorization_endpoint: Option<String>,
+    #[serde(default)]
+    pub(super) token_endpoint: Option<String>,
+    #[serde(default)]
+    pub(super) token_endpoint_auth_methods_supported: Option<Vec<String>>,
 }
 
 impl Issuer {
-    pub(super) async fn new(settings: &config::Jwt) -> Result<Self, Misconfigured> {
-        let at = |url: &str, key: &str| address(url).map_err(|why| Misconfigured(format!("`identity.jwt.{key}` {url}: {why}")));
+    /// `section` is where its settings stand.
+    pub(super) async fn new(settings: &config::Jwt, section: &str) -> Result<Self, Misconfigured> {
+        let at = |url: &str, key: &str| address(url).map_err(|why| Misconfigured(format!("`{section}.{key}` {url}: {why}")));
         let source = match (&settings.jwks_file, &settings.jwks_url) {
             (Some(file), _) => Source::File(file.clone()),
             (None, Some(url)) => Source::Keys(at(url, "jwks_url")?),
             (None, None) => Source::Description(at(&(settings.issuer.trim_end_matches('/').to_owned() + DISCOVERY), "issuer")?),
         };
         let reached = connect::Settings {
-            section: "identity.jwt",
+            section,
             secure: matches!(&source, Source::Keys(at) | Source::Description(at) if at.scheme_str() == Some("https")),
             ca_file: settings.ca_file.as_deref(),
             client: [None, None],
             timeout: PATIENCE,
         };
-        let client = Client::builder(TokioExecutor::new()).build(connector(reached, Version::Http1)?);
         let inner = Arc::new(Inner {
             source,
             issuer: settings.issuer.clone(),
-            client,
+            fetch: Fetch::new(connector(reached, Version::Http1)?),
             keys: ArcSwapOption::empty(),
+            described: ArcSwapOption::empty(),
             asked: Arc::default(),
             pause: Duration::from_secs(settings.pause_s),
         });
         inner.refresh().await;
         if let (Source::File(file), None) = (&inner.source, &*inner.keys.load()) {
-            return Err(Misconfigured(format!("`identity.jwt.jwks_file` {}: holds no usable keys", file.display())));
+            return Err(Misconfigured(format!("`{section}.jwks_file` {}: holds no usable keys", file.display())));
         }
         let (own, age) = (Arc::clone(&inner), Duration::from_secs(settings.refresh_s));
         let refreshes = tokio::spawn(async move {
@@ -119,6 +122,19 @@ impl Issuer {
     /// The keys as they are.
     pub(super) fn keys(&self) -> Option<Arc<Keys>> {
         self.inner.keys.load_full()
+    }
+
+    /// How the issuer describes itself, if its keys were found that way.
+    pub(super) async fn described(&self) -> Option<Arc<Description>> {
+        if self.inner.described.load().is_none() {
+            self.inner.refresh().await;
+        }
+        self.inner.described.load_full()
+    }
+
+    /// What asks it.
+    pub(super) fn fetch(&self) -> &Fetch {
+        &self.inner.fetch
     }
 
     /// The keys after one more reading, unless there was one just now.
@@ -143,8 +159,7 @@ impl Inner {
     }
 
     async fn ask(self: Arc<Self>, _asked: OwnedMutexGuard<Option<Instant>>) {
-        let read = tokio::time::timeout(PATIENCE, self.read()).await;
-        match read.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs()))) {
+        match self.read().await {
             Ok(keys) => self.keys.store(Some(Arc::new(keys))),
             Err(error) => tracing::warn!(issuer = self.issuer, error, "the keys that tokens are signed by could not be read"),
         }
@@ -153,29 +168,20 @@ impl Inner {
     async fn read(&self) -> Result<Keys, String> {
         let text = match &self.source {
             Source::File(file) => tokio::fs::read(file).await.map_err(|e| format!("{}: {e}", file.display()))?.into(),
-            Source::Keys(at) => self.get(at).await?,
+            Source::Keys(at) => self.fetch.get(at).await?,
             Source::Description(at) => {
-                let description: Description = serde_json::from_slice(&self.get(at).await?)
+                let description: Description = serde_json::from_slice(&self.fetch.get(at).await?)
                     .map_err(|e| format!("{at}: no description of an issuer: {e}"))?;
                 if description.issuer != self.issuer {
                     return Err(format!("{at} describes another issuer, `{}`", description.issuer));
                 }
                 let keys = &description.jwks_uri;
-                self.get(&address(keys).map_err(|why| format!("{at}: `jwks_uri` {keys}: {why}"))?).await?
+                let keys = address(keys).map_err(|why| format!("{at}: `jwks_uri` {keys}: {why}"))?;
+                self.described.store(Some(Arc::new(description)));
+                self.fetch.get(&keys).await?
             }
         };
         Keys::read(&text)
-    }
-
-    async fn get(&self, at: &Uri) -> Result<Bytes, String> {
-        let request = Request::get(at.clone()).header("accept", "application/json").body(Empty::new());
-        let answer =
-            self.client.request(request.map_err(|e| e.to_string())?).await.map_err(|e| format!("{at}: {}", root(&e)))?;
-        if !answer.status().is_success() {
-            return Err(format!("{at} answered with status {}", answer.status()));
-        }
-        let body = Limited::new(answer.into_body(), MOST).collect().await;
-        body.map(|body| body.to_bytes()).map_err(|e| format!("{at}: {e}"))
     }
 }
 
@@ -218,7 +224,7 @@ fn algorithms(jwk: &Jwk) -> Option<Vec<Algorithm>> {
 }
 
 /// An address from which keys may be read: whoever can change them on their way can be anybody.
-fn address(url: &str) -> Result<Uri, String> {
+pub(super) fn address(url: &str) -> Result<Uri, String> {
     let uri: Uri = url.parse().map_err(|e| format!("{e}"))?;
     let here = matches!(uri.host(), Some("localhost" | "127.0.0.1" | "[::1]"));
     match uri.scheme_str() {
@@ -279,7 +285,7 @@ mod tests {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let settings = config::Jwt { issuer: "i".to_owned(), jwks_url: Some(url), pause_s: 60, ..config::Jwt::default() };
         let (issuer, ()) =
-            tokio::join!(Issuer::new(&settings), async { answer(listener.accept().await.unwrap().0, 404, "").await });
+            tokio::join!(Issuer::new(&settings, "identity.jwt"), async { answer(listener.accept().await.unwrap().0, 404, "").await });
         let issuer = issuer.unwrap();
         *issuer.inner.asked.lock().await = None;
         let mut asker = Box::pin(issuer.fresh());

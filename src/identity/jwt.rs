@@ -1,22 +1,52 @@
 //! Signed tokens (JSON Web Tokens) of one issuer.
 
+use bytes::Bytes;
+use http::Uri;
 use jsonwebtoken::{Validation, dangerous::insecure_decode_claims, decode, decode_header, errors::ErrorKind};
 use serde_json::{Map, Value};
 
-use super::{Caller, Method, Unknown, crypto, jwks::Issuer};
+use super::{
+    Caller, Method, Unknown, crypto,
+    fetch::Fetch,
+    jwks::{Issuer, address},
+};
 use crate::{config, connect::Misconfigured};
 
-/// Knows callers by tokens.
+/// Knows callers by the tokens of an issuer.
 #[derive(Debug)]
-pub(super) struct Tokens {
+pub struct Tokens {
     issuer: Issuer,
     settings: config::Jwt,
 }
 
 impl Tokens {
-    pub(super) async fn new(settings: &config::Jwt) -> Result<Self, Misconfigured> {
+    /// As these settings say; `section` is where they stand.
+    ///
+    /// # Errors
+    /// Addresses or files that cannot be used.
+    pub async fn new(settings: &config::Jwt, section: &str) -> Result<Self, Misconfigured> {
         crypto::install();
-        Ok(Self { issuer: Issuer::new(settings).await?, settings: settings.clone() })
+        Ok(Self { issuer: Issuer::new(settings, section).await?, settings: settings.clone() })
+    }
+
+    /// Where people sign in at this issuer.
+    ///
+    /// # Errors
+    /// It cannot be reached, or does not say.
+    pub async fn endpoints(&self) -> Result<Endpoints<'_>, String> {
+        let described = self.issuer.described().await.ok_or("its description could not be read")?;
+        let at = |endpoint: &Option<String>, name: &str| {
+            let endpoint = endpoint.as_deref().ok_or_else(|| format!("its description has no `{name}`"))?;
+            address(endpoint).map_err(|why| format!("`{name}` {endpoint}: {why}"))
+        };
+        let methods = described.token_endpoint_auth_methods_supported.as_deref().unwrap_or_default();
+        Ok(Endpoints {
+            authorization: at(&described.authorization_endpoint, "authorization_endpoint")?,
+            token: at(&described.token_endpoint, "token_endpoint")?,
+            // What is not told means the first (OpenID Connect Discovery, 3).
+            basic: methods.is_empty() || methods.iter().any(|method| method == "client_secret_basic"),
+            fetch: self.issuer.fetch(),
+        })
     }
 
     /// Whether this is a token that says to be of this issuer. Nobody has vouched for that: it only tells whether there is
@@ -27,7 +57,10 @@ impl Tokens {
     }
 
     /// Whom a token names.
-    pub(super) async fn verify(&self, token: &str) -> Result<Caller, Unknown> {
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub async fn verify(&self, token: &str) -> Result<Caller, Unknown> {
         let invalid = |why: &str| Unknown::Invalid(format!("the token {why}"));
         let header = decode_header(token).map_err(|e| invalid(told(e.kind())))?;
         let id = header.kid.as_deref();
@@ -50,6 +83,27 @@ impl Tokens {
         let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
         let (tenant, subject) = (text(&self.settings.tenant_claim), text("sub"));
         Ok(Caller { method: Some(Method::Token), tenant, subject, key: None, claims })
+    }
+}
+
+/// Where people sign in at an issuer.
+#[derive(Debug)]
+pub struct Endpoints<'t> {
+    /// Where browsers are sent.
+    pub authorization: Uri,
+    token: Uri,
+    /// Whether a client says who it is in `authorization`, not in the form.
+    pub basic: bool,
+    fetch: &'t Fetch,
+}
+
+impl Endpoints<'_> {
+    /// Exchanges a code for tokens: the answer as it came.
+    ///
+    /// # Errors
+    /// The issuer does not answer, or refuses.
+    pub async fn exchange(&self, authorization: Option<&str>, form: String) -> Result<Bytes, String> {
+        self.fetch.post(&self.token, authorization, form).await
     }
 }
 
@@ -85,7 +139,7 @@ mod tests {
             jwks_file: Some(file.clone()),
             ..config::Jwt::default()
         };
-        let (tokens, others) = (Tokens::new(&settings("a")).await.unwrap(), Tokens::new(&settings("b")).await.unwrap());
+        let (tokens, others) = (Tokens::new(&settings("a"), "").await.unwrap(), Tokens::new(&settings("b"), "").await.unwrap());
         for token in set["tokens"].as_array().unwrap() {
             let token = token.as_str().unwrap();
             assert!(tokens.issued(token));

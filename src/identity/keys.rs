@@ -50,9 +50,17 @@ impl fmt::Debug for Secret {
 /// # Errors
 /// The system gives no random bytes.
 pub fn new_key() -> Result<Secret, String> {
+    Ok(Secret::new(format!("{PREFIX}{}", chance()?.expose())))
+}
+
+/// A secret that nobody can guess: 256 bits of chance, in characters that need no escape anywhere.
+///
+/// # Errors
+/// The system gives no random bytes.
+pub fn chance() -> Result<Secret, String> {
     let mut bytes = Zeroizing::new([0; CHANCE]);
     SystemRandom::new().fill(bytes.as_mut()).map_err(|_| "the system gives no random bytes".to_owned())?;
-    Ok(Secret::new(format!("{PREFIX}{}", BASE64URL_NOPAD.encode(bytes.as_ref()))))
+    Ok(Secret::new(BASE64URL_NOPAD.encode(bytes.as_ref())))
 }
 
 /// A key's hash, as settings have it. A slow, salted hash makes guessing dear where people choose their passwords; nobody

@@ -3,6 +3,7 @@
 mod certificate;
 mod credential;
 mod crypto;
+mod fetch;
 mod jwks;
 mod jwt;
 mod keys;
@@ -14,10 +15,11 @@ use serde_json::{Map, Value};
 
 pub use self::{
     certificate::Certificate,
-    keys::{Secret, hash, new_key},
+    jwt::{Endpoints, Tokens},
+    keys::{Secret, chance, hash, new_key},
     limits::{Account, Exceeded, Limit, Limits, Permit},
 };
-use self::{certificate::Subjects, credential::Place, jwt::Tokens, keys::Keys};
+use self::{certificate::Subjects, credential::Place, keys::Keys};
 use crate::{config, connect::Misconfigured};
 
 /// How a caller is known.
@@ -95,7 +97,7 @@ impl Identity {
     pub async fn new(settings: &config::Identity) -> Result<Self, Misconfigured> {
         let keys = Keys::new(settings)?;
         let tokens = match &settings.jwt {
-            Some(settings) => Some(Tokens::new(settings).await?),
+            Some(settings) => Some(Tokens::new(settings, "identity.jwt").await?),
             None => None,
         };
         let subjects = Subjects::new(&settings.subjects);

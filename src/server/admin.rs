@@ -1,21 +1,26 @@
-//! What operators ask: health, readiness, metrics.
+//! The admin listener: health, readiness and metrics for machines, and the console for those who sign in.
 
-use std::{collections::BTreeMap, iter::once, sync::Arc};
+use std::{collections::BTreeMap, iter::once, net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
-    extract::State,
+    extract::{ConnectInfo, State},
     http::{StatusCode, header},
     response::IntoResponse,
     routing::get,
 };
+use http_body_util::BodyExt as _;
+use hyper::{Request, Response, body::Incoming, service::Service as _};
+use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
-use super::{api, reload::Reloader};
+use super::reload::Reloader;
 use crate::{
-    exchange::Proxy,
+    console::Console,
+    exchange::{
+        Proxy,
+        body::{Body, Broken},
+    },
     guard::{Growth, Guard, Server, Session},
     telemetry::{self, Now},
 };
@@ -26,18 +31,21 @@ struct Rooms {
     reloader: Arc<Reloader>,
 }
 
-/// Serves until `stop`.
-pub(super) async fn serve(listener: TcpListener, proxy: Arc<Proxy>, reloader: Arc<Reloader>, stop: CancellationToken) {
-    let local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-    let app = Router::new()
+/// All that the listener serves.
+pub(super) fn app(proxy: Arc<Proxy>, reloader: Arc<Reloader>, console: Console) -> Router {
+    Router::new()
         .route("/healthz", get("ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(Rooms { proxy, reloader: Arc::clone(&reloader) })
-        .nest("/api/v1", api::router(reloader, local));
-    if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await {
-        tracing::error!(%error, "the admin listener has ended");
-    }
+        .with_state(Rooms { proxy, reloader })
+        .merge(console.router())
+}
+
+/// Answers a request from there.
+pub(super) async fn answer(app: Router, mut request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+    request.extensions_mut().insert(ConnectInfo(peer));
+    let Ok(answer) = TowerToHyperService::new(app).call(request).await;
+    answer.map(|body| body.map_err(|_| Broken).boxed_unsync())
 }
 
 /// What `/readyz` tells.

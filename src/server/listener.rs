@@ -1,8 +1,8 @@
 //! Accepting clients: as many as allowed, with limits on their requests' heads and on their silence, and a graceful end.
 
-use std::{convert::Infallible, io, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use hyper::{Request, body::Incoming, service::service_fn};
+use hyper::{Request, Response, body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
@@ -17,7 +17,7 @@ use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
 use super::tls;
 use crate::{
     config::Listen,
-    exchange::{Proxy, body::holding},
+    exchange::body::{Body, holding},
     identity::Certificate,
 };
 
@@ -29,31 +29,35 @@ const STREAMS: u32 = 100;
 /// A client that has connected.
 type Stream = Either<TcpStream, TlsStream<TcpStream>>;
 
-/// Accepts until `stop`, then waits for the connections to end, each at most the drain time.
-pub(super) async fn serve(
+/// Accepts until `stop`, then waits for the connections to end, each at most the drain time. `answer` has the request, and where
+/// it comes from.
+pub(super) async fn serve<F, A>(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
-    proxy: Arc<Proxy>,
+    answer: F,
     settings: &Listen,
     stop: &CancellationToken,
-) {
+) where
+    F: Fn(Request<Incoming>, SocketAddr) -> A + Send + Sync + 'static,
+    A: Future<Output = Response<Body>> + Send + 'static,
+{
     let permits = Arc::new(Semaphore::new(settings.max_connections));
     let connections = TaskTracker::new();
     let door = Arc::new(Door {
-        proxy,
+        answer,
         builder: builder(settings),
         patience: Duration::from_millis(settings.header_timeout_ms),
         drain: Duration::from_millis(settings.drain_ms),
         stop: stop.clone(),
     });
-    while let Some((stream, permit)) = stop.run_until_cancelled(accept(&listener, &permits)).await {
+    while let Some((stream, peer, permit)) = stop.run_until_cancelled(accept(&listener, &permits)).await {
         // Latency matters more than full packets: streamed answers are many small writes.
         drop(stream.set_nodelay(true));
         let (door, tls) = (Arc::clone(&door), tls.clone());
         connections.spawn(async move {
             // A client that is slow at this holds up nobody else.
             match door.stop.run_until_cancelled(greet(stream, tls, door.patience)).await {
-                Some(Ok((stream, certificate))) => door.serve(stream, certificate).await,
+                Some(Ok((stream, certificate))) => door.serve(stream, peer, certificate).await,
                 Some(Err(error)) => tracing::debug!(%error, "no TLS with a client"),
                 None => {}
             }
@@ -66,8 +70,8 @@ pub(super) async fn serve(
 }
 
 /// How a connection is served, and when it ends.
-struct Door {
-    proxy: Arc<Proxy>,
+struct Door<F> {
+    answer: F,
     builder: Builder<TokioExecutor>,
     /// How long a connection may be silent: at its beginning, and after each exchange.
     patience: Duration,
@@ -76,16 +80,21 @@ struct Door {
     stop: CancellationToken,
 }
 
-impl Door {
-    async fn serve(&self, stream: Stream, certificate: Option<Certificate>) {
+impl<F, A> Door<F>
+where
+    F: Fn(Request<Incoming>, SocketAddr) -> A,
+    A: Future<Output = Response<Body>> + Send + 'static,
+{
+    async fn serve(&self, stream: Stream, peer: SocketAddr, certificate: Option<Certificate>) {
         let (flying, flights) = watch::channel(0_usize);
         let flying = Arc::new(flying);
         let service = service_fn(move |mut request: Request<Incoming>| {
-            let (proxy, flight) = (Arc::clone(&self.proxy), Flight::begin(&flying));
+            let flight = Flight::begin(&flying);
             if let Some(certificate) = &certificate {
                 request.extensions_mut().insert(certificate.clone());
             }
-            async move { Ok::<_, Infallible>(proxy.handle(request).await.map(|body| holding(body, flight))) }
+            let answer = (self.answer)(request, peer);
+            async move { Ok::<_, Infallible>(answer.await.map(|body| holding(body, flight))) }
         });
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
@@ -144,12 +153,15 @@ async fn greet(stream: TcpStream, tls: Option<TlsAcceptor>, patience: Duration) 
     Ok((Either::Right(stream), certificate))
 }
 
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (TcpStream, Option<tokio::sync::OwnedSemaphorePermit>) {
+async fn accept(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+) -> (TcpStream, SocketAddr, Option<tokio::sync::OwnedSemaphorePermit>) {
     // The semaphore is never closed, so there always is a permit in the end.
     let permit = Arc::clone(permits).acquire_owned().await.ok();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, permit),
+            Ok((stream, peer)) => return (stream, peer, permit),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(BACK_OFF).await;

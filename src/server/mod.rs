@@ -23,6 +23,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 pub use self::reload::{Outcome, Reload, Reloader, Status};
 use crate::{
     config::{self, Config, DEFAULT_GUARD},
+    console::{self, Auth, Console},
     exchange::{Proxy, Rooms, Routes},
     guard::{Guard, NoRuntime, Runtime, Unusable},
     identity::Identity,
@@ -74,6 +75,8 @@ pub struct Server {
     listener: TcpListener,
     tls: Option<Arc<ServerConfig>>,
     admin: TcpListener,
+    admin_tls: Option<Arc<ServerConfig>>,
+    console: Console,
     proxy: Arc<Proxy>,
     reloader: Arc<Reloader>,
     config: Config,
@@ -86,7 +89,8 @@ impl Server {
     /// Whatever is missing or wrong.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         let routes = Routes::new(&config)?;
-        let tls = config.listen.tls.as_ref().map(tls::config).transpose()?;
+        let tls = config.listen.tls.as_ref().map(|tls| tls::config(tls, "listen.tls")).transpose()?;
+        let admin_tls = config.admin.tls.as_ref().map(|tls| tls::config(tls, "admin.tls")).transpose()?;
         let identity = Identity::new(&config.identity).await?;
         let policies = policies(&config)?;
         let metrics = Arc::new(Metrics::default());
@@ -94,9 +98,13 @@ impl Server {
         let listener = take(config.listen.address, "--listen").await?;
         let admin = take(config.admin.address, "--admin").await?;
         let store = Store::open(&config.review.store).await?;
-        let proxy = Arc::new(Proxy::new(&config, Rooms { scanner, policies, routes, store, metrics, identity }));
+        let local = admin.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        let auth = Auth::new(&config.admin, local, store.clone()).await?;
+        let proxy = Arc::new(Proxy::new(&config, Rooms { scanner, policies, routes, store: store.clone(), metrics, identity }));
         let reloader = Arc::new(Reloader::new(Arc::clone(&proxy), config.clone()));
-        Ok(Self { listener, tls, admin, proxy, reloader, config })
+        let rooms = console::Rooms { auth: Arc::new(auth), store };
+        let console = Console::new(rooms, api::routes(&reloader));
+        Ok(Self { listener, tls, admin, admin_tls, console, proxy, reloader, config })
     }
 
     /// Where clients connect.
@@ -115,6 +123,12 @@ impl Server {
         self.admin.local_addr()
     }
 
+    /// What the admin listener serves to people who have signed in, and to tools.
+    #[must_use]
+    pub fn console(&self) -> &Console {
+        &self.console
+    }
+
     /// The proxy behind the listener.
     #[must_use]
     pub fn proxy(&self) -> &Arc<Proxy> {
@@ -131,12 +145,18 @@ impl Server {
     pub async fn run(self, stop: CancellationToken) {
         let drain = Duration::from_millis(self.config.listen.drain_ms);
         let (proxy, reloader) = (Arc::clone(&self.proxy), Arc::clone(&self.reloader));
-        let admin = tokio::spawn(admin::serve(self.admin, proxy, reloader, stop.clone()));
+        let app = admin::app(Arc::clone(&proxy), reloader, self.console);
+        let (tls, settings, over) = (self.admin_tls.map(TlsAcceptor::from), self.config.listen.clone(), stop.clone());
+        let admin = tokio::spawn(async move {
+            let answer = move |request, peer| admin::answer(app.clone(), request, peer);
+            listener::serve(self.admin, tls, answer, &settings, &over).await;
+        });
         let poll = self.config.policies.poll_ms.map(Duration::from_millis);
         let watch = self.reloader.root().map(|root| watch::follow(Arc::clone(&self.reloader), root.to_owned(), poll));
         let _watch = watch.map(|watch| AbortOnDropHandle::new(tokio::spawn(watch)));
         let tls = self.tls.map(TlsAcceptor::from);
-        listener::serve(self.listener, tls, Arc::clone(&self.proxy), &self.config.listen, &stop).await;
+        let answer = move |request, _| Arc::clone(&proxy).handle(request);
+        listener::serve(self.listener, tls, answer, &self.config.listen, &stop).await;
         if tokio::time::timeout(drain, self.proxy.drain()).await.is_err() {
             tracing::warn!("exchanges were still in flight after the drain time");
         }

@@ -1,4 +1,4 @@
-//! TLS towards clients.
+//! TLS towards clients, and operators.
 
 use std::{path::Path, sync::Arc};
 
@@ -15,9 +15,9 @@ use crate::{
     identity::Certificate,
 };
 
-/// How TLS is spoken, as these settings say.
-pub(super) fn config(settings: &Tls) -> Result<Arc<ServerConfig>, Misconfigured> {
-    let wrong = |key: &str, file: &Path, why: String| Misconfigured(format!("`listen.tls.{key}` {}: {why}", file.display()));
+/// How TLS is spoken, as these settings say; `section` is where they stand.
+pub(super) fn config(settings: &Tls, section: &str) -> Result<Arc<ServerConfig>, Misconfigured> {
+    let wrong = |key: &str, file: &Path, why: String| Misconfigured(format!("`{section}.{key}` {}: {why}", file.display()));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
     let builder = builder.map_err(|e| Misconfigured(e.to_string()))?;

@@ -42,11 +42,13 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "wire",
         ],
     ),
-    ("server", &["config", "connect", "exchange", "guard", "identity", "policy", "review", "scan", "telemetry", "upstream"]),
+    ("console", &["config", "connect", "identity", "policy", "review", "segment"]),
+    ("server", &["config", "connect", "console", "exchange", "guard", "identity", "policy", "review", "scan", "telemetry", "upstream"]),
     (
         "cli",
         &[
             "config",
+            "console",
             "eval",
             "exchange",
             "guard",

@@ -7,6 +7,7 @@ mod architecture;
 mod bypass;
 mod cache;
 mod chat;
+mod console;
 mod decoder;
 mod dialects;
 mod eval;

@@ -1,5 +1,6 @@
 //! What the tests stand on: a proxy, an upstream that does as it is told, and a client.
 
+pub(crate) mod issuer;
 mod upstream;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
@@ -14,8 +15,10 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use seawall::{
-    config::Config,
+    config::{AdminToken, Config, Role},
+    console::Route,
     exchange,
+    identity::hash,
     review::{Case, Filter, Order, Store},
     server::Server,
     wire::frame::{Decode, Event, Framing},
@@ -30,6 +33,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::upstream::{Call, Pieces, Upstream};
+
+/// What opens all of the admin listener.
+pub(crate) const TOKEN: &str = "sk-seawall-tests";
 
 /// A rule set for the tests' guard.
 pub(crate) const RULES: &str = r#"
@@ -65,6 +71,8 @@ pub(crate) struct Proxy {
     pub(crate) stop: CancellationToken,
     pub(crate) running: JoinHandle<()>,
     pub(crate) store: String,
+    /// What the admin listener's console serves.
+    pub(crate) routes: Vec<Route>,
     client: Client<HttpConnector, Full<Bytes>>,
     _dir: Arc<TempDir>,
 }
@@ -95,6 +103,7 @@ impl Proxy {
         let mut config = Config::default();
         config.listen.address = SocketAddr::from(([127, 0, 0, 1], 0));
         config.admin.address = SocketAddr::from(([127, 0, 0, 1], 0));
+        config.admin.tokens = vec![AdminToken { name: "tests".to_owned(), hash: hash(TOKEN), role: Role::Admin }];
         config.upstream.url = format!("http://{}", upstream.address);
         config.policies.dir = Some(policy);
         config.guard.dir = Some(fixture("guard"));
@@ -108,10 +117,11 @@ impl Proxy {
         let server = Server::bind(config).await.unwrap();
         let (address, admin) = (server.address().unwrap(), server.admin_address().unwrap());
         let inner = Arc::clone(server.proxy());
+        let routes = server.console().routes().to_vec();
         let stop = CancellationToken::new();
         let running = tokio::spawn(server.run(stop.clone()));
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Self { address, admin, upstream, inner, stop, running, store, client, _dir: Arc::new(dir) }
+        Self { address, admin, upstream, inner, stop, running, store, routes, client, _dir: Arc::new(dir) }
     }
 
     /// Sends a request; the answer's body is yet to be read.
@@ -160,8 +170,8 @@ impl Proxy {
 
     /// What operators are told there.
     pub(crate) async fn admin(&self, path: &str) -> Answer {
-        let uri = format!("http://{}{path}", self.admin);
-        Answer::read(self.client.request(Request::get(uri).body(Full::default()).unwrap()).await.unwrap()).await
+        let request = Request::get(format!("http://{}{path}", self.admin)).header("authorization", format!("Bearer {TOKEN}"));
+        Answer::read(self.send(request.body(Full::default()).unwrap()).await).await
     }
 
     /// Value of a counter.

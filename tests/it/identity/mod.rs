@@ -1,7 +1,7 @@
 //! Who may call, and how much.
 
 mod limits;
-mod mtls;
+pub(crate) mod mtls;
 mod tokens;
 
 use std::pin::pin;

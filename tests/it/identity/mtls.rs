@@ -18,16 +18,16 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::harness::{Proxy, RULES, ask, completion};
 
-type Shown = Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>;
+pub(crate) type Shown = Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>;
 
 /// An authority, and the files of a server that it vouches for.
-struct Authority {
+pub(crate) struct Authority {
     own: CertifiedIssuer<'static, KeyPair>,
     dir: TempDir,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let own = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -44,7 +44,7 @@ impl Authority {
         self.dir.path().join(name)
     }
 
-    fn tls(&self, client_auth: Option<ClientAuth>) -> Tls {
+    pub(crate) fn tls(&self, client_auth: Option<ClientAuth>) -> Tls {
         let (cert_file, key_file) = (self.file("cert.pem"), self.file("key.pem"));
         Tls { cert_file, key_file, client_ca_file: Some(self.file("ca.pem")), client_auth }
     }
@@ -59,7 +59,7 @@ impl Authority {
         Some((certificate.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).unwrap()))
     }
 
-    async fn connect(&self, to: SocketAddr, shown: Shown, protocol: &[u8]) -> io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn connect(&self, to: SocketAddr, shown: Shown, protocol: &[u8]) -> io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.own.der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -7,7 +7,7 @@ use http_body_util::Full;
 use serde_json::json;
 
 use super::{JSON, proxy, reload};
-use crate::policy::policy;
+use crate::{harness::TOKEN, policy::policy};
 
 #[tokio::test]
 async fn it_tells_what_is_in_force_and_reloads() {
@@ -63,6 +63,7 @@ async fn no_page_in_an_operators_browser_can_call_it() {
         assert_eq!(reload(&proxy, &headers).await.status, status, "{headers:?}");
     }
     let request = Request::get(format!("{own}/api/v1/policy")).header("host", "evil.example");
+    let request = request.header("authorization", format!("Bearer {TOKEN}"));
     let foreign = proxy.send(request.body(Full::default()).unwrap()).await;
     assert_eq!(foreign.status(), StatusCode::FORBIDDEN, "nor read it under a name of its own");
     let public = proxy.request(http::Method::GET, "/api/v1/policy", "");

@@ -12,7 +12,7 @@ use http::Request;
 use http_body_util::Full;
 use tokio::time::{sleep, timeout};
 
-use crate::harness::{Answer, Proxy, RULES};
+use crate::harness::{Answer, Proxy, RULES, TOKEN};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
@@ -24,6 +24,7 @@ async fn proxy(policies: &Path) -> Proxy {
 /// Asks for a reload.
 async fn reload(proxy: &Proxy, headers: &[(&str, &str)]) -> Answer {
     let mut request = Request::post(format!("http://{}/api/v1/policy/reload", proxy.admin));
+    request = request.header("authorization", format!("Bearer {TOKEN}"));
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
