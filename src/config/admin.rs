@@ -22,6 +22,8 @@ pub struct Admin {
     /// TLS; plain HTTP if it is left out, over which browsers sign in from this machine only. Certificates of clients open
     /// nothing here.
     pub tls: Option<Tls>,
+    /// The listener's address as browsers have it, such as `https://seawall.example.com`: what links to cases begin with.
+    pub public_url: Option<String>,
     /// Longest sign-in, in hours.
     pub session_h: u64,
     /// Time without any call after which a sign-in ends, in minutes.
@@ -39,6 +41,7 @@ impl Default for Admin {
         Self {
             address: SocketAddr::from(([127, 0, 0, 1], 8081)),
             tls: None,
+            public_url: None,
             session_h: 12,
             session_idle_m: 60,
             users: Vec::new(),
@@ -177,6 +180,9 @@ impl Admin {
         if self.session_idle_m == 0 {
             return wrong("session_idle_m", "must be more than 0");
         }
+        if self.public_url.as_ref().is_some_and(|url| !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme))) {
+            return wrong("public_url", "must be an address such as `https://seawall.example.com`");
+        }
         let mut names = BTreeSet::new();
         for (number, User { name, password, .. }) in self.users.iter().enumerate() {
             named(&mut names, name).map_err(|why| (format!("admin.users.{number}.name"), why))?;
@@ -246,6 +252,7 @@ mod tests {
         assert!(told(&user(" ana", phc)).starts_with("s.toml:2: `admin.users.0.name` must be"));
         assert!(told(&user("ana", phc).replace("viewer", "boss")).contains("must be one of viewer, reviewer, admin"));
         assert_eq!(told("[admin]\nsession_h = 0\n"), "s.toml:2: `admin.session_h` must be more than 0");
+        assert!(told("[admin]\npublic_url = \"h:1\"\n").starts_with("s.toml:2: `admin.public_url` must be an address"));
         let oidc = "[admin.oidc]\nissuer = \"https://i\"\nclient_id = \"c\"\n";
         assert!(told(oidc).contains("`admin.oidc.redirect_url` must be an address such as"));
         let oidc = format!("{oidc}redirect_url = \"https://h/review/sign-in/oidc/done\"\n");

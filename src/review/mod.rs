@@ -5,6 +5,7 @@
 //! can be asked of a case later without any guard.
 
 mod filter;
+mod hook;
 mod kept;
 mod store;
 
@@ -12,8 +13,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     filter::{Filter, Moment, Place, State},
+    hook::Hook,
     kept::{Facts, Found, Judge, Kept, Passage, Piece, Said, Text, Unscorable, Verdict, masked},
-    store::{Entry, Order, Store},
+    store::{Delivery, Entry, Order, Session, Store},
 };
 use crate::{
     policy::Reason,
@@ -42,7 +44,7 @@ pub enum Error {
 }
 
 /// A flagged exchange.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Case {
     /// The exchange's id, as in the `seawall-request-id` header.
     pub id: String,

@@ -6,6 +6,7 @@ mod listener;
 mod reload;
 mod tls;
 mod watch;
+mod webhook;
 
 use std::{
     io, iter,
@@ -79,6 +80,7 @@ pub struct Server {
     console: Console,
     proxy: Arc<Proxy>,
     reloader: Arc<Reloader>,
+    webhooks: (webhook::Sender, Vec<webhook::Target>),
     config: Config,
 }
 
@@ -97,14 +99,18 @@ impl Server {
         let scanner = scanner(&config, &metrics).await?;
         let listener = take(config.listen.address, "--listen").await?;
         let admin = take(config.admin.address, "--admin").await?;
-        let store = Store::open(&config.review.store).await?;
+        let targets = webhook::Target::all(&config.review.webhooks)?;
+        let public = config.admin.public_url.as_deref();
+        let hooks = targets.iter().zip(&config.review.webhooks).map(|(target, settings)| target.hook(settings, public));
+        let store = Store::open(&config.review.store).await?.telling(hooks.collect());
         let local = admin.local_addr().is_ok_and(|address| address.ip().is_loopback());
         let auth = Auth::new(&config.admin, local, store.clone()).await?;
         let proxy = Arc::new(Proxy::new(&config, Rooms { scanner, policies, routes, store: store.clone(), metrics, identity }));
+        let webhooks = (webhook::Sender::new(&targets, store.clone(), Arc::clone(&proxy))?, targets);
         let reloader = Arc::new(Reloader::new(Arc::clone(&proxy), config.clone()));
         let rooms = console::Rooms { auth: Arc::new(auth), store };
         let console = Console::new(rooms, api::routes(&reloader));
-        Ok(Self { listener, tls, admin, admin_tls, console, proxy, reloader, config })
+        Ok(Self { listener, tls, admin, admin_tls, console, proxy, reloader, webhooks, config })
     }
 
     /// Where clients connect.
@@ -154,9 +160,13 @@ impl Server {
         let poll = self.config.policies.poll_ms.map(Duration::from_millis);
         let watch = self.reloader.root().map(|root| watch::follow(Arc::clone(&self.reloader), root.to_owned(), poll));
         let _watch = watch.map(|watch| AbortOnDropHandle::new(tokio::spawn(watch)));
+        let (sender, targets) = self.webhooks;
+        let webhooks = AbortOnDropHandle::new(tokio::spawn(sender.run(targets)));
         let tls = self.tls.map(TlsAcceptor::from);
         let answer = move |request, _| Arc::clone(&proxy).handle(request);
         listener::serve(self.listener, tls, answer, &self.config.listen, &stop).await;
+        // What is not told yet is on record, for another node or a later start.
+        drop(webhooks);
         if tokio::time::timeout(drain, self.proxy.drain()).await.is_err() {
             tracing::warn!("exchanges were still in flight after the drain time");
         }

@@ -35,11 +35,12 @@ pub struct Metrics {
     cuts: Counter,
     records: Counter,
     unrecorded: Counter,
+    webhooks: Family<Outcome, Counter>,
     failures: Family<Failure, Counter>,
     limited: Family<Limited, Counter>,
     policy: Family<Revision, Gauge>,
     policy_loaded: Gauge,
-    policy_reloads: Family<Reload, Counter>,
+    policy_reloads: Family<Outcome, Counter>,
     policy_stale: Gauge,
 }
 
@@ -101,7 +102,7 @@ struct Revision {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Reload {
+struct Outcome {
     outcome: &'static str,
 }
 
@@ -175,6 +176,7 @@ impl Default for Metrics {
             cuts: all.metric("stream_cuts", "Streams that were cut"),
             records: all.metric("review_records", "Flagged exchanges recorded"),
             unrecorded: all.metric("review_failures", "Flagged exchanges refused because they could not be recorded"),
+            webhooks: all.metric("webhook_deliveries", "Tries to tell a webhook by outcome: delivered, failed; given_up after the last"),
             failures: all.metric("failures", "Exchanges that ended in an error, by its code"),
             limited: all.metric(
                 "limited",
@@ -245,6 +247,11 @@ impl Metrics {
         if written { &self.records } else { &self.unrecorded }.inc();
     }
 
+    /// A webhook was told, or could not be.
+    pub fn webhook(&self, outcome: &'static str, count: u64) {
+        self.webhooks.get_or_create(&Outcome { outcome }).inc_by(count);
+    }
+
     /// An exchange ended in an error.
     pub fn failure(&self, code: &'static str) {
         self.failures.get_or_create(&Failure { code }).inc();
@@ -266,7 +273,7 @@ impl Metrics {
 
     /// The policy files were read again; whether they are refused.
     pub fn reload(&self, outcome: &'static str, refused: bool) {
-        self.policy_reloads.get_or_create(&Reload { outcome }).inc();
+        self.policy_reloads.get_or_create(&Outcome { outcome }).inc();
         self.policy_stale.set(i64::from(refused));
     }
 

@@ -91,7 +91,9 @@ impl Store {
         for case in cases {
             self.write(&mut transaction, case).await?;
         }
-        transaction.commit().await.map_err(|e| self.fail(&e))
+        transaction.commit().await.map_err(|e| self.fail(&e))?;
+        self.outbox.send_replace(());
+        Ok(())
     }
 
     async fn write(&self, connection: &mut AnyConnection, case: &Case) -> Result<(), Error> {
@@ -104,6 +106,7 @@ impl Store {
             evidence: case.evidence.as_ref(),
         };
         let body = serde_json::to_vec(&body).map_err(|e| unwritten(e.to_string()))?;
+        let before = self.before(connection, &case.id).await?;
         let excerpt: String = case.prompt().chars().take(EXCERPT).collect();
         let call = case.call.as_ref();
         let written = sqlx::query(
@@ -141,7 +144,8 @@ impl Store {
             // What is there is newer.
             return Ok(());
         }
-        self.write_rules(connection, case, at_ms).await
+        self.write_rules(connection, case, at_ms).await?;
+        self.enqueue(connection, case, before.as_ref()).await
     }
 
     async fn write_rules(&self, connection: &mut AnyConnection, case: &Case, at_ms: i64) -> Result<(), Error> {

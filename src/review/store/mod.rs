@@ -2,17 +2,27 @@
 
 mod backend;
 mod cases;
+mod deliveries;
+mod sessions;
 
-use std::{sync::Once, time::Duration};
+use std::{
+    sync::{Arc, Once},
+    time::Duration,
+};
 
 use sqlx::{
     AnyConnection, AnyPool,
     any::{AnyPoolOptions, install_default_drivers},
 };
+use tokio::sync::watch;
 
 use self::backend::Backend;
-pub use self::cases::{Entry, Order};
-use super::Error;
+pub use self::{
+    cases::{Entry, Order},
+    deliveries::Delivery,
+    sessions::Session,
+};
+use super::{Error, Hook};
 
 /// Longest wait for a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -24,6 +34,9 @@ pub struct Store {
     backend: &'static dyn Backend,
     /// Its address as it may be told.
     url: String,
+    /// Who is told of cases.
+    hooks: Arc<[Hook]>,
+    outbox: watch::Sender<()>,
 }
 
 impl Store {
@@ -55,7 +68,7 @@ impl Store {
             .after_connect(move |connection, _| Box::pin(greet(connection, backend)));
         let pool = options.connect(&backend.address(url, create)?).await.map_err(|e| fail(reason(&e)))?;
         backend::migrator(backend.steps()).run(&pool).await.map_err(|e| fail(e.to_string()))?;
-        Ok(Self { pool, backend, url: told })
+        Ok(Self { pool, backend, url: told, hooks: Arc::default(), outbox: watch::Sender::default() })
     }
 
     /// Waits for what is being written and closes.

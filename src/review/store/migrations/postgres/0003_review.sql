@@ -102,7 +102,8 @@ CREATE TABLE sessions (
     name       TEXT NOT NULL,
     -- Of somebody whom another party vouched for; users of the settings have theirs there.
     role       TEXT,
-    csrf       TEXT NOT NULL,
+    -- What the session rests on.
+    proof      TEXT NOT NULL,
     created_ms BIGINT NOT NULL,
     seen_ms    BIGINT NOT NULL,
     expires_ms BIGINT NOT NULL

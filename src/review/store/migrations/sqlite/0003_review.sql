@@ -127,7 +127,8 @@ CREATE TABLE sessions (
     name       TEXT NOT NULL,
     -- Of somebody whom another party vouched for; users of the settings have theirs there.
     role       TEXT,
-    csrf       TEXT NOT NULL,
+    -- What the session rests on.
+    proof      TEXT NOT NULL,
     created_ms INTEGER NOT NULL,
     seen_ms    INTEGER NOT NULL,
     expires_ms INTEGER NOT NULL
