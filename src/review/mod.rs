@@ -5,6 +5,9 @@
 //! can be asked of a case later without any guard.
 
 mod kept;
+#[cfg(test)]
+#[path = "../../tests/it/harness/postgres.rs"]
+pub(crate) mod postgres;
 mod sqlite;
 
 use serde::{Deserialize, Serialize};
