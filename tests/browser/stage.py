@@ -13,16 +13,17 @@ sys.path.append(str(HERE.parent / "sdk"))
 from servers import Answer, Script, Seawall, ask, chat, seawall  # noqa: E402  programs of tests are started in one way
 from texts import ANSWER, HOSTILE, PROSE, QUESTION  # noqa: E402
 
-ROLES = ("viewer", "reviewer", "admin")
-PASSWORD = "correct horse battery {role}"
+# The tests' own.
+GUARD = f"[guard]\ndir = {json.dumps(str(ROOT / 'tests' / 'fixtures' / 'guard'))}\n"
 # Who else reviews, so that people can disagree.
 PEOPLE = {"vera": "viewer", "ravi": "reviewer", "ruth": "reviewer", "ana": "admin"}
 NAMES = {"viewer": "vera", "reviewer": "ravi", "second": "ruth", "admin": "ana"}
-TENANTS = {"shop": "retail", "bank": "finance"}
+# By the names of their keys.
+TENANTS = {"shop": "retail", "bank": "finance", "files": "archive"}
 
 
 def password(name: str) -> str:
-    return PASSWORD.format(role=name)
+    return f"correct horse battery {name}"
 
 
 class Stage:
@@ -30,7 +31,7 @@ class Stage:
 
     def __init__(self, folder: Path):
         self.numbers = count(1)
-        self.keys, settings = {}, [f"[guard]\ndir = {json.dumps(str(ROOT / 'tests' / 'fixtures' / 'guard'))}\n"]
+        self.keys, settings = {}, [GUARD]
         for name, tenant in TENANTS.items():
             self.keys[name], lines = said("key", "new", name, "--tenant", tenant, cwd=folder).split("\n", 1)
             settings.append(lines)
@@ -38,7 +39,7 @@ class Stage:
             settings.append(said("user", "new", name, "--role", role, "--password-stdin", cwd=folder, stdin=password(name)))
         (folder / "seawall.toml").write_text("\n".join(settings))
         self.llm = Script()
-        self.seawall = Seawall(folder, self.llm.url, HERE / "policy.toml")
+        self.seawall = Seawall(folder, self.llm.url, HERE / "policies")
         self.url = self.seawall.admin
 
     def word(self) -> str:
@@ -67,7 +68,7 @@ class Stage:
         """A record as a day has it."""
         for prompts in PROSE.values():
             for number, prompt in enumerate(prompts):
-                self.flag(prompt, key=list(self.keys)[number % len(self.keys)], stream=number % 2 == 1)
+                self.flag(prompt, key=("shop", "bank")[number % 2], stream=number % 2 == 1)
         for text, _ in HOSTILE.values():
             self.flag(text, key="bank")
         self.flag("Write to a.person@example.com about the party on Sunday, please.")

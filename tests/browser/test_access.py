@@ -34,8 +34,13 @@ def test_signing_in(visit, look):
     page = visit(**look)
     page.goto("/review")
     check(page)
+
+
+def test_not_being_let_in(visit):
+    page = visit()
     page.watch.meant.append("status of 40[13]")
-    sign_in(page, "ravi", "wrong")
+    sign_in(page, "stranger", "wrong")
+    expect(page.get_by_role("alert")).to_be_visible()
     check(page)
 
 

@@ -15,7 +15,7 @@ def test_the_conversation_is_shown_with_why(page, stage):
     expect(talk).to_contain_text(ANSWER)
     why = page.get_by_role("region", name="Why")
     expect(why).to_contain_text("unsafe-completion")
-    expect(why).to_contain_text("browser-tests")
+    expect(why).to_contain_text("guarded")
     expect(page.get_by_role("region", name="Scores")).to_contain_text(re.compile(r"0\.[5-9]\d|1\.00"))
     expect(page.get_by_role("region", name="The call")).to_contain_text("gpt-test")
 

@@ -8,7 +8,7 @@ from moves import open_case, told
 def test_an_exception_lets_the_very_same_text_pass_until_it_is_removed(page, stage):
     prompt = f"Is there danger in the word {stage.word()}?"
     refused = stage.ask(prompt)
-    assert refused.json()["error"]["code"] if refused.status != 200 else False
+    assert refused.error()["message"] == "No such prompts."
     open_case(page, refused.headers["seawall-request-id"])
     page.get_by_text("Make an exception", exact=True).click()
     form = page.get_by_role("form", name="Make an exception")
@@ -23,7 +23,7 @@ def test_an_exception_lets_the_very_same_text_pass_until_it_is_removed(page, sta
 
     page.get_by_role("link", name="Exceptions").click()
     card = page.get_by_role("list", name="Exceptions").get_by_role("listitem").filter(has_text="Safety team")
-    expect(card).to_contain_text("browser-tests")
+    expect(card).to_contain_text("guarded")
     expect(card).to_contain_text("A question about language.")
     expect(card).to_contain_text("days left")
     card.get_by_role("button", name="Remove").click()

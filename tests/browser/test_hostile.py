@@ -85,9 +85,9 @@ def test_what_the_address_says_is_text_too(page):
 
 def test_a_megabyte_is_folded_and_can_be_had_whole(page, stage):
     word = stage.word()
-    line = "watchword <b>All work</b> and no play makes งานทั้งหมด \u202eyob a llud.\n"
-    text = f"{word} " + line * (1_000_000 // len(line.encode()))
-    case = stage.flag(text)
+    line = "<b>All work</b> and no play makes งานทั้งหมด \u202eyob a llud.\n"
+    text = f"watchword {word} " + line * (1_000_000 // len(line.encode()))
+    case = stage.flag(text, key="files")
     began = time.monotonic()
     look_for(page, word).get_by_role("link").click()
     talk = page.get_by_role("region", name="Conversation")
@@ -99,7 +99,7 @@ def test_a_megabyte_is_folded_and_can_be_had_whole(page, stage):
     check_still(page)
     with page.expect_download() as download:
         talk.get_by_role("link", name="Download this text").click()
-    assert download.value.path().read_text() == text
+    assert download.value.path().read_text() == text.replace("watchword", "[watched]", 1)
     assert download.value.suggested_filename.endswith(".txt"), "no browser opens it as a page"
     assert stage.seawall.review("show", case).returncode == 0
 

@@ -6,11 +6,13 @@ from playwright.sync_api import expect
 from conftest import sign_in
 from moves import open_case
 from servers import call
+from stage import password
 
 
 @pytest.mark.parametrize("path", ["/review", "/review/charts", "/review/exceptions", "/review/audit", "/review?q=danger"])
 def test_every_page_asks_to_sign_in_first(visit, path):
     page = visit()
+    page.watch.meant.append("status of 401")
     page.goto(path)
     expect(page.get_by_label("Password")).to_be_visible()
     expect(page.get_by_role("list", name="Cases")).to_have_count(0)
@@ -47,7 +49,7 @@ def test_after_signing_in_people_are_where_they_wanted(visit):
     page = visit()
     page.goto("/review/charts?days=7")
     page.get_by_label("Name").fill("vera")
-    page.get_by_label("Password").fill("correct horse battery vera")
+    page.get_by_label("Password").fill(password("vera"))
     page.get_by_role("button", name="Sign in", exact=True).click()
     expect(page.get_by_role("heading", name="Charts", exact=True)).to_be_visible()
 

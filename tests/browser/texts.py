@@ -27,8 +27,8 @@ PROSE = {
 QUESTION = "What should I look out for when I walk home along the river at night?"
 ANSWER = "The river path is a danger after dark, so take the lit road instead. Tell somebody when you leave."
 
-# Each holds `watchword`, so that it is flagged and passed on. What it must look like on a page stands beside it: a stretch
-# of the text itself, or of what is shown in place of it.
+# Each holds `watchword`, so that it is flagged and passed on; the record has `[watched]` in its place. A stretch of what a
+# page must show stands beside it.
 HOSTILE = {
     "script": ("watchword <script>window.ran = 1; alert('script')</script>", "<script>window.ran = 1; alert('script')</script>"),
     "picture": ("watchword <img src=x onerror='window.ran = 1'>", "<img src=x onerror='window.ran = 1'>"),
@@ -41,6 +41,6 @@ HOSTILE = {
     "invisible": ("watch\u200bword watchword a\u200b\u200bb \U000e0068\U000e0069", "ZWSP×2"),
     "control": ("watchword \u001b[2J\u001b[31mred\u0007", "ESC"),
     "formula": ("=HYPERLINK(\"http://evil.example\",\"watchword\")", "=HYPERLINK(\"http"),
-    "stacked": ("watchword " + "Z\u0351\u036b\u0343\u036a\u0302\u036b\u033d" * 40, "watchword"),
+    "stacked": ("watchword " + "Z\u0351\u036b\u0343\u036a\u0302\u036b\u033d" * 40, "Z\u0351\u036b\u0343\u036a"),
     "one word": ("watchword " + "w" * 5_000, "w" * 1_000),
 }  # fmt: skip
