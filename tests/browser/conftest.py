@@ -128,7 +128,7 @@ def phone(be):
 
 def sign_in(page: Page, name: str, secret: str | None = None):
     page.goto("/review")
-    page.get_by_label("Name").fill(name)
+    page.get_by_label("Name", exact=True).fill(name)
     page.get_by_label("Password").fill(password(name) if secret is None else secret)
     page.get_by_role("button", name="Sign in", exact=True).click()
     if secret is None:

@@ -48,7 +48,7 @@ def test_who_signed_in_is_named_and_leaves(visit, stage):
 def test_after_signing_in_people_are_where_they_wanted(visit):
     page = visit()
     page.goto("/review/charts?days=7")
-    page.get_by_label("Name").fill("vera")
+    page.get_by_label("Name", exact=True).fill("vera")
     page.get_by_label("Password").fill(password("vera"))
     page.get_by_role("button", name="Sign in", exact=True).click()
     expect(page.get_by_role("heading", name="Charts", exact=True)).to_be_visible()
