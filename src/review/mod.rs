@@ -6,6 +6,9 @@
 
 mod filter;
 mod kept;
+#[cfg(test)]
+#[path = "../../tests/it/harness/postgres.rs"]
+pub(crate) mod postgres;
 mod store;
 
 use serde::{Deserialize, Serialize};
