@@ -155,6 +155,7 @@ fn read(row: &SqliteRow) -> Result<Case, Error> {
     let fields = || -> Result<Case, Box<dyn std::error::Error>> {
         Ok(Case {
             id: id.clone(),
+            version: 0,
             at: row.try_get("at")?,
             decision: row.try_get("decision")?,
             dialect: row.try_get("dialect")?,
@@ -185,13 +186,15 @@ fn reason(error: &sqlx::Error) -> String {
 mod tests {
     use super::*;
     use crate::{
-        review::{Facts, Judge, Kept, Passage, Said, Text, Verdict},
+        config::Content,
+        review::{Care, Facts, Judge, Kept, Passage, Said, Text, Verdict},
         scan::detect::Detectors,
         segment::{Direction, Segment, Target},
     };
 
     fn text(target: Target, text: &str) -> Text {
-        Text::searched(&Segment { target, passage: 0, text: text.into(), place: None }, &Detectors::default())
+        let care = Care { content: Content::Redacted, detectors: &Detectors::default() };
+        Text::searched(&Segment { target, passage: 0, text: text.into(), place: None }, care)
     }
 
     fn evidence() -> Kept {
@@ -215,6 +218,7 @@ mod tests {
     fn case(id: &str) -> Case {
         Case {
             id: id.into(),
+            version: 0,
             at: format!("2026-01-01T00:00:00Z{id}"),
             decision: "block".into(),
             dialect: "openai_chat".into(),
