@@ -8,6 +8,7 @@ mod guard;
 mod identity;
 mod load;
 mod policies;
+mod review;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
@@ -19,6 +20,7 @@ pub use self::{
     identity::{ClientAuth, Identity, Jwt, KeyHash, Limits, Subject, Tls},
     load::{Error, load},
     policies::{Policies, Secret, Uncovered},
+    review::{Content, Review, ReviewKey, Webhook},
 };
 
 /// All settings.
@@ -167,7 +169,7 @@ impl Key {
     pub fn value(&self) -> Result<String, String> {
         let secret = policies::secret(self.env.as_deref(), self.file.as_deref())?;
         let usual = if self.header.eq_ignore_ascii_case("authorization") { "Bearer " } else { "" };
-        Ok(format!("{}{secret}", self.prefix.as_deref().unwrap_or(usual)))
+        Ok(format!("{}{}", self.prefix.as_deref().unwrap_or(usual), secret.as_str()))
     }
 }
 
@@ -311,14 +313,6 @@ pub struct Cache {
     pub ttl_s: u64,
 }
 
-/// `[review]`: the record of flagged traffic.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Review {
-    /// `sqlite://FILE` or `postgres://USER@HOST/DATABASE`.
-    pub store: String,
-}
-
 /// `[telemetry]`: logs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -427,12 +421,6 @@ impl Default for Cache {
     }
 }
 
-impl Default for Review {
-    fn default() -> Self {
-        Self { store: "sqlite://seawall.db".to_owned() }
-    }
-}
-
 impl Default for Telemetry {
     fn default() -> Self {
         Self { log: "info".to_owned(), format: LogFormat::Auto }
@@ -466,9 +454,7 @@ impl Config {
         self.guard.check("guard")?;
         guard::check(&self.guards)?;
         identity::check(self)?;
-        if !["sqlite://", "postgres://", "postgresql://"].iter().any(|scheme| self.review.store.starts_with(scheme)) {
-            return Err(("review.store".to_owned(), "must be `sqlite://FILE` or `postgres://USER@HOST/DATABASE`".to_owned()));
-        }
+        self.review.check()?;
         for (name, upstream) in self.named_upstreams() {
             let key =
                 |field: &str| name.map_or_else(|| format!("upstream.{field}"), |name| format!("upstreams.{name}.{field}"));

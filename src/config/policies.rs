@@ -1,11 +1,12 @@
 //! `[policies]`: which policies are in force, and secrets that are kept out of the settings.
 
 use std::{
-    env, fs,
+    env, fs, mem,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 /// `[policies]`: the policies in force.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -53,16 +54,16 @@ impl Secret {
     /// # Errors
     /// None where it is said to be.
     pub fn value(&self) -> Result<String, String> {
-        secret(self.env.as_deref(), self.file.as_deref())
+        secret(self.env.as_deref(), self.file.as_deref()).map(|mut secret| mem::take(&mut *secret))
     }
 }
 
-pub(super) fn secret(env: Option<&str>, file: Option<&Path>) -> Result<String, String> {
-    let secret = match (env, file) {
+pub(super) fn secret(env: Option<&str>, file: Option<&Path>) -> Result<Zeroizing<String>, String> {
+    let secret = Zeroizing::new(match (env, file) {
         (Some(name), None) => env::var(name).map_err(|_| format!("the environment variable `{name}` is not set"))?,
         (None, Some(file)) => fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?,
         _ => return Err("name one of `env` and `file`".to_owned()),
-    };
+    });
     let secret = secret.trim();
-    if secret.is_empty() { Err("the secret is empty".to_owned()) } else { Ok(secret.to_owned()) }
+    if secret.is_empty() { Err("the secret is empty".to_owned()) } else { Ok(Zeroizing::new(secret.to_owned())) }
 }

@@ -98,6 +98,7 @@ impl Made {
         let score = if asks.is_none() { Some(unsafe_score(&mut rng)) } else { rng.bool().then(|| rng.f32() * THRESHOLD) };
         Case {
             id: id(&mut rng, at),
+            version: 1,
             at: at.to_string(),
             decision: decision(action, mode).to_owned(),
             dialect: (*skewed(&mut rng, &DIALECTS)).to_owned(),
@@ -142,13 +143,15 @@ fn text(rng: &mut Rng, sentences: &[String], target: Target) -> Text {
         text += rng.choice(sentences).map_or("-", String::as_str);
     }
     text.truncate(text.floor_char_boundary(bytes));
-    Text { target, text, message: usize::from(target != Target::System), findings: Vec::new() }
+    let message = usize::from(target != Target::System);
+    Text { target, text, hashed: None, whole: true, message, findings: Vec::new() }
 }
 
 fn find(text: &mut Text, detector: &str, mask: &str) {
     text.text.push(' ');
     let start = text.text.len();
     text.text += mask;
+    text.whole = false;
     text.findings.push(Found { detector: detector.to_owned(), start, end: text.text.len() });
 }
 
