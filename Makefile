@@ -1,7 +1,8 @@
-# Everything a fresh clone needs: cargo, Python 3.11 with pip, and Node 20 must be there; the rest is fetched here, pinned.
+# Everything a fresh clone needs: cargo, Python 3.11 with pip, and Node 20 must be there; the rest is fetched here, pinned, but
+# for PostgreSQL and Chromium, which the tests take from Debian.
 
 .DELETE_ON_ERROR:
-.PHONY: all build runtime demo serve test test-rust test-sdk test-export test-remote bench gpu fuzz lint clean
+.PHONY: all build runtime demo serve postgres browser test test-rust test-sdk test-export test-remote test-browser bench gpu fuzz lint clean
 
 # ONNX Runtime's shared library comes out of its PyPI wheel: version, platform and checksum are pinned.
 ORT_VERSION := 1.32.0
@@ -41,10 +42,24 @@ serve: build
 	@test -n "$(UPSTREAM)" || { echo "say which LLM: make serve UPSTREAM=https://api.openai.com" >&2; exit 2; }
 	$(BINARY) serve --upstream "$(UPSTREAM)"
 
-test: test-rust test-sdk test-export test-remote
+test: test-rust test-sdk test-export test-remote test-browser
 
-test-rust: build
+test-rust: build postgres
 	cargo test --locked
+
+# $(call debian,PACKAGES): what the tests need of the system, by root or by who may act as root.
+debian = { command -v apt-get >/dev/null || { echo "the tests need $(1): install it, there is no apt-get here" >&2; exit 1; }; \
+    test "$$(id -u)" = 0 || command -v sudo >/dev/null || { echo "the tests need $(1); as root: apt-get install $(1)" >&2; exit 1; }; \
+    root=; test "$$(id -u)" = 0 || root=sudo; \
+    $$root apt-get update -qq && $$root env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $(1); }
+
+# The review store's tests start a server of their own; the package's own server is not touched.
+postgres:
+	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || $(call debian,postgresql)
+
+# With letters of all scripts that the tests look at.
+browser:
+	@command -v chromium >/dev/null && fc-list :lang=my | grep -q . || $(call debian,chromium fontconfig fonts-noto-core)
 
 # The official SDKs against an LLM server of other people's making, through the proxy.
 SDK := tests/sdk
@@ -84,6 +99,20 @@ $(REMOTE)/.venv/done: $(REMOTE)/requirements.txt
 	$(REMOTE)/.venv/bin/pip install --quiet --disable-pip-version-check -r $(REMOTE)/requirements.txt
 	@touch $@
 
+# The reviewers' page in a real browser; how it looks goes to target/screenshots.
+BROWSER := tests/browser
+test-browser: build browser $(BROWSER)/.venv/done $(BROWSER)/node_modules/done
+	$(BROWSER)/.venv/bin/python -m pytest -q $(BROWSER)
+
+$(BROWSER)/.venv/done: $(BROWSER)/requirements.txt
+	python3 -m venv $(BROWSER)/.venv
+	$(BROWSER)/.venv/bin/pip install --quiet --disable-pip-version-check -r $(BROWSER)/requirements.txt
+	@touch $@
+
+$(BROWSER)/node_modules/done: $(BROWSER)/package.json $(BROWSER)/package-lock.json
+	npm ci --silent --no-audit --no-fund --prefix $(BROWSER)
+	@touch $@
+
 # Ratios within one run on one machine: tests/bench/README.md says how to read them.
 BENCH := tests/bench
 bench: build $(BENCH)/.venv/done
@@ -115,4 +144,5 @@ lint:
 
 clean:
 	cargo clean
-	rm -rf onnx/runtime $(SDK)/.venv $(SDK)/node_modules $(EXPORT)/.venv $(EXPORT)/node_modules $(REMOTE)/.venv $(BENCH)/.venv
+	rm -rf onnx/runtime $(SDK)/.venv $(SDK)/node_modules $(EXPORT)/.venv $(EXPORT)/node_modules $(REMOTE)/.venv $(BENCH)/.venv \
+	    $(BROWSER)/.venv $(BROWSER)/node_modules

@@ -5,7 +5,10 @@ use std::io::{self, Read as _};
 use clap::Subcommand;
 
 use super::{Failed, failed, say, usage};
-use crate::identity::{Secret, hash, new_key};
+use crate::{
+    identity::{Secret, hash, new_key},
+    review::new_sealing_key,
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Key {
@@ -19,6 +22,8 @@ pub(super) enum Key {
     },
     /// Print the hash of a key that standard input holds; it should be as long and as random as those of `seawall key new`
     Hash,
+    /// Print a new key for `review.keys`, with which the record's texts are sealed; it is kept nowhere else
+    Sealing,
 }
 
 impl Key {
@@ -42,6 +47,7 @@ impl Key {
                 }
                 say(hash(key.expose()))
             }
+            Self::Sealing => say(new_sealing_key().map_err(failed)?.expose()),
         }
     }
 }

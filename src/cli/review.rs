@@ -136,7 +136,8 @@ async fn show(store: &Store, id: &str, json: bool) -> Result<(), Failed> {
     case.evidence.as_ref().map_or(Ok(()), evidence)?;
     for (title, texts) in [("request", &case.request), ("response", &case.response)] {
         for (at, text) in texts.iter().enumerate() {
-            say(format!("\n--- {title} {}: {}\n{}", at + 1, text.target.name(), visible(&text.text)))?;
+            let kept = text.hashed.as_ref().map_or_else(|| visible(&text.text), |hash| format!("(hash) {hash}"));
+            say(format!("\n--- {title} {}: {}\n{kept}", at + 1, text.target.name()))?;
         }
     }
     Ok(())

@@ -35,7 +35,7 @@ use crate::{
     config::{self, Config, Headers, Uncovered},
     dialect::{self, DIALECTS, Dialect, Refusal},
     identity::{self, Identity},
-    policy::{self, Placeholders, Policies, Refused, Respond, Selected, Settled},
+    policy::{self, Exceptions, Placeholders, Policies, Refused, Respond, Selected, Settled},
     review::Store,
     scan::{METER, Scanner},
     segment::{Content, Direction, last_prompt},
@@ -56,7 +56,10 @@ pub struct Proxy {
     routes: Routes,
     scanner: Scanner,
     policies: ArcSwap<Policies>,
+    exceptions: ArcSwap<Exceptions>,
     store: Store,
+    /// What the store keeps of texts.
+    content: config::Content,
     metrics: Arc<Metrics>,
     identity: Identity,
     quotas: identity::Limits,
@@ -128,9 +131,20 @@ impl Proxy {
             headers: settings.listen.headers,
             uncovered: settings.policies.uncovered,
         };
-        let policies = ArcSwap::from_pointee(policies);
-        let room = Arc::new(Semaphore::new(limits.calls));
-        Self { routes, scanner, policies, store, metrics, identity, quotas, room, limits, tasks: TaskTracker::new() }
+        Self {
+            routes,
+            scanner,
+            policies: ArcSwap::from_pointee(policies),
+            exceptions: ArcSwap::default(),
+            store,
+            content: settings.review.content,
+            metrics,
+            identity,
+            quotas,
+            room: Arc::new(Semaphore::new(limits.calls)),
+            limits,
+            tasks: TaskTracker::new(),
+        }
     }
 
     /// Answers one request of a caller who may make it.
@@ -189,6 +203,11 @@ impl Proxy {
         self.policies.store(policies.into());
     }
 
+    /// Puts other exceptions in force, for the exchanges that begin from now on.
+    pub fn replace_exceptions(&self, exceptions: Exceptions) {
+        self.exceptions.store(Arc::new(exceptions));
+    }
+
     /// The counters.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
@@ -224,7 +243,7 @@ impl Proxy {
         let policies = self.policies();
         let asked = asked(dialect, &route, &request, prompt.as_deref());
         let (headers, caller) = (headers(&policies, &head.headers), record.admitted.caller.clone());
-        let policies = policies.select(policy::Call { headers, caller, ..asked });
+        let policies = policies.select(policy::Call { headers, caller, ..asked }).except(self.exceptions.load_full());
         record.covered(&policies);
         if !policies.is_covered() && self.limits.uncovered == Uncovered::Block {
             return Err(Failure::Uncovered);
@@ -299,7 +318,7 @@ impl Proxy {
         if !record.is_flagged() {
             return Ok(());
         }
-        let written = self.store.record(&[record.case(&self.scanner)]).await;
+        let written = self.store.record(&[record.case(&self.scanner, self.content)]).await;
         self.metrics.record(written.is_ok());
         written.map_err(Failure::Unrecorded)
     }

@@ -7,8 +7,9 @@ use uuid::Uuid;
 
 use super::{admit::Admitted, heard::Heard};
 use crate::{
-    policy::{Action, Call, Decision, Selected},
-    review::{self, Case, Facts, Kept, Text, Told, Unscorable},
+    config,
+    policy::{Action, Call, Decision, Selected, Unstored},
+    review::{self, Care, Case, Facts, Kept, Text, Told, Unscorable},
     scan::{self, Evidence, Scanner, Which, detect::Detectors},
     segment::{Channel, Check, Segment},
 };
@@ -38,6 +39,10 @@ pub(super) struct Record {
     action: Action,
     word: &'static str,
     reasons: Vec<Told>,
+    /// What the policies with these reasons say of a store that cannot take them.
+    on_store_error: Option<Unstored>,
+    /// How often its case was made.
+    version: u32,
     score: Option<f32>,
     /// The guard that gave it, and which of its cascade.
     guard: (usize, Which),
@@ -49,8 +54,6 @@ pub(super) struct Record {
     streamed: Vec<(Channel, Segment)>,
     heard: Heard,
     unscorable: Vec<Unscorable>,
-    /// How often it was written down.
-    written: u32,
 }
 
 impl Record {
@@ -70,6 +73,8 @@ impl Record {
             action: Action::Allow,
             word: "allow",
             reasons: Vec::new(),
+            on_store_error: None,
+            version: 0,
             score: None,
             guard: (scan::DEFAULT, Which::First),
             language: None,
@@ -78,7 +83,6 @@ impl Record {
             streamed: Vec::new(),
             heard: Heard::default(),
             unscorable: Vec::new(),
-            written: 0,
         }
     }
 
@@ -100,6 +104,7 @@ impl Record {
             self.action = decision.action;
             self.word = decision.word();
         }
+        self.on_store_error = self.on_store_error.max(decision.on_store_error);
         for reason in &decision.reasons {
             let told = Told { direction: evidence.direction, reason: reason.clone() };
             match self.reasons.iter_mut().find(|own| own.is_as(&told)) {
@@ -159,6 +164,12 @@ impl Record {
         self.word = "block";
     }
 
+    /// What happens to the exchange if the store cannot take its case.
+    #[expect(dead_code, reason = "for the recorder, which knows how to spool")]
+    pub(super) fn on_store_error(&self) -> Unstored {
+        self.on_store_error.unwrap_or_default()
+    }
+
     pub(super) fn word(&self) -> &'static str {
         self.word
     }
@@ -167,35 +178,31 @@ impl Record {
         self.begun.elapsed()
     }
 
-    /// The case as it now is.
-    pub(super) fn case(&mut self, scanner: &Scanner) -> Case {
-        self.written += 1;
+    /// The case as it is to be written now.
+    pub(super) fn case(&mut self, scanner: &Scanner, content: config::Content) -> Case {
+        self.version += 1;
+        let care = Care { content, detectors: &self.detectors };
         let (guard, by) = self.guard;
-        let streamed = self.streamed.iter().map(|(_, segment)| Text::searched(segment, &self.detectors));
-        let facts = |(call, named): &(Arc<Call>, bool)| Facts::of(call, *named, &self.detectors);
+        let streamed = self.streamed.iter().map(|(_, segment)| Text::searched(segment, care));
+        let facts = |(call, named): &(Arc<Call>, bool)| Facts::of(call, *named, care);
         Case {
             id: self.id.clone(),
-            version: self.written,
+            version: self.version,
             at: self.at.to_string(),
             decision: self.word.to_owned(),
             dialect: self.dialect.to_owned(),
-            model: review::masked(&self.model, &self.detectors),
+            model: care.words(&self.model),
             stream: self.stream,
             language: self.language.map(str::to_owned),
             score: self.score,
             guard: scanner.identity(guard, by).to_owned(),
             policy: self.policy.clone(),
             reasons: review::reasons(&self.reasons),
-            request: self.texts(self.request.as_ref()),
-            response: self.texts(self.response.as_ref()).into_iter().chain(streamed).collect(),
+            request: texts(self.request.as_ref(), care).collect(),
+            response: texts(self.response.as_ref(), care).chain(streamed).collect(),
             call: self.call.as_ref().map(facts),
             evidence: Some(self.evidence(scanner)),
         }
-    }
-
-    fn texts(&self, evidence: Option<&Evidence>) -> Vec<Text> {
-        let texts = evidence.into_iter().flat_map(|evidence| evidence.segments.iter().zip(&evidence.findings));
-        texts.map(|(segment, findings)| Text::of(segment, findings, &self.detectors)).collect()
     }
 
     fn evidence(&self, scanner: &Scanner) -> Kept {
@@ -210,4 +217,9 @@ impl Record {
         self.heard.tell(&mut kept, scanner, &texts);
         kept
     }
+}
+
+fn texts<'e>(evidence: Option<&'e Evidence>, care: Care<'e>) -> impl Iterator<Item = Text> + 'e {
+    let texts = evidence.into_iter().flat_map(|evidence| evidence.segments.iter().zip(&evidence.findings));
+    texts.map(move |(segment, findings)| Text::of(segment, findings, care))
 }

@@ -38,7 +38,7 @@ pub enum Outcome {
     },
     /// Its condition does not hold.
     Unmet,
-    /// It would match, but its policy knows the text and lets it pass.
+    /// It would match, but its policy or an exception of it knows the text and lets it pass.
     Exempt,
     /// The guard whose score it needs could not judge the passage.
     Unjudged(Unavailable),
@@ -113,7 +113,7 @@ impl<'e> Seen<'e> {
         }
         let outcome = self.judged(policy, rule, selected);
         let stays = matches!(outcome, Outcome::Matched(_) | Outcome::Unjudged(_));
-        if stays && !policy.exempt.is_empty() && self.is_exempt(policy, selected) { Outcome::Exempt } else { outcome }
+        if stays && self.is_exempt(policy, selected) { Outcome::Exempt } else { outcome }
     }
 
     fn judged(&self, policy: &Policy, rule: &Compiled, selected: &Selected) -> Outcome {
@@ -159,13 +159,20 @@ impl<'e> Seen<'e> {
     /// Whether all of it, or each of its parts, is a text that the policy lets pass. A stream is judged in pieces that are
     /// known only if they are all of the answer.
     fn is_exempt(&self, policy: &Policy, selected: &Selected) -> bool {
+        let excepted = selected.exceptions.of(&policy.name);
+        if policy.exempt.is_empty() && excepted.is_none() {
+            return false;
+        }
         let (all, parts) = self.hashes.get_or_init(|| {
             let texts = self.passage.segments.iter().filter_map(|at| self.evidence.segments.get(*at));
             let texts: Vec<&str> = texts.map(|segment| segment.text.as_str()).collect();
             (text_hash(&texts.join("\n")), texts.iter().map(|text| text_hash(text)).collect())
         });
         let today = selected.call.today;
-        let holds = |hash| policy.exempt.get(hash).is_some_and(|last| last.is_none_or(|last| today <= last));
+        let holds = |hash| {
+            policy.exempt.get(hash).is_some_and(|last| last.is_none_or(|last| today <= last))
+                || excepted.and_then(|texts| texts.get(hash)).is_some_and(|last| today <= *last)
+        };
         holds(all) || (!parts.is_empty() && parts.iter().all(holds))
     }
 

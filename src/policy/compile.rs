@@ -13,7 +13,7 @@ use super::{
     expression::Expression,
     message::{BUILT_IN, Messages, is_language},
     own::full,
-    rule::{Action, Exempt, File, Mode, Redaction, Respond, Rule, Unjudged},
+    rule::{Action, Exempt, File, Mode, Redaction, Respond, Rule, Unjudged, Unstored},
     sample::Sample,
     scope::{Scope, matches},
     threshold::{Level, TASKS, Threshold, Thresholds},
@@ -33,6 +33,7 @@ pub(super) struct Policy {
     pub(super) file: PathBuf,
     pub(super) mode: Mode,
     pub(super) on_unscorable: Unjudged,
+    pub(super) on_store_error: Unstored,
     pub(super) scope: Scope,
     pub(super) rules: Vec<Compiled>,
     /// Known texts, and the last day on which they are let pass.
@@ -116,7 +117,8 @@ impl Policy {
 
     /// A policy as its file at `path` says, or all that is wrong with it. `detectors` are those of all policies.
     pub(super) fn new(path: &Path, file: File, terms: &Terms<'_>, detectors: &Detectors) -> Result<Self, Vec<Mistake>> {
-        let File { name, description, mode, on_guard_error, on_unscorable, mut scope, rules, exempt, detectors: own } = file;
+        let File { name, description, mode, on_guard_error, on_unscorable, on_store_error, .. } = file;
+        let File { mut scope, rules, exempt, detectors: own, .. } = file;
         let own: BTreeMap<String, String> = own.into_keys().map(|short| (short.clone(), full(&name, &short))).collect();
         let mut check = Check { terms, detectors, own, key: Vec::new(), mistakes: Vec::new() };
         check.scope(&scope);
@@ -153,6 +155,7 @@ impl Policy {
             file: path.to_owned(),
             mode,
             on_unscorable,
+            on_store_error,
             scope,
             rules: compiled,
             exempt,

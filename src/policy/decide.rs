@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{
-    Action, Mode, Outcome, Respond, Selected,
+    Action, Mode, Outcome, Respond, Selected, Unstored,
     ask::Seen,
     compile::{Compiled, Kinds, Policy},
     placeholder::{self, Placeholders, With},
@@ -28,6 +28,8 @@ pub struct Decision {
     pub placeholders: Placeholders,
     /// How the exchange is refused, if it is.
     pub refusal: Option<Refused>,
+    /// What the strictest of the policies with reasons says of a store that cannot take the record.
+    pub on_store_error: Option<Unstored>,
 }
 
 /// A rule that matched, or a policy's word for what could not be judged.
@@ -96,14 +98,18 @@ pub(super) fn decide(selected: &Selected, evidence: &Evidence) -> Decision {
     let seen: Vec<Seen<'_>> =
         evidence.passages.iter().map(|passage| Seen::new(passage, evidence, &selected.set.detectors)).collect();
     let kinds = seen.iter().fold(Kinds::default(), |kinds, seen| kinds.with(seen.kind));
-    let (edits, placeholders) = Default::default();
-    let decision = Decision { action: Action::Allow, reasons: Vec::new(), edits, placeholders, refusal: None };
+    let (reasons, edits, placeholders) = Default::default();
+    let decision = Decision { action: Action::Allow, reasons, edits, placeholders, refusal: None, on_store_error: None };
     let mut judge = Judge { selected, evidence, decision, changes: Vec::new() };
     for policy in selected.policies() {
+        let known = judge.decision.reasons.len();
         judge.unscorable(policy);
         let asked = policy.rules.iter().filter(|rule| rule.kinds.meets(kinds) && rule.is_asked(selected.call.draw));
         for rule in asked {
             judge.ask(policy, rule, &seen);
+        }
+        if judge.decision.reasons.len() > known {
+            judge.decision.on_store_error = judge.decision.on_store_error.max(Some(policy.on_store_error));
         }
     }
     let Judge { mut decision, mut changes, .. } = judge;

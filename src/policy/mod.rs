@@ -8,6 +8,7 @@
 mod ask;
 mod compile;
 mod decide;
+mod exceptions;
 mod explain;
 pub mod expression;
 mod lint;
@@ -31,6 +32,7 @@ use self::compile::Policy;
 pub use self::{
     ask::{Outcome, text_hash},
     decide::{Decision, Reason, Refused},
+    exceptions::Exceptions,
     explain::{Asked, Compared, Evaluated, Explained, ExplainedRule, Looked, Misfit},
     lint::Surroundings,
     listing::{Listed, ListedRule},
@@ -38,7 +40,7 @@ pub use self::{
     message::{built_in, languages},
     placeholder::Placeholders,
     pseudonym::HashKey,
-    rule::{Action, Mode, Respond, schema},
+    rule::{Action, Mode, Respond, Unstored, schema},
     select::{Call, Selected},
     shipped::{Shipped, shipped},
     sources::{is_policy, watched},

@@ -29,6 +29,10 @@ pub(super) struct File {
     /// What happens to content that no text guard can judge, such as images.
     #[serde(default)]
     pub on_unscorable: Unjudged,
+    /// What happens to an exchange in which a rule of this policy matched, acting or not, if the store cannot take its record.
+    /// Where several policies' rules matched, `block` holds.
+    #[serde(default)]
+    pub on_store_error: Unstored,
     /// The calls that it covers; all if left out.
     #[serde(default)]
     pub scope: Scope,
@@ -120,6 +124,17 @@ pub(super) enum Unjudged {
     Flag,
     /// It passes, unjudged, as the operator chose.
     Allow,
+}
+
+/// What happens to what cannot be recorded; later ones are stricter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Unstored {
+    /// It goes on once its record stands in a journal on this machine, which the store takes over when it can.
+    Spool,
+    /// It is refused.
+    #[default]
+    Block,
 }
 
 /// What is done with a text; later ones are stricter.

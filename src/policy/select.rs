@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::civil::Date;
 
 use super::{
-    Decision, Explained, Placeholders, Policies, Scanned, Settled,
+    Decision, Exceptions, Explained, Placeholders, Policies, Scanned, Settled,
     compile::{Compiled, Kinds, Policy},
     decide::decide,
     explain::explain,
@@ -60,12 +60,14 @@ pub struct Selected {
     pub(super) call: Arc<Call>,
     /// The call as conditions see it.
     pub(super) facts: Arc<CallFacts>,
+    /// Texts that they let pass beside those that their files name.
+    pub(super) exceptions: Arc<Exceptions>,
     chosen: Vec<usize>,
     ask: Ask,
 }
 
 impl Policies {
-    /// The policies that cover a call.
+    /// The policies that cover a call, without any exceptions.
     #[must_use]
     pub fn select(self: &Arc<Self>, call: Call) -> Selected {
         let covers = |(at, policy): (usize, &Policy)| policy.scope.misfit(&call).is_none().then_some(at);
@@ -76,11 +78,17 @@ impl Policies {
         guards.dedup();
         let (call, ask) = (Arc::new(call), Ask { guards, detectors: Arc::clone(&self.detectors) });
         let facts = Arc::new(CallFacts::new(Arc::clone(&call)));
-        Selected { set: Arc::clone(self), call, facts, chosen, ask }
+        Selected { set: Arc::clone(self), call, facts, exceptions: Arc::default(), chosen, ask }
     }
 }
 
 impl Selected {
+    /// The same policies, which let these texts pass too.
+    #[must_use]
+    pub fn except(self, exceptions: Arc<Exceptions>) -> Self {
+        Self { exceptions, ..self }
+    }
+
     /// The call that they were selected for.
     #[must_use]
     pub fn call(&self) -> &Arc<Call> {

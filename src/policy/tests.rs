@@ -233,6 +233,46 @@ fn a_known_text_is_exempt_until_its_day_is_over() {
 }
 
 #[test]
+fn a_policy_lets_pass_what_an_exception_of_it_names() {
+    let stop = rule("stop", "threshold = 0.1\naction = \"block\"");
+    let hash = text_hash(TEXT);
+    let except = |policy: &str, last| Arc::new([(policy.to_owned(), hash, last)].into_iter().collect::<Exceptions>());
+    let today = date(2027, 1, 31);
+    let on = |set: &Arc<Policies>, exceptions| {
+        set.select(Call { today, ..Call::default() }).except(exceptions).decide(&unsafe_text()).action
+    };
+    let (one, two) = (set(&[&stop]), set(&[&stop, &stop]));
+    assert_eq!(on(&one, Arc::default()), Action::Block);
+    assert_eq!(on(&one, except("p0", today)), Action::Allow);
+    assert_eq!(on(&one, except("p0", date(2027, 1, 30))), Action::Block, "its day is over");
+    assert_eq!(on(&one, except("p1", today)), Action::Block, "it is another policy's");
+    assert_eq!(on(&two, except("p0", today)), Action::Block, "the other policy holds against the text");
+    let twice = [date(2027, 2, 1), date(2027, 1, 1)].map(|last| ("p0".to_owned(), hash, last));
+    assert_eq!(on(&one, Arc::new(twice.into_iter().collect())), Action::Allow, "the longer one counts");
+    let selected = one.select(Call { today, ..Call::default() }).except(except("p0", today));
+    assert_eq!(selected.explain(&unsafe_text())[0].rules[0].passages[0].outcome, Outcome::Exempt);
+}
+
+#[test]
+fn the_strictest_policy_that_matched_says_what_a_store_that_fails_means() {
+    let (stop, miss) = ("threshold = 0.1\naction = \"flag\"", "threshold = 0.95\naction = \"flag\"");
+    let policy = |word: &str, lines: &str| format!("on_store_error = \"{word}\"\n{}", rule("r", lines));
+    let (plain, block, spool) = (rule("r", stop), policy("block", stop), policy("spool", stop));
+    let (block_missed, shadow) = (policy("block", miss), format!("mode = \"shadow\"\n{spool}"));
+    for (set, told) in [
+        (set(&[&plain]), Some(Unstored::Block)),
+        (set(&[&spool]), Some(Unstored::Spool)),
+        (set(&[&spool, &block]), Some(Unstored::Block)),
+        (set(&[&block, &spool]), Some(Unstored::Block)),
+        (set(&[&spool, &block_missed]), Some(Unstored::Spool)),
+        (set(&[&shadow]), Some(Unstored::Spool)),
+        (set(&[&block_missed]), None),
+    ] {
+        assert_eq!(set.select(Call::default()).decide(&unsafe_text()).on_store_error, told);
+    }
+}
+
+#[test]
 fn a_placeholder_stands_for_the_value_in_a_request() {
     let mask = "detectors = [\"payment_card\"]\naction = \"redact\"";
     let swap = rule("swap", &format!("{mask}\nredact = \"placeholder\""));

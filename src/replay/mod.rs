@@ -2,7 +2,8 @@
 //!
 //! Policies are asked of what the record kept, so no guard is needed unless one is asked that was not asked then. What the
 //! record masks stays masked: own detectors are searched in what is left, an exemption holds for the text as it is kept, and
-//! a condition that reads a claim fails, since claims are not kept.
+//! a condition that reads a claim fails, since claims are not kept. Of a text that is kept as a hash there is nothing left to
+//! search or to score, and no exemption knows it.
 
 mod decided;
 mod tally;
@@ -20,7 +21,7 @@ use crate::{
     guard::Unavailable,
     identity::Caller,
     policy::{Call, Policies, Selected},
-    review::{self, Case, Facts, Kept, Said, Text},
+    review::{self, Case, Facts, Found, Kept, Said, Text},
     scan::{self, Ask, Evidence, Scanner, Verdict, Which, detect::is_builtin, findings, known_language},
     segment::{Content, Direction, Finding, Score, Segment, Target},
 };
@@ -198,13 +199,14 @@ fn recorded(text: &Text) -> impl Iterator<Item = Finding> {
     text.findings.iter().map(|found| Finding { detector: found.detector.as_str().into(), range: found.start..found.end })
 }
 
-/// What the policies' own detectors find in a text beside what is masked.
+/// What the policies' own detectors find in a text beside what is masked or known.
 fn own(text: &Text, policies: &Policies) -> Vec<Finding> {
-    let masked = |finding: &Finding| {
-        text.findings.iter().any(|found| finding.range.start < found.end && finding.range.end > found.start)
+    let known = |finding: &Finding| {
+        let meets = |found: &Found| finding.range.start < found.end && finding.range.end > found.start;
+        text.findings.iter().any(|found| meets(found) && (!text.whole || *found.detector == *finding.detector))
     };
     let mut found = findings(policies.detectors(), text.target, &text.text);
-    found.retain(|finding| !is_builtin(&finding.detector) && !masked(finding));
+    found.retain(|finding| !is_builtin(&finding.detector) && !known(finding));
     found
 }
 

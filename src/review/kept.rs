@@ -1,53 +1,23 @@
 //! What a case keeps of the evidence that its decision rests on, so that other policies can be asked of it later.
 //!
-//! It is bounded by what was judged: no more findings a text than [`FINDINGS`] and one of each detector, and of a stream only
-//! the checks that mattered. Claims of tokens are not kept, nor are credentials.
+//! It is bounded by what was judged: of a stream only the checks that mattered. Claims of tokens are not kept, nor are
+//! credentials.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::Range,
-};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Care;
 use crate::{
     identity::Method,
     policy::Call,
-    scan::{self, Scanner, detect::Detectors, findings},
-    segment::{Direction, Edit, Finding, Segment, Target, merge},
+    scan::{self, Scanner},
+    segment::{Direction, Target},
 };
 
-/// Findings kept of one text. More of a detector that is named already changes no decision.
-const FINDINGS: usize = 256;
 /// Headers whose values are never kept, whatever a policy names.
 const CREDENTIALS: [&str; 7] =
     ["authorization", "proxy-authorization", "cookie", "seawall-key", "x-api-key", "api-key", "x-goog-api-key"];
-
-/// A piece of text in a case.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Text {
-    /// What it was to the model.
-    pub target: Target,
-    /// The text, findings masked.
-    pub text: String,
-    /// The parts of one message share a number.
-    #[serde(default)]
-    pub message: usize,
-    /// What detectors found: where in this text it is masked.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub findings: Vec<Found>,
-}
-
-/// What a detector found in a text, in bytes of the text as it is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Found {
-    /// The detector's name.
-    pub detector: String,
-    /// Where its mask begins.
-    pub start: usize,
-    /// Where its mask ends.
-    pub end: usize,
-}
 
 /// What policies could ask of the call. Dialect, model and stream are the case's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,8 +44,8 @@ pub struct Facts {
     /// Language of the last prompt, if it tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
-    /// The headers that policies name, findings masked; without a value where it is a credential, or where a policy reads all
-    /// headers, whatever they are.
+    /// The headers that policies name, kept as texts are; without a value where it is a credential, or where a policy reads
+    /// all headers, whatever they are.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
     /// The exchange's random number, by which rules that ask a share of exchanges choose.
@@ -172,88 +142,18 @@ pub struct Unscorable {
     pub kind: String,
 }
 
-impl Text {
-    /// The text of a segment as it may be kept, with what was found in it.
-    #[must_use]
-    pub fn of(segment: &Segment, findings: &[Finding], detectors: &Detectors) -> Self {
-        let edit = |finding: &Finding| {
-            let mask = detectors.mask(&finding.detector);
-            let whole = finding.range.clone();
-            let parts = if &*finding.detector == "url" { private(&segment.text, whole) } else { vec![whole] };
-            parts.into_iter().map(move |range| Edit { range, with: mask.to_owned() })
-        };
-        let mut edits: Vec<Edit> = findings.iter().flat_map(edit).collect();
-        merge(&mut edits);
-        let (mut text, mut done, mut masks) = (String::new(), 0, Vec::with_capacity(edits.len()));
-        for Edit { range, with } in edits {
-            let Some(before) = segment.text.get(done..range.start) else { continue };
-            text.push_str(before);
-            let start = text.len();
-            text.push_str(&with);
-            done = range.end;
-            masks.push((range, start..text.len()));
-        }
-        text.push_str(segment.text.get(done..).unwrap_or_default());
-        let mut known = BTreeSet::new();
-        let mut kept = Vec::new();
-        for finding in findings {
-            if known.insert(&finding.detector) || kept.len() < FINDINGS {
-                let Range { start, end } = moved(&masks, &finding.range);
-                kept.push(Found { detector: finding.detector.to_string(), start, end });
-            }
-        }
-        Self { target: segment.target, text, message: segment.passage, findings: kept }
-    }
-
-    /// The same of a segment that has yet to be searched.
-    #[must_use]
-    pub fn searched(segment: &Segment, detectors: &Detectors) -> Self {
-        Self::of(segment, &findings(detectors, segment.target, &segment.text), detectors)
-    }
-}
-
-/// Where a span of a text stands once these ranges gave way to those; what is masked of it counts whole.
-fn moved(masks: &[(Range<usize>, Range<usize>)], span: &Range<usize>) -> Range<usize> {
-    let shifted = |at: usize| {
-        let before = masks.iter().rev().find(|(written, _)| written.end <= at);
-        before.map_or(at, |(written, mask)| mask.end + (at - written.end))
-    };
-    let begins = masks.iter().find(|(written, _)| written.contains(&span.start));
-    let ends = masks.iter().find(|(written, _)| written.start < span.end && span.end <= written.end);
-    let start = begins.map_or_else(|| shifted(span.start), |(_, mask)| mask.start);
-    start..ends.map_or_else(|| shifted(span.end), |(_, mask)| mask.end)
-}
-
-/// What of a web address may tell of somebody: who logs in, and what is asked of the host. A reviewer needs to know the host.
-fn private(text: &str, address: Range<usize>) -> Vec<Range<usize>> {
-    let Some(written) = text.get(address.clone()) else { return vec![address] };
-    let start = written.find("://").map_or(0, |at| at + 3);
-    let end = written.get(start..).and_then(|rest| rest.find(['/', '?', '#'])).map_or(written.len(), |at| start + at);
-    let user = written.get(start..end).and_then(|host| host.rfind('@')).map(|at| start..start + at);
-    let asked = (end + 1 < written.len()).then_some(end..written.len());
-    let parts = [user, asked].into_iter().flatten();
-    parts.map(|part| address.start + part.start..address.start + part.end).collect()
-}
-
-/// What a client wrote outside of its texts, such as the model's name, as it may be kept.
-#[must_use]
-pub fn masked(text: &str, detectors: &Detectors) -> String {
-    let segment = Segment { target: Target::System, passage: 0, text: text.to_owned(), place: None };
-    Text::searched(&segment, detectors).text
-}
-
 impl Facts {
     /// The facts of a call. `named` says that its headers are those that policies name, and not all.
     #[must_use]
-    pub fn of(call: &Call, named: bool, detectors: &Detectors) -> Self {
+    pub fn of(call: &Call, named: bool, care: Care<'_>) -> Self {
         let value = |name: &str, value: &str| {
             if !named || CREDENTIALS.contains(&name) {
                 return String::new();
             }
-            masked(value, detectors)
+            care.words(value)
         };
         Self {
-            models: call.others.iter().map(|model| masked(model, detectors)).collect(),
+            models: call.others.iter().map(|model| care.words(model)).collect(),
             method: call.caller.method,
             route: call.route.clone(),
             upstream: call.upstream.clone(),
@@ -302,48 +202,20 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn text(text: &str) -> Text {
-        let segment = Segment { target: Target::Prompt, passage: 3, text: text.into(), place: None };
-        Text::searched(&segment, &Detectors::default())
-    }
-
-    #[test]
-    fn findings_are_told_where_their_masks_stand() {
-        let kept = text("ก 4111 1111 1111 1111, a@b.co.");
-        assert_eq!((kept.text.as_str(), kept.message), ("ก [payment card], [email].", 3));
-        let told: Vec<_> =
-            kept.findings.iter().map(|found| (found.detector.as_str(), &kept.text[found.start..found.end])).collect();
-        assert_eq!(told, [("payment_card", "[payment card]"), ("email", "[email]")]);
-    }
-
-    #[test]
-    fn what_overlaps_shares_a_mask() {
-        let segment = Segment { target: Target::Prompt, passage: 0, text: "abcdef".into(), place: None };
-        let finding = |name: &str, range| Finding { detector: name.into(), range };
-        let kept = Text::of(
-            &segment,
-            &[finding("email", 1..4), finding("team/x", 2..5), finding("ip_address", 5..6)],
-            &Detectors::default(),
-        );
-        let ranges: Vec<_> = kept.findings.iter().map(|found| &kept.text[found.start..found.end]).collect();
-        assert_eq!((kept.text.as_str(), ranges), ("a[email][ip address]", vec!["[email]", "[email]", "[ip address]"]));
-    }
-
-    #[test]
-    fn no_text_fills_the_record_with_findings() {
-        let kept = text(&("a@b.co ".repeat(2_000) + "4111 1111 1111 1111"));
-        assert_eq!(kept.findings.len(), FINDINGS + 1);
-        assert_eq!(kept.findings.last().unwrap().detector, "payment_card");
-    }
+    use crate::{config::Content, scan::detect::Detectors};
 
     #[test]
     fn credentials_are_not_kept() {
         let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let headers = [header("authorization", "Bearer x"), header("x-team", "a@b.co"), header("x-app", "web")];
         let call = Call { headers: headers.into(), draw: 7, ..Call::default() };
-        let values = |named| Facts::of(&call, named, &Detectors::default()).headers.into_values().collect::<Vec<_>>();
-        assert_eq!(values(true), ["", "web", "[email]"]);
-        assert_eq!(values(false), ["", "", ""]);
+        let detectors = Detectors::default();
+        let values = |named, content| {
+            let facts = Facts::of(&call, named, Care { content, detectors: &detectors });
+            facts.headers.into_values().collect::<Vec<_>>()
+        };
+        assert_eq!(values(true, Content::Redacted), ["", "web", "[email]"]);
+        assert_eq!(values(true, Content::Full), ["", "web", "a@b.co"]);
+        assert_eq!(values(false, Content::Full), ["", "", ""]);
     }
 }

@@ -1,21 +1,28 @@
 //! The record of flagged traffic, for people to review.
 //!
-//! A case is durable before the client has its answer. What detectors find is masked before anything is stored: the record
-//! must not become the leak that the rule prevented. What the decision rests on is kept beside the texts, so that other policies
-//! can be asked of a case later without any guard.
+//! A case is durable before the client has its answer. What detectors find is masked before anything is stored, unless the
+//! settings say otherwise: the record must not become the leak that the rule prevented. What the decision rests on is kept
+//! beside the texts, so that other policies can be asked of a case later without any guard.
 
 mod filter;
 mod hook;
 mod kept;
+#[cfg(test)]
+#[path = "../../tests/it/harness/postgres.rs"]
+pub(crate) mod postgres;
+mod seal;
 mod store;
+mod text;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::{
     filter::{Filter, Moment, Place, State},
     hook::Hook,
-    kept::{Facts, Found, Judge, Kept, Passage, Piece, Said, Text, Unscorable, Verdict, masked},
+    kept::{Facts, Judge, Kept, Passage, Piece, Said, Unscorable, Verdict},
+    seal::{Seal, SealError, Sealed, new_sealing_key},
     store::{Delivery, Entry, Order, Session, Store},
+    text::{Care, Found, Text},
 };
 use crate::{
     policy::Reason,
@@ -129,26 +136,5 @@ impl Case {
     pub fn answer(&self) -> String {
         let texts = self.response.iter().filter(|text| text.target == Target::Completion);
         texts.map(|text| text.text.as_str()).collect::<Vec<_>>().join("\n")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{scan::detect::Detectors, segment::Segment};
-
-    #[test]
-    fn a_record_keeps_the_hosts_of_web_addresses() {
-        let text = |text: &str| Segment { target: Target::Prompt, passage: 0, text: text.to_owned(), place: None };
-        let masked = |written: &str| Text::searched(&text(written), &Detectors::default()).text;
-        assert_eq!(masked("see https://example.com/a?to=a@b.co#x now"), "see https://example.com[url] now");
-        assert_eq!(
-            masked("see https://bob:pw@localhost:8443/, www.example.org"),
-            "see https://[url]@localhost:8443/, www.example.org"
-        );
-        assert_eq!(masked("www.example.org/bob"), "www.example.org[url]");
-        let kept = Text::searched(&text("at https://a.example/x, mail b@c.co, www.d.example"), &Detectors::default());
-        let found: Vec<&str> = kept.findings.iter().map(|found| &kept.text[found.start..found.end]).collect();
-        assert_eq!(found, ["https://a.example[url]", "[email]", "www.d.example"]);
     }
 }

@@ -23,7 +23,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("gate", &["config", "segment"]),
     // `Scanned`, the only body that it sends.
     ("upstream", &["config", "connect", "policy", "wire"]),
-    ("review", &["identity", "policy", "scan", "segment"]),
+    ("review", &["config", "identity", "policy", "scan", "segment"]),
     ("replay", &["config", "guard", "identity", "policy", "review", "scan", "segment"]),
     (
         "exchange",

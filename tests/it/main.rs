@@ -22,6 +22,7 @@ mod own;
 mod placeholders;
 mod policy;
 mod policy_commands;
+mod postgres;
 mod record;
 mod reload;
 mod remote;

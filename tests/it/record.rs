@@ -1,6 +1,12 @@
 //! The record of flagged traffic.
 
 use http::StatusCode;
+use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
+use seawall::{
+    config::Content,
+    policy::{Exceptions, text_hash},
+    review::Case,
+};
 use sqlx::SqlitePool;
 
 use crate::harness::{Proxy, RULES, ask, ask_stream, chunk, completion, finish};
@@ -56,4 +62,49 @@ async fn what_cannot_be_recorded_does_not_pass() {
     let (answer, ()) =
         tokio::join!(proxy.post(ask("hello")), async { proxy.upstream.call().await.answer(200, completion("hi")) });
     assert_eq!(answer.status, StatusCode::OK, "harmless traffic needs no record");
+}
+
+/// The case of a dangerous prompt with a card in it, its text kept so.
+async fn kept(content: Content) -> Case {
+    let proxy = Proxy::with(RULES, |config| config.review.content = content).await;
+    let answer = proxy.post(ask("danger, and my card is 4111 1111 1111 1111").replacen("\"m\"", "\"m a@b.co\"", 1)).await;
+    proxy.review().await.find(answer.header("seawall-request-id")).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn of_a_text_is_kept_what_the_settings_say() {
+    let full = kept(Content::Full).await;
+    assert_eq!(full.prompt(), "danger, and my card is 4111 1111 1111 1111");
+    assert_eq!(full.model, "m a@b.co");
+    let found = &full.request[0].findings[0];
+    assert_eq!(&full.prompt()[found.start..found.end], "4111 1111 1111 1111");
+    let hash = kept(Content::Hash).await;
+    assert_eq!(hash.request[0].hashed, Some(text_hash("danger, and my card is [payment card]").to_string()));
+    assert_eq!(hash.model, text_hash("m [email]").to_string());
+    assert_eq!((hash.request[0].findings[0].detector.as_str(), hash.rules()), ("payment_card", full.rules()));
+    let stored = serde_json::to_string(&hash).unwrap();
+    assert!(!stored.contains("danger") && !stored.contains("4111"), "{stored}");
+}
+
+#[tokio::test]
+async fn a_policy_lets_pass_what_reviewers_found_harmless() {
+    let proxy = Proxy::start().await;
+    let id = proxy.post(ask("danger")).await.header("seawall-request-id").to_owned();
+    let case = proxy.review().await.find(&id).await.unwrap().unwrap();
+    let hash = case.request[0].hash().unwrap().parse().unwrap();
+    let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
+    let except = |policy: &str, last: Date| {
+        proxy.inner.replace_exceptions([(policy.to_owned(), hash, last)].into_iter().collect::<Exceptions>());
+    };
+    let decision = async || proxy.post(ask("danger")).await.header("seawall-decision").to_owned();
+    except("tests", today.checked_sub(1.day()).unwrap());
+    assert_eq!(decision().await, "block", "its last day is over");
+    except("others", today);
+    assert_eq!(decision().await, "block", "it is another policy's");
+    except("tests", today.checked_add(1.day()).unwrap());
+    let (passed, ()) = tokio::join!(decision(), async { proxy.upstream.call().await.answer(200, completion("hi")) });
+    assert_eq!(passed, "allow");
+    assert_eq!(proxy.post(ask("danger!")).await.header("seawall-decision"), "block", "it is another text");
+    proxy.inner.replace_exceptions(Exceptions::default());
+    assert_eq!(decision().await, "block");
 }

@@ -31,11 +31,11 @@ def clean_environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith("SEAWALL")}
 
 
-def seawall(*arguments, cwd: Path) -> subprocess.CompletedProcess:
+def seawall(*arguments, cwd: Path, stdin: str = "") -> subprocess.CompletedProcess:
     """A command that ends by itself."""
     command = [seawall_binary(), *map(str, arguments)]
     return subprocess.run(
-        command, cwd=cwd, env=clean_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_S
+        command, cwd=cwd, env=clean_environment(), input=stdin, capture_output=True, text=True, timeout=PATIENCE_S
     )
 
 

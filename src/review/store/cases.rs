@@ -397,13 +397,15 @@ fn score(row: &AnyRow) -> Result<Option<f32>, sqlx::Error> {
 mod tests {
     use super::*;
     use crate::{
-        review::{Facts, Judge, Kept, Passage, Said, Text, Verdict, store::backend},
+        config::Content,
+        review::{Care, Facts, Judge, Kept, Passage, Said, Text, Verdict, store::backend},
         scan::detect::Detectors,
         segment::{Direction, Segment, Target},
     };
 
     fn text(target: Target, text: &str) -> Text {
-        Text::searched(&Segment { target, passage: 0, text: text.into(), place: None }, &Detectors::default())
+        let care = Care { content: Content::Redacted, detectors: &Detectors::default() };
+        Text::searched(&Segment { target, passage: 0, text: text.into(), place: None }, care)
     }
 
     fn evidence() -> Kept {

@@ -1,6 +1,7 @@
 //! What the tests stand on: a proxy, an upstream that does as it is told, and a client.
 
 pub(crate) mod issuer;
+pub(crate) mod postgres;
 mod upstream;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
