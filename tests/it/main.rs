@@ -31,3 +31,4 @@ mod sessions;
 mod stream;
 mod unscored;
 mod upstreams;
+mod webhook;
