@@ -309,7 +309,7 @@ pub struct Cache {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Review {
-    /// `sqlite://FILE`.
+    /// `sqlite://FILE` or `postgres://USER@HOST/DATABASE`.
     pub store: String,
 }
 
@@ -455,8 +455,8 @@ impl Config {
         guard::check(&self.guards)?;
         identity::check(self)?;
         self.admin.check()?;
-        if !self.review.store.starts_with("sqlite:") {
-            return Err(("review.store".to_owned(), "must be `sqlite://FILE`".to_owned()));
+        if !["sqlite://", "postgres://", "postgresql://"].iter().any(|scheme| self.review.store.starts_with(scheme)) {
+            return Err(("review.store".to_owned(), "must be `sqlite://FILE` or `postgres://USER@HOST/DATABASE`".to_owned()));
         }
         for (name, upstream) in self.named_upstreams() {
             let key =

@@ -295,11 +295,11 @@ impl Proxy {
     }
 
     /// Makes a flagged exchange durable; what cannot be recorded does not go on.
-    async fn record(&self, record: &Record) -> Result<(), Failure> {
+    async fn record(&self, record: &mut Record) -> Result<(), Failure> {
         if !record.is_flagged() {
             return Ok(());
         }
-        let written = self.store.record(&record.case(&self.scanner)).await;
+        let written = self.store.record(&[record.case(&self.scanner)]).await;
         self.metrics.record(written.is_ok());
         written.map_err(Failure::Unrecorded)
     }

@@ -49,6 +49,8 @@ pub(super) struct Record {
     streamed: Vec<(Channel, Segment)>,
     heard: Heard,
     unscorable: Vec<Unscorable>,
+    /// How often it was written down.
+    written: u32,
 }
 
 impl Record {
@@ -76,6 +78,7 @@ impl Record {
             streamed: Vec::new(),
             heard: Heard::default(),
             unscorable: Vec::new(),
+            written: 0,
         }
     }
 
@@ -164,12 +167,15 @@ impl Record {
         self.begun.elapsed()
     }
 
-    pub(super) fn case(&self, scanner: &Scanner) -> Case {
+    /// The case as it now is.
+    pub(super) fn case(&mut self, scanner: &Scanner) -> Case {
+        self.written += 1;
         let (guard, by) = self.guard;
         let streamed = self.streamed.iter().map(|(_, segment)| Text::searched(segment, &self.detectors));
         let facts = |(call, named): &(Arc<Call>, bool)| Facts::of(call, *named, &self.detectors);
         Case {
             id: self.id.clone(),
+            version: self.written,
             at: self.at.to_string(),
             decision: self.word.to_owned(),
             dialect: self.dialect.to_owned(),

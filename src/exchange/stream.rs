@@ -169,7 +169,7 @@ impl Run {
         };
         // The record ends with all that the model said, also what came after the rule matched.
         self.record.streamed(self.texts());
-        if let Err(failure) = self.proxy.record(&self.record).await {
+        if let Err(failure) = self.proxy.record(&mut self.record).await {
             tracing::error!(
                 id = self.record.id,
                 error = super::describe(&failure),
@@ -333,7 +333,7 @@ impl Run {
         let decision = self.call.policies.decide(evidence);
         if self.record.heard(check, evidence, &decision) {
             self.record.streamed(self.texts());
-            if let Err(failure) = self.proxy.record(&self.record).await {
+            if let Err(failure) = self.proxy.record(&mut self.record).await {
                 return Some(End::Failed(failure));
             }
         }

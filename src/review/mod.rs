@@ -4,14 +4,16 @@
 //! must not become the leak that the rule prevented. What the decision rests on is kept beside the texts, so that other policies
 //! can be asked of a case later without any guard.
 
+mod filter;
 mod kept;
-mod sqlite;
+mod store;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    filter::{Filter, Moment, Place, State},
     kept::{Facts, Found, Judge, Kept, Passage, Piece, Said, Text, Unscorable, Verdict, masked},
-    sqlite::Store,
+    store::{Entry, Order, Session, Store},
 };
 use crate::{
     policy::Reason,
@@ -44,6 +46,9 @@ pub enum Error {
 pub struct Case {
     /// The exchange's id, as in the `seawall-request-id` header.
     pub id: String,
+    /// How often its record was written; a later writing takes the place of an earlier one.
+    #[serde(default)]
+    pub version: u32,
     /// When it began (RFC 3339).
     pub at: String,
     /// What was decided: `allow` (a shadow rule matched), `flag`, `rewrite` or `block`.
