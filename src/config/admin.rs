@@ -217,7 +217,10 @@ impl Oidc {
             return wrong("redirect_url", format!("must be an address such as `https://seawall.example.com{OIDC_DONE}`"));
         }
         if Role::ALL.iter().all(|role| self.roles.of(*role).is_empty()) {
-            return wrong("roles", "must give a role to a group, such as `viewer = [\"*\"]`: else nobody may do anything".into());
+            return wrong(
+                "roles",
+                "must give a role to a group, such as `viewer = [\"*\"]`: else nobody may do anything".into(),
+            );
         }
         Ok(())
     }
@@ -240,9 +243,8 @@ mod tests {
         let user = |name: &str, password: &str| {
             format!("[[admin.users]]\nname = \"{name}\"\npassword = \"{password}\"\nrole = \"viewer\"\n")
         };
-        let token = |name: &str, hash: &str| {
-            format!("[[admin.tokens]]\nname = \"{name}\"\nrole = \"admin\"\nhash = \"{hash}\"\n")
-        };
+        let token =
+            |name: &str, hash: &str| format!("[[admin.tokens]]\nname = \"{name}\"\nrole = \"admin\"\nhash = \"{hash}\"\n");
         let (phc, hash) = ("$argon2id$v=19$…", format!("sha256:{}", "0".repeat(64)));
         let secret = told(&user("ana", "hunter2"));
         assert_eq!(secret, "s.toml:3: `admin.users.0.password` must be a hash, as `seawall user new` prints it");

@@ -284,8 +284,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let settings = config::Jwt { issuer: "i".to_owned(), jwks_url: Some(url), pause_s: 60, ..config::Jwt::default() };
-        let (issuer, ()) =
-            tokio::join!(Issuer::new(&settings, "identity.jwt"), async { answer(listener.accept().await.unwrap().0, 404, "").await });
+        let (issuer, ()) = tokio::join!(Issuer::new(&settings, "identity.jwt"), async {
+            answer(listener.accept().await.unwrap().0, 404, "").await
+        });
         let issuer = issuer.unwrap();
         *issuer.inner.asked.lock().await = None;
         let mut asker = Box::pin(issuer.fresh());

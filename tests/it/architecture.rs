@@ -43,7 +43,10 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         ],
     ),
     ("console", &["config", "connect", "identity", "policy", "review", "segment"]),
-    ("server", &["config", "connect", "console", "exchange", "guard", "identity", "policy", "review", "scan", "telemetry", "upstream"]),
+    (
+        "server",
+        &["config", "connect", "console", "exchange", "guard", "identity", "policy", "review", "scan", "telemetry", "upstream"],
+    ),
     (
         "cli",
         &[

@@ -21,19 +21,22 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use axum::{
     body::{Body, to_bytes},
     extract::{FromRequestParts, Request, State},
-    http::{
-        HeaderMap, HeaderName, HeaderValue, StatusCode,
-        header::AUTHORIZATION,
-        request::Parts,
-    },
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::AUTHORIZATION, request::Parts},
     middleware::Next,
     response::Response,
 };
 use jiff::Timestamp;
 
-pub use self::users::{TooShort, password_hash};
 pub(super) use self::sign_in::routes;
-use self::{oidc::Provider, refusal::Refusal, session::{SESSION, csrf}, throttle::Throttle, users::Users, view::Ways};
+pub use self::users::{TooShort, password_hash};
+use self::{
+    oidc::Provider,
+    refusal::Refusal,
+    session::{SESSION, csrf},
+    throttle::Throttle,
+    users::Users,
+    view::Ways,
+};
 use crate::{
     config::{self, Role},
     connect::Misconfigured,
@@ -195,7 +198,8 @@ async fn admitted(auth: &Auth, least: Role, call: &Parts, body: &mut Body) -> Re
     let reviewer = auth.reviewer(&call.headers).await?;
     // What browsers send unasked proves no will: only our own pages know the token.
     if reviewer.how != How::Token && !call.method.is_safe() && !is_willed(&reviewer.csrf, call, body).await? {
-        let why = "the page has grown old, or the call does not come from it: load it anew, or send its token as `seawall-csrf`";
+        let why =
+            "the page has grown old, or the call does not come from it: load it anew, or send its token as `seawall-csrf`";
         return Err(Refusal::new(StatusCode::FORBIDDEN, why));
     }
     if reviewer.role < least { Err(Refusal::role(reviewer.role, least)) } else { Ok(reviewer) }

@@ -125,7 +125,8 @@ impl Provider {
         };
         let answer = endpoints.exchange(authorization.as_ref().map(Secret::expose), form.finish()).await?;
         // What stands there is not told: it may hold tokens.
-        let given: Given = serde_json::from_slice(&answer).map_err(|_| "the provider's answer holds no `id_token`".to_owned())?;
+        let given: Given =
+            serde_json::from_slice(&answer).map_err(|_| "the provider's answer holds no `id_token`".to_owned())?;
         let claims = self.tokens.verify(&given.id_token).await.map_err(|unknown| unknown.to_string())?.claims;
         let text = |name: &str| claims.get(name).and_then(Value::as_str);
         if !text("nonce").is_some_and(|nonce| is_same(nonce, &flow.part("nonce"))) {
@@ -151,7 +152,8 @@ fn person(settings: &config::Oidc, claims: &Map<String, Value>) -> Result<Person
         Some(Value::Array(groups)) => groups.iter().filter_map(Value::as_str).collect(),
         _ => Vec::new(),
     };
-    let is_theirs = |role: &&Role| settings.roles.of(**role).iter().any(|group| group == "*" || groups.contains(&group.as_str()));
+    let is_theirs =
+        |role: &&Role| settings.roles.of(**role).iter().any(|group| group == "*" || groups.contains(&group.as_str()));
     match Role::ALL.iter().rev().find(is_theirs) {
         Some(role) => Ok(Person { name, role: *role }),
         None => Err(format!("`{name}` may do nothing here: none of their groups has a role")),

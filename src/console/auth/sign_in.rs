@@ -209,7 +209,9 @@ async fn finish(
     (headers, onward): (&HeaderMap, &Onward),
 ) -> Result<Response, Refusal> {
     let failed = |why: &str| again(auth, StatusCode::FORBIDDEN, why, onward);
-    let (Some(provider), Some(flow)) = (&auth.provider, flow) else { return Ok(failed("The sign-in took too long: try again.")) };
+    let (Some(provider), Some(flow)) = (&auth.provider, flow) else {
+        return Ok(failed("The sign-in took too long: try again."));
+    };
     if !flow.is_answered(&state.unwrap_or_default()) {
         return Ok(failed("This is the answer to another sign-in: try again."));
     }
@@ -269,9 +271,16 @@ mod tests {
             assert_eq!(onward(next), next);
             assert!(address(next).starts_with("/review/sign-in?next=%2Freview"));
         }
-        for next in
-            ["", "/", "//evil.example", "https://evil.example/review", "/reviewer", "/api/v1/policy", "/review\\x", "/review/\n"]
-        {
+        for next in [
+            "",
+            "/",
+            "//evil.example",
+            "https://evil.example/review",
+            "/reviewer",
+            "/api/v1/policy",
+            "/review\\x",
+            "/review/\n",
+        ] {
             assert_eq!(onward(next), HOME, "{next}");
         }
     }

@@ -73,11 +73,8 @@ impl Throttle {
     pub(super) fn begin(&self, name: Option<&str>, address: IpAddr) -> Result<Try<'_>, Duration> {
         let now = Instant::now();
         let mut tries = self.lock();
-        let attempt = Try {
-            throttle: self,
-            name: name.map(|name| Key::Name(name.to_owned())),
-            address: Key::Address(network(address)),
-        };
+        let attempt =
+            Try { throttle: self, name: name.map(|name| Key::Name(name.to_owned())), address: Key::Address(network(address)) };
         let next = attempt.keys().filter_map(|key| Some(tries.get(key)?.next(key.free()))).max();
         if let Some(wait) = next.and_then(|next| next.checked_duration_since(now)).filter(|wait| !wait.is_zero()) {
             return Err(wait);

@@ -120,8 +120,11 @@ async fn guessing_is_slowed() {
     assert!((1..=11).contains(&slowed.header("retry-after").parse::<u32>().unwrap()));
     assert_eq!(sign_in(&proxy, "viewer", "viewer").await.status, StatusCode::SEE_OTHER, "others do not");
     // Of names that nobody has it tells no more.
-    let answers: Vec<StatusCode> =
-        futures_util::future::join_all((0..7).map(|_| sign_in(&proxy, "nobody", "guess"))).await.iter().map(|a| a.status).collect();
+    let answers: Vec<StatusCode> = futures_util::future::join_all((0..7).map(|_| sign_in(&proxy, "nobody", "guess")))
+        .await
+        .iter()
+        .map(|a| a.status)
+        .collect();
     assert_eq!(answers.iter().filter(|status| **status == StatusCode::FORBIDDEN).count(), 5, "nor do many at once get further");
     for number in 0..30 {
         sign_in(&proxy, &format!("name{number}"), "guess").await;
@@ -155,7 +158,8 @@ async fn a_session_is_a_cookie_that_nobody_else_gets_and_ends_with_the_sign_out(
     let again = other.post("/review/sign-in", &[FORM], form).await;
     assert_eq!((again.status, again.header("location")), (StatusCode::SEE_OTHER, "/review/case/1"));
     assert!(!other.is_signed_in().await && Browser::with(&proxy, again.header("set-cookie")).await.is_signed_in().await);
-    let astray = call(&proxy, Method::POST, "/review/sign-in", &[FORM], "name=viewer&password=viewer&next=//evil.example").await;
+    let astray =
+        call(&proxy, Method::POST, "/review/sign-in", &[FORM], "name=viewer&password=viewer&next=//evil.example").await;
     assert_eq!(astray.header("location"), "/review");
 }
 
@@ -207,13 +211,18 @@ async fn every_answer_tells_browsers_to_run_and_keep_nothing() {
     let proxy = proxy().await;
     let page = call(&proxy, Method::GET, "/review/sign-in", &[], "").await;
     for answer in [&page, &proxy.admin(POLICY).await, &call(&proxy, Method::GET, POLICY, &[], "").await] {
-        assert!(answer.header("content-security-policy").starts_with("default-src 'none'; script-src 'self'; style-src 'self';"));
+        assert!(
+            answer.header("content-security-policy").starts_with("default-src 'none'; script-src 'self'; style-src 'self';")
+        );
         assert_eq!(answer.header("x-content-type-options"), "nosniff");
         assert_eq!(answer.header("referrer-policy"), "same-origin");
         assert_eq!(answer.header("cache-control"), "no-store");
     }
     let html = String::from_utf8(page.body.to_vec()).unwrap();
-    assert!(html.contains("autocomplete=\"current-password\"") && !html.contains("<script") && !html.contains("style="), "{html}");
+    assert!(
+        html.contains("autocomplete=\"current-password\"") && !html.contains("<script") && !html.contains("style="),
+        "{html}"
+    );
     let hostile = "/review/sign-in?next=/review/%22%3E%3Cscript%3Ealert(1)%3C/script%3E";
     let html = String::from_utf8(call(&proxy, Method::GET, hostile, &[], "").await.body.to_vec()).unwrap();
     assert!(!html.contains("<script"), "{html}");

@@ -5,10 +5,7 @@ mod oidc;
 
 use std::net::Ipv4Addr;
 
-use argon2::{
-    Argon2, Params, PasswordHasher as _,
-    password_hash::SaltString,
-};
+use argon2::{Argon2, Params, PasswordHasher as _, password_hash::SaltString};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;

@@ -39,8 +39,11 @@ impl Stage {
         let (site, signer) = (Site::start().await, Signer::new("one"));
         site.show_keys(&[&signer]);
         let (at, issuer) = (|path: &str| format!("{}{path}", site.issuer()), site.issuer());
-        site.show("/.well-known/openid-configuration", &json!({"issuer": issuer, "jwks_uri": at("/keys"),
-            "authorization_endpoint": at("/authorize?tenant=1"), "token_endpoint": at("/token")}));
+        site.show(
+            "/.well-known/openid-configuration",
+            &json!({"issuer": issuer, "jwks_uri": at("/keys"),
+            "authorization_endpoint": at("/authorize?tenant=1"), "token_endpoint": at("/token")}),
+        );
         let secret = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(secret.path(), "the/secret\n").unwrap();
         let mut settings = Oidc {

@@ -102,7 +102,7 @@ CREATE TABLE sessions (
     name       TEXT NOT NULL,
     -- Of somebody whom another party vouched for; users of the settings have theirs there.
     role       TEXT,
-    -- What the session rests on.
+    -- A mark of what they signed in with: a session ends with that.
     proof      TEXT NOT NULL,
     created_ms BIGINT NOT NULL,
     seen_ms    BIGINT NOT NULL,
