@@ -3,7 +3,9 @@
 //! All of it is one table of routes, each with the least role that it takes. A route without a role cannot be written down, and
 //! the only ones open to all are those by which people sign in, and what these show.
 
+mod api;
 mod auth;
+mod failure;
 
 use std::sync::Arc;
 
@@ -11,7 +13,7 @@ use axum::{
     Router,
     handler::Handler,
     http::{
-        HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
+        HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri,
         header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
     },
     middleware::{from_fn_with_state, map_response},
@@ -20,7 +22,11 @@ use axum::{
 };
 use serde::Serialize;
 
-pub use self::auth::{Auth, How, Reviewer, TooShort, password_hash};
+pub use self::{
+    api::{Asked, Input, Nothing, Output, Schemas, Tell, call},
+    auth::{Auth, How, Reviewer, TooShort, password_hash},
+    failure::Failure,
+};
 use crate::{config::Role, review::Store};
 
 /// What every answer says to browsers, unless a route has said otherwise: nothing runs, loads or frames that is not this
@@ -72,17 +78,19 @@ pub struct Route {
     /// Who may make it.
     pub access: Access,
     handler: MethodRouter<Rooms>,
+    /// What the API's document says of it; none of pages.
+    told: Option<api::Operation>,
 }
 
 impl Route {
     /// A call that changes nothing.
     pub fn get<T: 'static>(path: &'static str, access: impl Into<Access>, handler: impl Handler<T, Rooms>) -> Self {
-        Self { method: Method::GET, path, access: access.into(), handler: routing::get(handler) }
+        Self { method: Method::GET, path, access: access.into(), handler: routing::get(handler), told: None }
     }
 
     /// A call that does something.
     pub fn post<T: 'static>(path: &'static str, access: impl Into<Access>, handler: impl Handler<T, Rooms>) -> Self {
-        Self { method: Method::POST, path, access: access.into(), handler: routing::post(handler) }
+        Self { method: Method::POST, path, access: access.into(), handler: routing::post(handler), told: None }
     }
 }
 
@@ -97,7 +105,8 @@ impl Console {
     /// The console, with these calls of other rooms besides its own.
     #[must_use]
     pub fn new(rooms: Rooms, more: impl IntoIterator<Item = Route>) -> Self {
-        Self { rooms, routes: auth::routes().into_iter().chain(more).collect() }
+        let routes = auth::routes().into_iter().chain(api::routes()).chain(more);
+        Self { rooms, routes: api::documented(routes.collect()) }
     }
 
     /// The table.
@@ -118,11 +127,24 @@ impl Console {
             router.route(path, handler)
         };
         let router = self.routes.into_iter().fold(Router::new(), add).with_state(self.rooms);
+        let router = router.fallback(missing).method_not_allowed_fallback(missing_there);
         router.layer(from_fn_with_state(auth, auth::own_calls)).layer(map_response(async |mut response: Response| {
             guard(response.headers_mut());
             response
         }))
     }
+}
+
+async fn missing(uri: Uri) -> Response {
+    failed(&uri, StatusCode::NOT_FOUND, "there is no such call; /api/v1/openapi.json tells of all")
+}
+
+async fn missing_there(uri: Uri) -> Response {
+    failed(&uri, StatusCode::METHOD_NOT_ALLOWED, "there is another method to this path; /api/v1/openapi.json tells which")
+}
+
+fn failed(uri: &Uri, status: StatusCode, why: &'static str) -> Response {
+    if auth::is_api(uri) { Failure::new(status, why).into_response() } else { status.into_response() }
 }
 
 fn guard(headers: &mut HeaderMap) {

@@ -10,6 +10,7 @@ mod keys;
 mod limits;
 
 use http::{HeaderMap, Uri};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -23,7 +24,7 @@ use self::{certificate::Subjects, credential::Place, keys::Keys};
 use crate::{config, connect::Misconfigured};
 
 /// How a caller is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
     /// By a key; the subject is that of the certificate, if one was shown too.

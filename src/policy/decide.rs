@@ -1,5 +1,6 @@
 //! The decision: what the rules make of the evidence. Pure.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
@@ -33,7 +34,7 @@ pub struct Decision {
 }
 
 /// A rule that matched, or a policy's word for what could not be judged.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Reason {
     /// The policy.
     pub policy: String,

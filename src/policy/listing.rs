@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Action, Mode, Policies};
 
 /// A policy in a list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Listed<'p> {
     /// Its name.
     pub name: &'p str,
@@ -22,7 +23,7 @@ pub struct Listed<'p> {
 }
 
 /// A rule in a list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ListedRule<'p> {
     /// Its name.
     pub name: &'p str,

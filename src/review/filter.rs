@@ -1,12 +1,13 @@
 //! Which cases are meant.
 
 use jiff::{Span, Timestamp, civil::DateTime, tz::TimeZone};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::segment::Direction;
 
 /// What cases must have in common; what is left out does not matter.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Filter {
     /// They began then or later.
@@ -54,7 +55,7 @@ pub struct Filter {
 }
 
 /// What reviewers say of a case.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Nothing yet.
@@ -92,7 +93,7 @@ impl State {
 
 /// A moment: a day (`2026-01-31`) or a time (`2026-01-31T12:00`) in UTC, one with its offset (RFC 3339), or a time that has
 /// passed since (`12h`, `7d`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Moment(Timestamp);
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Care;
@@ -20,7 +21,7 @@ const CREDENTIALS: [&str; 7] =
     ["authorization", "proxy-authorization", "cookie", "seawall-key", "x-api-key", "api-key", "x-goog-api-key"];
 
 /// What policies could ask of the call. Dialect, model and stream are the case's own.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Facts {
     /// Other models that it named.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -53,7 +54,7 @@ pub struct Facts {
 }
 
 /// What was learned about the texts.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Kept {
     /// The guards that were asked.
     pub guards: Vec<Judge>,
@@ -65,7 +66,7 @@ pub struct Kept {
 }
 
 /// A guard.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Judge {
     /// Its name in the settings.
     pub name: String,
@@ -74,7 +75,7 @@ pub struct Judge {
 }
 
 /// A text that was judged as one.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Passage {
     /// Which way it travelled.
     pub direction: Direction,
@@ -97,7 +98,7 @@ pub struct Passage {
 }
 
 /// What a guard thought of a text.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Verdict {
     /// Which of [`Kept::guards`].
     pub guard: usize,
@@ -107,7 +108,7 @@ pub struct Verdict {
 }
 
 /// What a guard said.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Said {
     /// How unsafe the text is.
@@ -125,7 +126,7 @@ pub enum Said {
 }
 
 /// What a check of a stream saw of its text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Piece {
     /// The detectors that had found something there.
     pub found: Vec<String>,
@@ -134,7 +135,7 @@ pub struct Piece {
 }
 
 /// Content that no text guard can judge.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Unscorable {
     /// Which way it travelled.
     pub direction: Direction,

@@ -14,6 +14,7 @@ mod seal;
 mod store;
 mod text;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
@@ -51,7 +52,7 @@ pub enum Error {
 }
 
 /// A flagged exchange.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Case {
     /// The exchange's id, as in the `seawall-request-id` header.
     pub id: String,
@@ -77,6 +78,7 @@ pub struct Case {
     /// The policies' revision.
     pub policy: String,
     /// The rules that matched.
+    #[schemars(with = "Vec<Told>")]
     pub reasons: serde_json::Value,
     /// The request's text.
     pub request: Vec<Text>,
@@ -91,7 +93,7 @@ pub struct Case {
 }
 
 /// A rule that matched, and in which direction, as it is stored.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Told {
     /// Which way the text travelled.
     pub direction: Direction,

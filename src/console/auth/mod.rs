@@ -27,6 +27,7 @@ use axum::{
 };
 use jiff::Timestamp;
 
+pub(super) use self::origin::is_api;
 pub(super) use self::sign_in::routes;
 pub use self::users::{TooShort, password_hash};
 use self::{

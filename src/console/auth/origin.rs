@@ -69,7 +69,7 @@ pub(super) fn is_of(headers: &HeaderMap, kind: &str) -> bool {
 }
 
 /// Whether tools call this, not people.
-pub(super) fn is_api(uri: &Uri) -> bool {
+pub(in crate::console) fn is_api(uri: &Uri) -> bool {
     uri.path().starts_with("/api/")
 }
 

@@ -11,13 +11,12 @@ use axum::{
     },
     response::{IntoResponse as _, Redirect, Response},
 };
-use serde_json::json;
 
 use super::{
     origin::{is_api, is_foreign},
     sign_in, view,
 };
-use crate::{config::Role, console::answer, review};
+use crate::{config::Role, console::Failure, review};
 
 /// Why a call is refused.
 #[derive(Debug)]
@@ -53,7 +52,7 @@ impl Refusal {
     pub(super) fn answer(self, call: &Parts) -> Response {
         let Self { status, why, wait } = self;
         let mut response = match status {
-            _ if is_api(&call.uri) => answer(status, &json!({"error": why})),
+            _ if is_api(&call.uri) => Failure::new(status, why).into_response(),
             StatusCode::UNAUTHORIZED => return sign_in_first(call),
             _ => (status, view::notice(&why)).into_response(),
         };

@@ -6,15 +6,15 @@ use axum::{
     Form,
     extract::{ConnectInfo, Query, State},
     http::{
-        HeaderMap, StatusCode, Uri,
+        HeaderMap, Method, StatusCode, Uri,
         header::{RETRY_AFTER, SET_COOKIE},
     },
     response::{IntoResponse, Redirect, Response},
 };
 use data_encoding::BASE64URL_NOPAD;
 use form_urlencoded::Serializer;
-use serde::Deserialize;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Auth, How, Reviewer,
@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     config::{OIDC_DONE, Role},
-    console::{Access, Rooms, Route, answer},
+    console::{Access, Asked, Failure, Rooms, Route, Tell, call},
     identity::Secret,
 };
 
@@ -55,7 +55,7 @@ pub(in crate::console) fn routes() -> [Route; 6] {
         Route::get(PROVIDER, Access::Open, go_to_provider),
         Route::get(OIDC_DONE, Access::Open, come_from_provider),
         Route::post("/review/sign-out", Role::Viewer, sign_out),
-        Route::get("/api/v1/me", Role::Viewer, me),
+        call(Method::GET, "/api/v1/me", Role::Viewer, "Who makes this call", me),
     ]
 }
 
@@ -249,8 +249,18 @@ async fn sign_out(State(Rooms { auth, .. }): State<Rooms>, reviewer: Reviewer) -
     Ok((end.into_iter().collect::<HeaderMap>(), Redirect::to(PATH)).into_response())
 }
 
-async fn me(Reviewer { name, role, csrf, .. }: Reviewer) -> Response {
-    answer(StatusCode::OK, &json!({"name": name, "role": role, "csrf": csrf}))
+#[derive(Debug, Serialize, JsonSchema)]
+struct Me {
+    /// Their name.
+    name: String,
+    /// What they may do.
+    role: Role,
+    /// What calls that change something carry as `seawall-csrf`; empty for tools, whose token is enough.
+    csrf: String,
+}
+
+async fn me(Asked { reviewer: Reviewer { name, role, csrf, .. }, .. }: Asked) -> Result<Tell<Me>, Failure> {
+    Ok(Tell(Me { name, role, csrf }))
 }
 
 /// Of pages only: the API has no such calls.

@@ -2,6 +2,7 @@
 
 use futures_util::{Stream, StreamExt as _, stream};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::{
@@ -11,7 +12,7 @@ use sqlx::{
 };
 
 use super::Store;
-use crate::review::{Case, Error, Facts, Filter, Kept, Place, State, Text};
+use crate::review::{Told, Case, Error, Facts, Filter, Kept, Place, State, Text};
 
 /// Characters of a prompt that lists show.
 const EXCERPT: usize = 200;
@@ -19,7 +20,7 @@ const EXCERPT: usize = 200;
 const BATCH: u32 = 256;
 
 /// A case as lists have it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Entry {
     /// Its id.
     pub id: String,
@@ -40,6 +41,7 @@ pub struct Entry {
     /// The highest P(unsafe) of any text.
     pub score: Option<f32>,
     /// The rules that matched.
+    #[schemars(with = "Vec<Told>")]
     pub reasons: Value,
     /// Whose traffic it was.
     pub tenant: Option<String>,

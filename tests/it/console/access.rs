@@ -47,7 +47,7 @@ async fn nothing_is_served_to_who_has_not_signed_in() {
             let answer = call(&proxy, method.clone(), &path, &[kind, (name, value)], "").await;
             if path.starts_with("/api/") {
                 assert_eq!((answer.status, answer.header("www-authenticate")), (StatusCode::UNAUTHORIZED, "Bearer"), "{path}");
-                assert!(answer.json()["error"].as_str().unwrap().contains("sign in"));
+                assert!(answer.json()["error"]["message"].as_str().unwrap().contains("sign in"));
             } else {
                 assert_eq!(answer.status, StatusCode::SEE_OTHER, "{method} {path} {value}");
                 assert!(answer.header("location").starts_with("/review/sign-in?next=%2Freview"), "{answer:?}");
@@ -75,7 +75,7 @@ async fn roles_hold() {
     }
     let viewer = Browser::of(&proxy, "viewer").await;
     let told = viewer.post(RELOAD, &[JSON, ("seawall-csrf", &viewer.csrf)], "").await.json();
-    assert_eq!(told["error"], "this takes the role `admin`, and yours is `viewer`");
+    assert_eq!(told["error"]["message"], "this takes the role `admin`, and yours is `viewer`");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What the admin listener serves to people who sign in, and to tools.
 
 mod access;
+mod api;
 mod oidc;
 
 use std::net::Ipv4Addr;

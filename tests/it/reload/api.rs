@@ -39,10 +39,11 @@ async fn it_tells_what_is_in_force_and_reloads() {
     let refused = reload(&proxy, &[JSON]).await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
     let mistake = format!("{}:2:1: `mod`: ", file.display());
-    assert!(refused.json()["mistakes"][0].as_str().unwrap().starts_with(&mistake), "{refused:?}");
-    assert_eq!(refused.json()["revision"], told["revision"]);
-    let last = &proxy.admin("/api/v1/policy").await.json()["last_reload"];
-    assert_eq!((&last["outcome"], &last["mistakes"]), (&json!("refused"), &refused.json()["mistakes"]));
+    assert!(refused.json()["error"]["mistakes"][0].as_str().unwrap().starts_with(&mistake), "{refused:?}");
+    let now = proxy.admin("/api/v1/policy").await.json();
+    let last = &now["last_reload"];
+    assert_eq!((&last["outcome"], &last["mistakes"]), (&json!("refused"), &refused.json()["error"]["mistakes"]));
+    assert_eq!(now["revision"], told["revision"]);
 }
 
 #[tokio::test]
