@@ -107,6 +107,8 @@ impl From<review::Error> for Failure {
                 let message = "the review store does not answer; try again";
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, message).later(Some(SOON))
             }
+            review::Error::Gone(_) => Self::new(StatusCode::NOT_FOUND, error.to_string()),
+            review::Error::Wrong { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
             review::Error::Row { .. } => Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
         }
     }

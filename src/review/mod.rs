@@ -18,11 +18,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    filter::{Filter, Moment, Place, State},
+    filter::{Chosen, Filter, Moment, Opinion, Place, State},
     hook::Hook,
     kept::{Facts, Judge, Kept, Passage, Piece, Said, Unscorable, Verdict},
     seal::{Seal, SealError, Sealed, new_sealing_key},
-    store::{Delivery, Entry, Order, Session, Store},
+    store::{
+        Action, Charts, Day, Decision, Delivery, Entry, Exception, Group, Keep, Line, NewException, Order, Person, Purged,
+        Session, Spread, Store, Trail, Verified,
+    },
     text::{Care, Found, Text},
 };
 use crate::{
@@ -46,6 +49,17 @@ pub enum Error {
     Row {
         /// The case.
         id: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// What was asked for is not there.
+    #[error("there is no {0}")]
+    Gone(String),
+    /// What was asked for cannot be.
+    #[error("`{field}` {why}")]
+    Wrong {
+        /// What it is about.
+        field: &'static str,
         /// What is wrong.
         why: String,
     },

@@ -75,7 +75,10 @@ impl Target {
         let secret = Zeroizing::new(settings.secret.value().map_err(|why| wrong("secret", &why))?);
         let key = BASE64.decode(secret.strip_prefix("whsec_").unwrap_or(&secret).as_bytes()).map(Zeroizing::new);
         let key = key.ok().filter(|key| SECRET.contains(&key.len())).ok_or_else(|| {
-            wrong("secret", "must be 24 to 64 bytes in base64, after `whsec_` or alone, as `openssl rand -base64 32` makes them")
+            wrong(
+                "secret",
+                "must be 24 to 64 bytes in base64, after `whsec_` or alone, as `openssl rand -base64 32` makes them",
+            )
         })?;
         let id = blake3::hash(settings.url.as_bytes()).to_hex().chars().take(16).collect();
         Ok(Self { id, url, key: hmac::Key::new(hmac::HMAC_SHA256, &key), text: settings.text })

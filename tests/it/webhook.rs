@@ -86,7 +86,10 @@ async fn what_cannot_be_told_is_told_later_whoever_starts_then() {
     let (event, webhook) = (told(&call), call.headers["webhook-id"].clone());
     assert_eq!((call.uri.to_string().as_str(), &event["type"]), ("/hook?team=1", &json!("case.flagged")));
     let data = &event["data"];
-    assert_eq!((&data["id"], &data["decision"], &data["rules"]), (&id(&flagged).into(), &"block".into(), &json!(["unsafe-prompt"])));
+    assert_eq!(
+        (&data["id"], &data["decision"], &data["rules"]),
+        (&id(&flagged).into(), &"block".into(), &json!(["unsafe-prompt"]))
+    );
     assert_eq!(data["url"], format!("https://seawall.example/review/cases/{}", id(&flagged)));
     assert!(!call.text().contains("danger"), "no text unless it is asked for");
     // A call that is led elsewhere has not arrived.

@@ -274,7 +274,10 @@ mod tests {
         ] {
             assert_eq!(message(read(query).unwrap_err()).await, told, "{query}");
         }
-        assert_eq!(message(Fields::of::<Nothing>().read::<Nothing>("a=1").unwrap_err()).await, "`a` is no field of this call; it takes none");
+        assert_eq!(
+            message(Fields::of::<Nothing>().read::<Nothing>("a=1").unwrap_err()).await,
+            "`a` is no field of this call; it takes none"
+        );
     }
 
     #[tokio::test]

@@ -40,7 +40,8 @@ pub(super) async fn list(Asked { rooms, query, .. }: Asked<Wanted>) -> Result<Te
     if !(1..=most).contains(&limit) {
         return Err(Failure::unread(format!("`limit` must be 1 to {most}")));
     }
-    let before = before.map(|before| place(&before).ok_or_else(|| Failure::unread("`before` must be what a page told as `next`")));
+    let before =
+        before.map(|before| place(&before).ok_or_else(|| Failure::unread("`before` must be what a page told as `next`")));
     let before = before.transpose()?;
     // One more than is told says whether there are more.
     let mut items = rooms.store.queue(&filter, before.as_ref(), limit + 1).await?;
@@ -77,7 +78,8 @@ pub(super) async fn open(Asked { rooms, reviewer, id, .. }: Asked) -> Result<Tel
     let case = store.case(&id).await?.ok_or_else(|| Failure::missing("case of this id"))?;
     // No look that is not on record.
     store.audit(&reviewer.name, Action::Look, Some(&id), &json!({})).await?;
-    let (state, decisions, exceptions) = (store.state(&id).await?, store.decisions(&id).await?, store.exceptions_of(&id).await?);
+    let (state, decisions, exceptions) =
+        (store.state(&id).await?, store.decisions(&id).await?, store.exceptions_of(&id).await?);
     Ok(Tell(Opened { case, state, decisions, exceptions }))
 }
 

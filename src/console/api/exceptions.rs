@@ -82,8 +82,7 @@ fn hash(case: &Case, direction: Direction, at: Option<usize>) -> Result<String, 
 /// The policies whose rules matched.
 fn policies(case: &Case) -> Vec<String> {
     let reasons = case.reasons.as_array().into_iter().flatten();
-    let mut policies: Vec<String> =
-        reasons.filter_map(|reason| reason.get("policy")?.as_str()).map(str::to_owned).collect();
+    let mut policies: Vec<String> = reasons.filter_map(|reason| reason.get("policy")?.as_str()).map(str::to_owned).collect();
     policies.sort();
     policies.dedup();
     policies

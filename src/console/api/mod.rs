@@ -15,11 +15,11 @@ use std::sync::{Arc, OnceLock};
 use axum::http::Method;
 use serde_json::Value;
 
+pub(super) use self::call::Operation;
 pub use self::{
     call::{Asked, Input, Nothing, Output, Tell, call},
     document::Schemas,
 };
-pub(super) use self::call::Operation;
 use super::{Failure, Route};
 use crate::config::Role::{Admin, Reviewer, Viewer};
 
@@ -37,7 +37,13 @@ pub(super) fn routes() -> Vec<Route> {
         call(POST, "/api/v1/cases/decisions", Reviewer, "Says the same of many exchanges", decisions::decide_many),
         call(GET, "/api/v1/exceptions", Viewer, "Texts that policies let pass for a while", exceptions::list),
         call(POST, "/api/v1/exceptions", Reviewer, "Lets the text of a flagged exchange pass for a while", exceptions::add),
-        call(DELETE, "/api/v1/exceptions/{id}", Reviewer, "Ends an exception; others' take the role `admin`", exceptions::remove),
+        call(
+            DELETE,
+            "/api/v1/exceptions/{id}",
+            Reviewer,
+            "Ends an exception; others' take the role `admin`",
+            exceptions::remove,
+        ),
         call(GET, "/api/v1/stats", Viewer, "Counts by day, rule, language, score and reviewer", record::stats),
         call(GET, "/api/v1/audit", Admin, "Who looked, decided, exported and purged, the newest first", record::audit),
         call(POST, "/api/v1/purge", Admin, "Deletes flagged exchanges for good", record::purge),

@@ -1,9 +1,14 @@
 //! The record in a database: SQLite's file, or PostgreSQL for several nodes. Each concern has its file here, and one way for both.
 
+mod audit;
 mod backend;
 mod cases;
+mod decisions;
 mod deliveries;
+mod exceptions;
+mod retain;
 mod sessions;
+mod stats;
 
 use std::{
     sync::{Arc, Once},
@@ -14,13 +19,18 @@ use sqlx::{
     AnyConnection, AnyPool,
     any::{AnyPoolOptions, install_default_drivers},
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use self::backend::Backend;
 pub use self::{
+    audit::{Action, Line, Trail, Verified},
     cases::{Entry, Order},
+    decisions::Decision,
     deliveries::Delivery,
+    exceptions::{Exception, NewException},
+    retain::{Keep, Purged},
     sessions::Session,
+    stats::{Charts, Day, Group, Person, Spread},
 };
 use super::{Error, Hook};
 
@@ -34,6 +44,8 @@ pub struct Store {
     backend: &'static dyn Backend,
     /// Its address as it may be told.
     url: String,
+    /// Told when exceptions change here.
+    excepted: Arc<Notify>,
     /// Who is told of cases.
     hooks: Arc<[Hook]>,
     outbox: watch::Sender<()>,
@@ -68,7 +80,8 @@ impl Store {
             .after_connect(move |connection, _| Box::pin(greet(connection, backend)));
         let pool = options.connect(&backend.address(url, create)?).await.map_err(|e| fail(reason(&e)))?;
         backend::migrator(backend.steps()).run(&pool).await.map_err(|e| fail(e.to_string()))?;
-        Ok(Self { pool, backend, url: told, hooks: Arc::default(), outbox: watch::Sender::default() })
+        let outbox = watch::Sender::default();
+        Ok(Self { pool, backend, url: told, excepted: Arc::default(), hooks: Arc::default(), outbox })
     }
 
     /// Waits for what is being written and closes.

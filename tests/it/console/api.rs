@@ -99,7 +99,13 @@ async fn mistakes_are_told_in_one_shape() {
         (Method::PUT, "/api/v1/cases", "", 405, "there is another method to this path"),
         (Method::POST, &decision, "{", 400, "the body is no JSON object"),
         (Method::POST, &decision, "{\"verdict\": \"maybe\"}", 400, "`verdict`: unknown variant `maybe`"),
-        (Method::POST, &decision, "{\"verdicts\": \"right\"}", 400, "`verdicts` is no field of this call; did you mean `verdict`?"),
+        (
+            Method::POST,
+            &decision,
+            "{\"verdicts\": \"right\"}",
+            400,
+            "`verdicts` is no field of this call; did you mean `verdict`?",
+        ),
         (Method::POST, "/api/v1/cases/none/decision", "{\"verdict\": \"right\"}", 404, "there is no case none"),
         (Method::DELETE, &decision, "", 404, "there is no decision of admin"),
         (Method::POST, "/api/v1/cases/decisions", "{\"verdict\": \"right\"}", 400, "name one of `ids` and `filter`"),
@@ -198,7 +204,10 @@ async fn cases_are_taken_out_in_each_form() {
     assert_eq!((&lines[0]["text"], &lines[0]["label"]), (&json!("danger"), &json!("safe")));
     assert_eq!(labelled.header("content-type"), "application/jsonl");
     let csv = export(Role::Reviewer, "?format=csv").await;
-    assert_eq!((String::from_utf8_lossy(&csv.body).lines().count(), csv.header("content-type")), (3, "text/csv; charset=utf-8"));
+    assert_eq!(
+        (String::from_utf8_lossy(&csv.body).lines().count(), csv.header("content-type")),
+        (3, "text/csv; charset=utf-8")
+    );
     assert_eq!(export(Role::Reviewer, "?format=cases").await.status, StatusCode::FORBIDDEN);
     let whole = export(Role::Admin, "?format=cases&state=open").await;
     let case: Value = serde_json::from_slice(whole.body.trim_ascii()).unwrap();
