@@ -138,7 +138,7 @@ where
         async move {
             let asked = async {
                 let path = path.map_err(|e| Failure::unread(e.to_string()))?;
-                let id = path.iter().next().map(|(_, id)| id.to_owned()).unwrap_or_default();
+                let id = path.iter().next().map(|(_, id)| id.replace('\0', "")).unwrap_or_default();
                 let (query, body) = &*fields;
                 let query = query.read(request.uri().query().unwrap_or_default())?;
                 let body = body.read_body(request.into_body(), takes).await?;
@@ -179,6 +179,10 @@ impl Fields {
         let mut fields = Map::new();
         for (name, text) in form_urlencoded::parse(query.as_bytes()) {
             let kinds = self.kinds(&name)?;
+            // No text of the record has it, and PostgreSQL takes none that does.
+            if text.contains('\0') {
+                return Err(Failure::unread(format!("`{name}` holds a character that no text has")));
+            }
             // A field that a form leaves empty asks for nothing.
             if !text.is_empty() && fields.insert(name.to_string(), value(kinds, &text)).is_some() {
                 return Err(Failure::unread(format!("`{name}` is there twice")));

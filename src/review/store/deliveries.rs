@@ -102,7 +102,10 @@ impl Store {
                 tries: u32::try_from(row.try_get::<i64, _>("tries")?).unwrap_or(u32::MAX),
             })
         };
-        rows.and_then(|rows| rows.iter().map(read).collect()).map_err(|e| self.fail(&e))
+        let claimed = rows.and_then(|rows| rows.iter().map(read).collect::<Result<Vec<_>, _>>());
+        let mut claimed = claimed.map_err(|e| self.fail(&e))?;
+        claimed.sort_by(|one, other| one.id.cmp(&other.id));
+        Ok(claimed)
     }
 
     /// It was told.
