@@ -65,6 +65,12 @@ def test_other_rooms(be, look, room):
     check(page)
 
 
+def test_a_long_text(page, stage):
+    page.goto(f"/review/cases/{stage.flag('watchword ' + 'on and on ' * 30_000, key='files')}")
+    expect(page.get_by_role("link", name="Download this text")).to_be_visible()
+    check(page)
+
+
 def test_where_nothing_is_found(page):
     page.goto("/review?q=nobody+wrote+this")
     check(page)

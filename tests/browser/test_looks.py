@@ -24,10 +24,13 @@ def size(request):
 
 
 def picture(page, *names: str):
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{'-'.join(names)}.png", full_page=True)
     wider = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert wider <= 0, f"the page is {wider} pixels wider than the screen"
+    # A screen as high as the page, so that what keeps to the screen's foot is at the page's.
+    height = page.evaluate("document.documentElement.scrollHeight")
+    page.set_viewport_size({"width": page.viewport_size["width"], "height": max(height, page.viewport_size["height"])})
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{'-'.join(names)}.png")
 
 
 def test_signing_in(visit, theme, size):
