@@ -52,7 +52,7 @@ end() {
 leave() {
     end QUIT
     # What the system keeps of a server that was killed.
-    [ -z "$memory" ] || ipcrm --shmem-id "$memory" 2>/dev/null
+    [ ! -e data/postmaster.pid ] || ipcrm --shmem-id "$memory"
     cd /
     rm -rf "$dir"
 }
