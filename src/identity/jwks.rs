@@ -6,7 +6,6 @@
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
-use bytes::Bytes;
 use http::Uri;
 use jsonwebtoken::{
     Algorithm, DecodingKey,

@@ -99,7 +99,7 @@ impl Server {
         let admin = take(config.admin.address, "--admin").await?;
         let store = Store::open(&config.review.store).await?;
         let local = admin.local_addr().is_ok_and(|address| address.ip().is_loopback());
-        let auth = Auth::new(&config.admin, local, store.clone()).await?;
+        let auth = Box::pin(Auth::new(&config.admin, local, store.clone())).await?;
         let proxy = Arc::new(Proxy::new(&config, Rooms { scanner, policies, routes, store: store.clone(), metrics, identity }));
         let reloader = Arc::new(Reloader::new(Arc::clone(&proxy), config.clone()));
         let rooms = console::Rooms { auth: Arc::new(auth), store };

@@ -107,23 +107,8 @@ impl Provider {
     /// Who has signed in, by the code that the browser brought back.
     pub(super) async fn finish(&self, flow: &Flow, code: &str) -> Result<Person, String> {
         let endpoints = self.tokens.endpoints().await?;
-        let id = &self.settings.client_id;
-        let mut form = Serializer::new(String::new());
-        form.append_pair("grant_type", "authorization_code")
-            .append_pair("code", code)
-            .append_pair("redirect_uri", &self.settings.redirect_url)
-            .append_pair("code_verifier", &flow.part("verifier"));
-        let authorization = match &self.secret {
-            Some(secret) if endpoints.basic => Some(basic(id, secret)),
-            secret => {
-                form.append_pair("client_id", id);
-                if let Some(secret) = secret {
-                    form.append_pair("client_secret", secret.expose());
-                }
-                None
-            }
-        };
-        let answer = endpoints.exchange(authorization.as_ref().map(Secret::expose), form.finish()).await?;
+        let (authorization, form) = self.question(flow, code, endpoints.basic);
+        let answer = endpoints.exchange(authorization.as_ref().map(Secret::expose), form).await?;
         // What stands there is not told: it may hold tokens.
         let given: Given =
             serde_json::from_slice(&answer).map_err(|_| "the provider's answer holds no `id_token`".to_owned())?;
@@ -132,10 +117,26 @@ impl Provider {
         if !text("nonce").is_some_and(|nonce| is_same(nonce, &flow.part("nonce"))) {
             return Err("the token is the answer to another sign-in (`nonce`)".to_owned());
         }
-        if text("azp").is_some_and(|party| party != id) {
+        if text("azp").is_some_and(|party| party != self.settings.client_id) {
             return Err("the token was made for another client (`azp`)".to_owned());
         }
         person(&self.settings, &claims)
+    }
+
+    /// How the provider is asked for what a code stands for: the `authorization`, if this says who asks, and the form.
+    fn question(&self, flow: &Flow, code: &str, basic: bool) -> (Option<Secret>, String) {
+        let id = &self.settings.client_id;
+        let mut form = Serializer::new(String::new());
+        form.append_pair("grant_type", "authorization_code")
+            .append_pair("code", code)
+            .append_pair("redirect_uri", &self.settings.redirect_url)
+            .append_pair("code_verifier", &flow.part("verifier"));
+        match &self.secret {
+            Some(secret) if basic => return (Some(by_basic(id, secret)), form.finish()),
+            Some(secret) => form.append_pair("client_id", id).append_pair("client_secret", secret.expose()),
+            None => form.append_pair("client_id", id),
+        };
+        (None, form.finish())
     }
 }
 
@@ -167,7 +168,7 @@ fn joined(address: &Uri, query: &str) -> String {
 }
 
 /// A client's id and secret as `authorization` has them (RFC 6749, 2.3.1).
-fn basic(id: &str, secret: &Secret) -> Secret {
+fn by_basic(id: &str, secret: &Secret) -> Secret {
     let escaped = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
     Secret::new(format!("Basic {}", BASE64.encode(format!("{}:{}", escaped(id), escaped(secret.expose())).as_bytes())))
 }
@@ -211,7 +212,7 @@ mod tests {
         assert_eq!(joined(&uri, "a=b"), "https://h/authorize?tenant=1&a=b");
         assert_eq!(joined(&Uri::from_static("https://h/authorize"), "a=b"), "https://h/authorize?a=b");
         let expected = format!("Basic {}", BASE64.encode(b"a%3Ab:c+%2F"));
-        assert_eq!(basic("a:b", &Secret::new("c /")).expose(), expected);
+        assert_eq!(by_basic("a:b", &Secret::new("c /")).expose(), expected);
         let flow = Flow::new().unwrap();
         assert!(flow.is_answered(&flow.part("state")) && !flow.is_answered(&flow.part("nonce")) && !flow.is_answered(""));
     }

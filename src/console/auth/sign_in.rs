@@ -48,7 +48,7 @@ const LATER: &str = "Too many tries have failed. Wait a while.";
 const FAILED: &str = "The provider did not sign you in. The log says why.";
 
 /// The calls.
-pub(super) fn routes() -> [Route; 6] {
+pub(in crate::console) fn routes() -> [Route; 6] {
     [
         Route::get(PATH, Access::Open, show),
         Route::post(PATH, Access::Open, by_password),

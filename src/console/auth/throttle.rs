@@ -7,10 +7,8 @@ use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
-
-use tokio::time::Instant;
 
 /// Tries in a row that a name has before it waits, and an address, behind which there may be many people.
 const FREE: [u32; 2] = [5, 20];
@@ -71,7 +69,10 @@ impl Throttle {
     /// # Errors
     /// How long to wait.
     pub(super) fn begin(&self, name: Option<&str>, address: IpAddr) -> Result<Try<'_>, Duration> {
-        let now = Instant::now();
+        self.begin_at(Instant::now(), name, address)
+    }
+
+    fn begin_at(&self, now: Instant, name: Option<&str>, address: IpAddr) -> Result<Try<'_>, Duration> {
         let mut tries = self.lock();
         let attempt =
             Try { throttle: self, name: name.map(|name| Key::Name(name.to_owned())), address: Key::Address(network(address)) };
@@ -135,49 +136,61 @@ mod tests {
         IpAddr::from([10, 0, 0, number])
     }
 
-    /// How many tries are let through of so many in a row.
-    fn let_through(throttle: &Throttle, tries: u8, name: impl Fn(u8) -> String, address: impl Fn(u8) -> IpAddr) -> usize {
-        (0..tries).filter(|number| throttle.begin(Some(&name(*number)), address(*number)).is_ok()).count()
+    /// How many tries are let through of so many at once.
+    fn let_through(throttle: &Throttle, now: Instant, name: impl Fn(u8) -> String, address: impl Fn(u8) -> IpAddr) -> usize {
+        (0..50).filter(|number| throttle.begin_at(now, Some(&name(*number)), address(*number)).is_ok()).count()
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_name_is_not_guessed_at_from_many_places_nor_many_from_one() {
-        let throttle = Throttle::default();
-        assert_eq!(let_through(&throttle, 50, |_| "ana".into(), other), 5);
-        assert_eq!(throttle.begin(Some("ana"), HERE).unwrap_err(), FIRST);
-        assert_eq!(let_through(&throttle, 50, |number| number.to_string(), |_| HERE), 20);
-        assert_eq!(throttle.begin(None, HERE).unwrap_err(), FIRST);
-        assert!(throttle.begin(None, other(0)).is_ok() && throttle.begin(Some("bo"), other(1)).is_ok());
+    #[test]
+    fn a_name_is_not_guessed_at_from_many_places_nor_many_from_one() {
+        let (throttle, now) = (Throttle::default(), Instant::now());
+        assert_eq!(let_through(&throttle, now, |_| "ana".into(), other), 5);
+        assert_eq!(throttle.begin_at(now, Some("ana"), HERE).unwrap_err(), FIRST);
+        assert_eq!(let_through(&throttle, now, |number| number.to_string(), |_| HERE), 20);
+        assert_eq!(throttle.begin_at(now, None, HERE).unwrap_err(), FIRST);
+        assert!(throttle.begin_at(now, None, other(0)).is_ok() && throttle.begin_at(now, Some("bo"), other(1)).is_ok());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn waits_double_end_and_are_forgotten() {
-        let throttle = Throttle::default();
-        assert_eq!(let_through(&throttle, 5, |_| "ana".into(), |_| HERE), 5);
+    #[test]
+    fn waits_double_end_and_are_forgotten() {
+        let (throttle, mut now) = (Throttle::default(), Instant::now());
+        assert_eq!(let_through(&throttle, now, |_| "ana".into(), |_| HERE), 5);
         for wait in [10, 20, 40, 80, 160, 300, 300] {
-            let told = throttle.begin(Some("ana"), HERE).unwrap_err();
+            let told = throttle.begin_at(now, Some("ana"), HERE).unwrap_err();
             assert_eq!(told, Duration::from_secs(wait));
-            tokio::time::advance(told).await;
-            assert!(throttle.begin(Some("ana"), other(9)).is_ok());
+            now += told;
+            assert!(throttle.begin_at(now, Some("ana"), other(9)).is_ok());
         }
-        tokio::time::advance(FORGET + Duration::from_secs(1)).await;
-        assert_eq!(let_through(&throttle, 6, |_| "ana".into(), |_| HERE), 5);
+        now += FORGET + Duration::from_secs(1);
+        assert_eq!(let_through(&throttle, now, |_| "ana".into(), |_| HERE), 5);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn who_signs_in_waits_for_nothing() {
+    #[test]
+    fn who_signs_in_waits_for_nothing() {
         let throttle = Throttle::default();
         for _ in 0..100 {
             throttle.begin(Some("ana"), HERE).unwrap().succeeded();
         }
         // One's own name does not pay for guesses at another's.
-        let guesses = (0..100).filter(|_| {
+        let guesses = (0..100).filter(|guess| {
             if let Ok(own) = throttle.begin(Some("eve"), HERE) {
                 own.succeeded();
             }
-            throttle.begin(Some(&fastrand::u64(..).to_string()), HERE).is_ok()
+            throttle.begin(Some(&format!("name {guess}")), HERE).is_ok()
         });
         assert_eq!(guesses.count(), 20);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_but_for_who_must_wait() {
+        let (throttle, now) = (Throttle::default(), Instant::now());
+        assert_eq!(let_through(&throttle, now, |_| "ana".into(), other), 5);
+        for number in 0..2 * MANY {
+            let [.., a, b] = number.to_be_bytes();
+            throttle.begin_at(now, Some(&number.to_string()), IpAddr::from([11, 0, a, b])).unwrap();
+        }
+        assert!(throttle.lock().len() <= MANY + 2);
+        assert!(throttle.begin_at(now, Some("ana"), HERE).is_err());
     }
 
     #[test]
