@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use futures_util::TryStreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde_json::json;
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     config,
-    review::{Case, Facts, Kept, Said, Store, Verdict},
+    review::{Case, Facts, Filter, Kept, Order, Said, Store, Verdict},
     segment::Direction,
 };
 
@@ -76,7 +76,8 @@ impl Review {
 }
 
 async fn list(store: &Store, limit: u32, json: bool) -> Result<(), Failed> {
-    let cases = store.list(limit).await.map_err(failed)?;
+    let cases = store.cases(Filter::default(), Order::NewestFirst).take(limit as usize);
+    let cases: Vec<Case> = cases.try_collect().await.map_err(failed)?;
     if json {
         return cases.iter().try_for_each(|case| say(serde_json::to_string(case).map_err(failed)?));
     }
@@ -187,7 +188,7 @@ fn way(direction: Direction) -> &'static str {
 }
 
 async fn export(store: &Store) -> Result<(), Failed> {
-    let cases = store.all().map_err(failed);
+    let cases = store.cases(Filter::default(), Order::OldestFirst).map_err(failed);
     cases.try_for_each(|case| std::future::ready(say(line(&case)))).await
 }
 

@@ -116,7 +116,7 @@ impl Review {
     /// What types alone cannot tell.
     pub(super) fn check(&self) -> Result<(), Wrong> {
         let wrong = |key: &str, why: &str| Err((format!("review.{key}"), why.to_owned()));
-        if !["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| self.store.starts_with(scheme)) {
+        if !["sqlite://", "postgres://", "postgresql://"].iter().any(|scheme| self.store.starts_with(scheme)) {
             return wrong("store", "must be `sqlite://FILE` or `postgres://USER@HOST/DATABASE`");
         }
         if self.spool.as_os_str().is_empty() {

@@ -318,7 +318,7 @@ impl Proxy {
         if !record.is_flagged() {
             return Ok(());
         }
-        let written = self.store.record(&record.case(&self.scanner, self.content)).await;
+        let written = self.store.record(&[record.case(&self.scanner, self.content)]).await;
         self.metrics.record(written.is_ok());
         written.map_err(Failure::Unrecorded)
     }

@@ -4,17 +4,19 @@
 //! settings say otherwise: the record must not become the leak that the rule prevented. What the decision rests on is kept
 //! beside the texts, so that other policies can be asked of a case later without any guard.
 
+mod filter;
 mod kept;
 mod seal;
-mod sqlite;
+mod store;
 mod text;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    filter::{Filter, Moment, Place, State},
     kept::{Facts, Judge, Kept, Passage, Piece, Said, Unscorable, Verdict},
     seal::{Seal, SealError, Sealed, new_sealing_key},
-    sqlite::Store,
+    store::{Entry, Order, Store},
     text::{Care, Found, Text},
 };
 use crate::{
@@ -48,7 +50,7 @@ pub enum Error {
 pub struct Case {
     /// The exchange's id, as in the `seawall-request-id` header.
     pub id: String,
-    /// How often it had been written, this time included: a later writing knows all that an earlier one did.
+    /// How often its record was written; a later writing takes the place of an earlier one.
     #[serde(default)]
     pub version: u32,
     /// When it began (RFC 3339).

@@ -326,7 +326,7 @@ async fn it_decides_as_the_second_guard_of_a_cascade() {
     assert!(proxy.inner.scanner().reads_whole_answers(&Ask::only(scan::DEFAULT)), "streams are read as it needs them");
     assert_eq!(proxy.post(ask("hello")).await.content(), "no such prompts");
     let identity = load(|_| {}).identity().to_owned();
-    assert_eq!(proxy.review().await.list(1).await.unwrap().remove(0).guard, identity);
+    assert_eq!(proxy.cases().await.remove(0).guard, identity);
     assert!(proxy.metric("seawall_guard_cascade_total{decided=\"second\"}").await >= 1);
     let info = format!("seawall_guard_info{{name=\"default.second\",guard=\"{identity}\",provider=\"CPUExecutionProvider\"}}");
     assert_eq!(proxy.metric(&info).await, 1);

@@ -22,7 +22,7 @@ async fn what_is_flagged_is_on_record_before_the_answer() {
     assert!(case.model.starts_with("[email] "), "what a client calls its model is a client's text too: {}", case.model);
     assert!(case.score.unwrap() > 0.9);
     tokio::join!(proxy.post(ask("hello")), async { proxy.upstream.call().await.answer(200, completion("hi")) });
-    assert_eq!(proxy.review().await.list(10).await.unwrap().len(), 1, "harmless traffic leaves no trace");
+    assert_eq!(proxy.cases().await.len(), 1, "harmless traffic leaves no trace");
 }
 
 #[tokio::test]
@@ -35,7 +35,7 @@ async fn a_flagged_answer_is_on_record_with_its_prompt() {
     pieces.send(chunk(0, "a menace of some kind. ")).await;
     let first = stream.next().await.unwrap().unwrap();
     assert_eq!(first.raw, chunk(0, "a menace of some kind. "));
-    let listed = proxy.review().await.list(10).await.unwrap();
+    let listed = proxy.cases().await;
     assert_eq!(listed.len(), 1, "on record before the text is with the client");
     pieces.send([chunk(0, "That is all."), finish(0)].concat()).await;
     drop(pieces);

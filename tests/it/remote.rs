@@ -388,7 +388,7 @@ async fn the_second_guard_decides_where_the_first_is_unsure() {
     assert_eq!(server.calls(), calls, "both verdicts are known");
     assert!(both.metric("seawall_guard_cascade_total{decided=\"second\"}").await >= 3);
     assert!(both.metric("seawall_guard_cascade_total{decided=\"first\"}").await >= 2);
-    let case = both.review().await.list(1).await.unwrap().remove(0);
+    let case = both.cases().await.remove(0);
     assert!(case.guard.ends_with("by vllm m"), "{}", case.guard);
 
     let lost = proxy(cascade(remote(Engine::Vllm, &dir, vec!["http://127.0.0.1:1".to_owned()]))).await;

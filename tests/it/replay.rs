@@ -123,8 +123,7 @@ async fn the_record_decides_as_the_proxy_did() {
     let image = json!({"model": "m", "messages": [{"role": "user", "content": image}]}).to_string();
     tokio::join!(proxy.post(image), async { proxy.upstream.call().await.answer(200, completion("tea")) });
 
-    let (policies, store) = (proxy.inner.policies(), proxy.review().await);
-    let cases = store.list(1_000).await.unwrap();
+    let (policies, cases) = (proxy.inner.policies(), proxy.cases().await);
     let mut seen = BTreeSet::new();
     for case in &cases {
         let (then, now) = (Decided::recorded(case), decided(case, &policies));
@@ -267,7 +266,7 @@ async fn what_no_guard_has_judged_is_left_out_or_scored_now() {
 async fn facts_of_the_call_choose_the_policies_again() {
     let proxy = Proxy::with(MANY, |_| {}).await;
     exchange(&proxy, "Write to a@b.co about this", "hi", None).await;
-    let case = proxy.review().await.list(1).await.unwrap().remove(0);
+    let case = proxy.cases().await.remove(0);
     let rule = |scope: &str| {
         format!("name = \"p\"\n[scope]\n{scope}\n[[rule]]\nname = \"r\"\nwhere = [\"prompt\"]\naction = \"flag\"\n")
     };

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, future::ready, stream};
-use jiff::{Span, Timestamp, civil::DateTime, tz::TimeZone};
+use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::{
     fs::File,
@@ -16,7 +16,7 @@ use crate::{
     config::{Config, Uncovered},
     policy::Policies,
     replay::{Counts, Decided, Example, Exchange, Tally},
-    review::{Case, Store},
+    review::{Case, Filter, Moment, Order, Store},
     scan::Scanner,
     segment::Direction,
     server,
@@ -53,8 +53,8 @@ pub(in crate::cli) struct Replay {
     #[arg(long, value_name = "PATH")]
     against: Option<PathBuf>,
     /// Only exchanges since then: `2026-01-31`, `2026-01-31T12:00` (UTC), or so long ago: `12h`, `7d`
-    #[arg(long, value_name = "WHEN", value_parser = since)]
-    since: Option<Timestamp>,
+    #[arg(long, value_name = "WHEN")]
+    since: Option<Moment>,
     /// At most so many exchanges: the newest of a store, the first of a file
     #[arg(long, value_name = "N")]
     limit: Option<u32>,
@@ -121,8 +121,9 @@ impl Replay {
             Some(_) => self.tally(&trial, self.lines().await?).await?,
             None => {
                 let store = self.opened(&config).await?;
-                let since = self.since.map(|since| since.strftime("%Y-%m-%dT%H:%M:%S").to_string());
-                self.tally(&trial, store.newest(since.as_deref(), self.limit).map_err(failed)).await?
+                let filter = Filter { since: self.since, ..Filter::default() };
+                let limit = self.limit.map_or(usize::MAX, |limit| limit as usize);
+                self.tally(&trial, store.cases(filter, Order::NewestFirst).take(limit).map_err(failed)).await?
             }
         };
         if self.json {
@@ -149,7 +150,7 @@ impl Replay {
         } else {
             Box::new(File::open(&file).await.map_err(|e| usage(format!("{name}: cannot be read: {e}")))?)
         };
-        let (since, limit) = (self.since, self.limit.map_or(usize::MAX, |limit| limit as usize));
+        let (since, limit) = (self.since.map(Moment::timestamp), self.limit.map_or(usize::MAX, |limit| limit as usize));
         let lines = stream::try_unfold((BufReader::new(input).lines(), 1_usize), |(mut lines, number)| async move {
             let line = lines.next_line().await?;
             Ok::<_, std::io::Error>(line.map(|line| ((number, line), (lines, number + 1))))
@@ -216,19 +217,6 @@ impl Trial {
         }
         Some(Err(unasked.into_iter().filter_map(|guard| policies.guards().get(guard).cloned()).collect()))
     }
-}
-
-/// A day or an hour (UTC), or a time that has passed since.
-fn since(text: &str) -> Result<Timestamp, String> {
-    if let Ok(at) = text.parse::<Timestamp>() {
-        return Ok(at);
-    }
-    if let Ok(at) = text.parse::<DateTime>() {
-        return TimeZone::UTC.to_timestamp(at).map_err(|e| e.to_string());
-    }
-    let ago = text.parse::<Span>().map_err(|_| "must be a day such as `2026-01-31`, or a time such as `12h` or `7d`")?;
-    let now = TimeZone::UTC.to_datetime(Timestamp::now());
-    now.checked_sub(ago.abs()).and_then(|at| TimeZone::UTC.to_timestamp(at)).map_err(|e| e.to_string())
 }
 
 fn report(tally: &Tally, trial: &Trial) -> Result<(), Failed> {
@@ -332,21 +320,5 @@ fn clip(line: &str) -> String {
     match line.char_indices().nth(COLUMNS) {
         Some(_) => line.chars().take(COLUMNS - 1).chain(['…']).collect(),
         None => line.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn since_a_day_an_hour_or_a_while() {
-        let at = |text: &str| since(text).unwrap();
-        assert_eq!(at("2026-01-31").to_string(), "2026-01-31T00:00:00Z");
-        assert_eq!(at("2026-01-31T12:00").to_string(), "2026-01-31T12:00:00Z");
-        assert_eq!(at("2026-01-31T12:00:00+07:00").to_string(), "2026-01-31T05:00:00Z");
-        let ago = |text: &str| at(text).duration_until(Timestamp::now()).as_secs();
-        assert!((0..2).contains(&(ago("12h") - 12 * 3_600)) && (0..2).contains(&(ago("7d") - 7 * 86_400)));
-        assert!(since("yesterday").is_err());
     }
 }

@@ -5,6 +5,7 @@ mod upstream;
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -15,7 +16,7 @@ use hyper_util::{
 use seawall::{
     config::Config,
     exchange,
-    review::Store,
+    review::{Case, Filter, Order, Store},
     server::Server,
     wire::frame::{Decode, Event, Framing},
 };
@@ -172,6 +173,11 @@ impl Proxy {
 
     pub(crate) async fn review(&self) -> Store {
         Store::open_existing(&self.store).await.unwrap()
+    }
+
+    /// What was flagged, the newest first.
+    pub(crate) async fn cases(&self) -> Vec<Case> {
+        self.review().await.cases(Filter::default(), Order::NewestFirst).map(Result::unwrap).collect().await
     }
 
     pub(crate) async fn shut_down(self) {

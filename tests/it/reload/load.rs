@@ -140,7 +140,7 @@ async fn a_thousand_changes_under_traffic_fail_no_exchange_and_mix_no_sets() {
     };
     assert_eq!(proxy.metric("seawall_policy_reloads_total{outcome=\"changed\"}").await, CHANGES as u64);
     assert_eq!(proxy.metric("seawall_policy_reloads_total{outcome=\"refused\"}").await, 0);
-    let cases = proxy.review().await.list(u32::MAX).await.unwrap();
+    let cases = proxy.cases().await;
     let cases: BTreeMap<&str, &Case> = cases.iter().map(|case| (case.id.as_str(), case)).collect();
     let had: Vec<(bool, Had)> =
         had.into_iter().enumerate().flat_map(|(client, had)| had.into_iter().map(move |had| (client >= 3, had))).collect();
