@@ -125,7 +125,7 @@ pub fn run() -> ExitCode {
     let done = runtime.block_on(async {
         match cli.command {
             Command::Serve(serve) => serve.run().await,
-            Command::Demo(demo) => demo.run().await,
+            Command::Demo(demo) => Box::pin(demo.run()).await,
             Command::Scan(scan) => scan.run().await,
             Command::Eval(eval) => eval.run().await,
             Command::Guard(guard) => guard.run().await,
