@@ -111,6 +111,6 @@ impl Silent {
 impl Drop for Silent {
     fn drop(&mut self) {
         // A terminal that has gone away shows nothing either.
-        drop(tcsetattr(io::stdin(), OptionalActions::Flush, &self.0));
+        tcsetattr(io::stdin(), OptionalActions::Flush, &self.0).unwrap_or(());
     }
 }

@@ -116,7 +116,6 @@ impl Console {
     }
 
     /// What serves it.
-    #[must_use]
     pub fn router(self) -> Router {
         let auth = Arc::clone(&self.rooms.auth);
         let add = |router: Router<Rooms>, Route { path, access, handler, .. }: Route| {

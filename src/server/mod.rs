@@ -104,7 +104,7 @@ impl Server {
         let hooks = targets.iter().zip(&config.review.webhooks).map(|(target, settings)| target.hook(settings, public));
         let store = Store::open(&config.review.store).await?.telling(hooks.collect());
         let local = admin.local_addr().is_ok_and(|address| address.ip().is_loopback());
-        let auth = Auth::new(&config.admin, local, store.clone()).await?;
+        let auth = Box::pin(Auth::new(&config.admin, local, store.clone())).await?;
         let proxy = Arc::new(Proxy::new(&config, Rooms { scanner, policies, routes, store: store.clone(), metrics, identity }));
         let webhooks = (webhook::Sender::new(&targets, store.clone(), Arc::clone(&proxy))?, targets);
         let reloader = Arc::new(Reloader::new(Arc::clone(&proxy), config.clone()));

@@ -86,7 +86,7 @@ def visit(stage, chromium):
         return page
 
     yield visit
-    for context, watch in opened:
+    for context, _ in opened:
         context.close()
     for _, watch in opened:
         watch.check()

@@ -27,12 +27,10 @@ def search(page: Page, words: str):
 
 
 def choose(page: Page, label: str, choice: str):
-    """Narrows the queue by one of its choices; there is a button for it where no script runs."""
+    """Narrows the queue by one of its choices."""
     page.get_by_label(label, exact=True).select_option(label=choice)
-    apply = page.get_by_role("button", name="Apply")
-    if apply.is_visible():
-        apply.click()
-    page.wait_for_url(lambda url: f"{label.lower()}=" in url or "since=" in url)
+    field = "since" if label == "Time" else label.lower()
+    page.wait_for_url(lambda url: f"{field}=" in url)
 
 
 def open_case(page: Page, case: str):

@@ -2,15 +2,17 @@
 
 import json
 import re
+import sqlite3
 import sys
-from itertools import count
+from contextlib import closing
+from itertools import chain, count
 from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 sys.path.append(str(HERE.parent / "sdk"))
 
-from servers import Answer, Script, Seawall, ask, chat, seawall  # noqa: E402  programs of tests are started in one way
+from servers import PATIENCE_S, Answer, Script, Seawall, ask, chat, seawall  # noqa: E402  programs of tests are started in one way
 from texts import ANSWER, HOSTILE, PROSE, QUESTION  # noqa: E402
 
 # The tests' own.
@@ -18,6 +20,8 @@ GUARD = f"[guard]\ndir = {json.dumps(str(ROOT / 'tests' / 'fixtures' / 'guard'))
 # Who else reviews, so that people can disagree.
 PEOPLE = {"vera": "viewer", "ravi": "reviewer", "ruth": "reviewer", "ana": "admin"}
 NAMES = {"viewer": "vera", "reviewer": "ravi", "second": "ruth", "admin": "ana"}
+# How often each thing is said, and the days over which.
+ROUNDS, DAYS, DAY_MS = 4, 30, 24 * 60 * 60 * 1000
 # By the names of their keys.
 TENANTS = {"shop": "retail", "bank": "finance", "files": "archive"}
 
@@ -65,15 +69,27 @@ class Stage:
         return answer.headers["seawall-request-id"]
 
     def fill(self):
-        """A record as a day has it."""
-        for prompts in PROSE.values():
-            for number, prompt in enumerate(prompts):
-                self.flag(prompt, key=("shop", "bank")[number % 2], stream=number % 2 == 1)
+        """A record as a month leaves it."""
+        for number, prompt in enumerate([*chain.from_iterable(PROSE.values())] * ROUNDS):
+            self.flag(prompt, key=("shop", "bank")[number % 2], stream=number % 3 == 1)
         for text, _ in HOSTILE.values():
             self.flag(text, key="bank")
         self.flag("Write to a.person@example.com about the party on Sunday, please.")
         for stream in (False, True):
             self.flag(QUESTION, ANSWER, stream=stream)
+        self.age()
+
+    def age(self):
+        """Spreads what is on record over the days before, the more the nearer. No command does this to a record."""
+        with closing(sqlite3.connect(self.seawall.folder / "seawall.db", timeout=PATIENCE_S)) as record, record:
+            for number, (case, at) in enumerate(record.execute("SELECT id, at_ms FROM cases ORDER BY seq").fetchall()):
+                turn = number * 37 % DAYS
+                at -= turn * turn // DAYS * DAY_MS
+                record.execute("UPDATE case_rules SET at_ms = ? WHERE case_id = ?", (at, case))
+                record.execute(
+                    "UPDATE cases SET at_ms = ?1, at = strftime('%Y-%m-%dT%H:%M:%SZ', ?1 / 1000, 'unixepoch') WHERE id = ?2",
+                    (at, case),
+                )
 
     def close(self):
         self.seawall.stop()

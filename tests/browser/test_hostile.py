@@ -16,7 +16,15 @@ MOST_S = 5
 def check_still(page):
     """Nothing of the text has become part of the page."""
     assert page.evaluate("window.ran") is None
-    for planted in ("#grown", "img[src=x]", "svg[onload]", "[onerror]", "[onfocus]", "a[href^='javascript']", "main script"):
+    for planted in (
+        "#grown",
+        "img[src=x]",
+        "svg[onload]",
+        "[onerror]",
+        "[onfocus]",
+        "a[href^='javascript']",
+        "main script",
+    ):
         expect(page.locator(planted)).to_have_count(0)
 
 

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from conftest import DESKTOP, PHONE, SCREENSHOTS
-from moves import look_for, rows
+from moves import choose, look_for, rows, told
 
 SIZES = {"desktop": DESKTOP, "phone": PHONE}
 # The smallest thing that a thumb meets, in pixels.
@@ -24,10 +24,13 @@ def size(request):
 
 
 def picture(page, *names: str):
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{'-'.join(names)}.png", full_page=True)
     wider = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert wider <= 0, f"the page is {wider} pixels wider than the screen"
+    # A screen as high as the page, so that what keeps to the screen's foot is at the page's.
+    height = page.evaluate("document.documentElement.scrollHeight")
+    page.set_viewport_size({"width": page.viewport_size["width"], "height": max(height, page.viewport_size["height"])})
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{'-'.join(names)}.png")
 
 
 def test_signing_in(visit, theme, size):
@@ -57,15 +60,41 @@ def test_a_case_in_other_scripts(be, words, request):
     picture(page, "case", request.node.callspec.id, "phone")
 
 
+@pytest.fixture(scope="session")
+def opinions():
+    return []
+
+
+@pytest.fixture
+def judged(be, opinions):
+    """A record of which a part is decided, not always by one mind."""
+    if opinions:
+        return
+    for who, rule, verdict in (
+        ("reviewer", "unsafe-prompt", "Right"),
+        ("reviewer", "card", "Wrong"),
+        ("second", "unsafe-prompt", "Right"),
+        ("second", "card", "Right"),
+    ):
+        page = be(who)
+        page.goto("/review?state=all")
+        choose(page, "Rule", rule)
+        for row in rows(page).all()[::2]:
+            row.get_by_role("checkbox").check()
+        page.get_by_role("form", name="Selected cases").get_by_role("button", name=verdict).click()
+        expect(told(page)).to_be_visible()
+    opinions.append("told")
+
+
 @pytest.mark.parametrize("room", ["charts", "exceptions", "audit"])
-def test_other_rooms(be, room, theme, size):
+def test_other_rooms(be, judged, room, theme, size):
     page = be("admin", color_scheme=theme, **SIZES[size])
     page.goto(f"/review/{room}")
     expect(page.get_by_role("heading", name=re.compile(room, re.IGNORECASE)).first).to_be_visible()
     picture(page, room, size, theme)
 
 
-def test_the_charts_have_figures(page):
+def test_the_charts_have_figures(page, judged):
     page.goto("/review/charts")
     expect(page.get_by_role("img", name=re.compile(r"\d+ flags in \d+ days"))).to_be_visible()
     for chart in ("By rule", "By language", "Reviewers", "Scores by rule"):

@@ -1,6 +1,7 @@
 """The queue: what narrows it, finds in it, and walks through it."""
 
 import re
+from itertools import chain
 
 import pytest
 from playwright.sync_api import expect
@@ -35,6 +36,7 @@ def test_the_newest_is_first(be, stage):
     ],
 )
 def test_a_choice_narrows_it(page, label, choice, holds):
+    page.goto("/review?state=all")
     choose(page, label, choice)
     expect(rows(page).first).to_be_visible()
     for row in rows(page).all():
@@ -45,6 +47,7 @@ def test_a_choice_narrows_it(page, label, choice, holds):
 
 
 def test_a_score_narrows_it(page):
+    page.goto("/review?state=all")
     page.get_by_label("Score from").fill("0.5")
     page.get_by_label("Score from").press("Enter")
     page.wait_for_url(lambda url: "score_from=0.5" in url)
@@ -52,9 +55,13 @@ def test_a_score_narrows_it(page):
     assert scores and min(scores) >= 0.5
 
 
-def test_times_narrow_it(page):
+def test_times_narrow_it(page, stage):
+    word = stage.word()
+    stage.flag(f"There is danger just now, {word}.")
+    page.goto("/review?state=all")
     choose(page, "Time", "Last hour")
-    expect(rows(page).first).to_be_visible()
+    expect(rows(page).first).to_contain_text(word)
+    assert not page.get_by_role("listitem").get_by_text("d ago").all()
 
 
 @pytest.mark.parametrize(
@@ -63,17 +70,16 @@ def test_times_narrow_it(page):
     ids=["en", "th", "my", "ta", "answer"],
 )
 def test_search_finds_parts_of_words_in_every_script(page, words):
-    found = look_for(page, words)
-    expect(found.first).to_be_visible()
-    assert len(found.all()) <= 3, "and nothing else"
+    look_for(page, words).last.get_by_role("link").click()
+    expect(page.get_by_role("region", name="Conversation")).to_contain_text(words, ignore_case=True)
 
 
-@pytest.mark.parametrize("words", ["%_*", '"', "danger\" OR 1=1 --", "NEAR(a b)", "<script>", "ไม่มีคำนี้ที่ไหน"])
+@pytest.mark.parametrize("words", ["%_*", '"', 'danger" OR 1=1 --', "NEAR(a b)", "<script>", "ไม่มีคำนี้ที่ไหน"])
 def test_a_search_is_taken_as_it_is_written(page, words):
     found = look_for(page, words)
     expect(found.first.or_(page.get_by_role("heading", name="Nothing matches")).or_(page.get_by_role("alert"))).to_be_visible()
     expect(page.get_by_role("searchbox", name="Search")).to_have_value(words)
-    texts = [text for text, _ in HOSTILE.values()] + sum(PROSE.values(), [])
+    texts = [text for text, _ in HOSTILE.values()] + [*chain.from_iterable(PROSE.values())]
     assert (found.count() > 0) == any(words.lower() in text.lower() for text in texts if len(words) > 2)
 
 
@@ -129,8 +135,9 @@ def test_it_works_without_scripts(be, stage):
     word = stage.word()
     stage.flag(f"There is danger without scripts, {word}.")
     page = be("reviewer", java_script_enabled=False)
-    choose(page, "Rule", "unsafe-prompt")
-    search(page, word)
+    page.get_by_label("Rule", exact=True).select_option(label="unsafe-prompt")
+    page.get_by_label("Search").fill(word)
+    page.get_by_role("button", name="Apply").click()
     expect(rows(page)).to_have_count(1)
     rows(page).get_by_role("link").click()
     page.get_by_role("form", name="Your decision").get_by_role("button", name="Right", exact=True).click()

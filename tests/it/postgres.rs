@@ -15,26 +15,38 @@ fn answers(port: u16) -> bool {
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
+/// What a statement answers there.
+fn told(url: &str, statement: &str) -> String {
+    let output = Command::new("psql").args([url, "-Atqc", statement]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
 #[test]
 fn every_test_has_a_database_of_its_own() {
     let (one, other) = (postgres::database().unwrap(), postgres::database().unwrap());
-    assert_ne!(one, other);
-    assert_eq!(one.rsplit_once('/').unwrap().0, other.rsplit_once('/').unwrap().0, "in one server");
+    told(&one, "CREATE TABLE cases ()");
+    let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
+    assert_eq!((told(&one, tables).as_str(), told(&other, tables).as_str()), ("1", "0"));
+    let server = "SELECT pg_postmaster_start_time(), current_setting('server_encoding'), current_setting('fsync')";
+    assert_eq!(told(&one, server), told(&other, server), "in one server");
+    assert!(told(&one, server).ends_with("|UTF8|on"));
 }
 
 #[test]
 fn a_server_is_stopped_and_killed_and_comes_back_with_what_it_held() {
     let cluster = Cluster::start().unwrap();
-    cluster.database().unwrap();
-    for end in [Cluster::stop, Cluster::kill] {
+    let url = cluster.database().unwrap();
+    told(&url, "CREATE TABLE ends (number int)");
+    for (number, end) in [Cluster::stop, Cluster::kill].into_iter().enumerate() {
+        told(&url, &format!("INSERT INTO ends VALUES ({number})"));
         end(&cluster).unwrap();
         assert!(!answers(cluster.port));
         cluster.start_again().unwrap();
-        assert!(answers(cluster.port));
+        assert_eq!(told(&url, "SELECT count(*) FROM ends"), (number + 1).to_string());
     }
+    assert!(cluster.start_again().is_err(), "it runs");
     let port = cluster.port;
-    let held = cluster.database().unwrap();
-    assert!(held.ends_with("/test_1"), "the first is still there, so this is another: {held}");
     drop(cluster);
     assert!(!answers(port), "it ends with its test");
 }

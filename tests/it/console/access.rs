@@ -193,15 +193,15 @@ async fn sessions_end_with_what_they_rest_on() {
         let node = Proxy::with(RULES, |config| {
             people(config);
             change(&mut config.admin.users);
-            config.review.store = store;
+            config.review.store.clone_from(&store);
         });
         let node = node.await;
         let me = call(&node, Method::GET, "/api/v1/me", &[("cookie", &cookie)], "").await;
         (me.status.as_u16(), me.json()["role"].as_str().map(str::to_owned))
     };
-    assert_eq!(after.clone()(&|_| {}).await, (200, Some("reviewer".to_owned())), "any node knows it");
-    assert_eq!(after.clone()(&|users| users[1].role = Role::Viewer).await, (200, Some("viewer".to_owned())));
-    assert_eq!(after.clone()(&|users| drop(users.remove(1))).await, (401, None), "nobody any more");
+    assert_eq!(after(&|_| {}).await, (200, Some("reviewer".to_owned())), "any node knows it");
+    assert_eq!(after(&|users| users[1].role = Role::Viewer).await, (200, Some("viewer".to_owned())));
+    assert_eq!(after(&|users| drop(users.remove(1))).await, (401, None), "nobody any more");
     let password = user("another", Role::Viewer).password;
     assert_eq!(after(&|users| users[1].password.clone_from(&password)).await, (401, None), "another password");
 }

@@ -106,7 +106,7 @@ impl Site {
 /// Who signs tokens.
 pub(crate) struct Signer {
     pub(crate) id: &'static str,
-    key: EcdsaKeyPair,
+    pub(crate) key: EcdsaKeyPair,
 }
 
 impl Signer {

@@ -15,6 +15,7 @@ as=
 pid= memory=
 
 start() {
+    [ -z "$pid" ] || return 1
     # Everything that makes a write durable stays as PostgreSQL has it.
     $as "$bin/postgres" -D data -p "$1" -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=400 \
         -c shared_buffers=32MB </dev/null >>log 2>&1 &
