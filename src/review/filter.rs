@@ -2,6 +2,7 @@
 
 use jiff::{Span, Timestamp, civil::DateTime, tz::TimeZone};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::segment::Direction;
 
@@ -51,6 +52,77 @@ pub struct Filter {
     /// What their texts hold somewhere, in capitals or not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub search: Option<String>,
+}
+
+/// Cases that something is done to at once.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
+pub enum Chosen {
+    /// Those of these ids.
+    Ids(Vec<String>),
+    /// All that a filter lets through.
+    All(Filter),
+}
+
+impl Filter {
+    /// Whether it lets every case through.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The filter as the audit trail tells it: names of people, and words of theirs, stand in it as hashes only, for what is
+    /// told there stays.
+    #[must_use]
+    pub fn told(&self) -> Value {
+        let mut told = json!(self);
+        for name in ["tenant", "key", "subject", "search"] {
+            if let Some(value) = told.get_mut(name)
+                && let Some(text) = value.as_str()
+            {
+                *value = json!(format!("blake3:{}", blake3::hash(text.as_bytes())));
+            }
+        }
+        told
+    }
+}
+
+impl Chosen {
+    /// The choice as the audit trail tells it.
+    #[must_use]
+    pub fn told(&self) -> Value {
+        match self {
+            Self::Ids(ids) => json!({ "ids": ids }),
+            Self::All(filter) => json!({ "filter": filter.told() }),
+        }
+    }
+}
+
+/// What a reviewer says of a case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Opinion {
+    /// It was rightly flagged: the text is unsafe, or what was found in it is real.
+    Right,
+    /// It was not.
+    Wrong,
+}
+
+impl Opinion {
+    /// Its name, as it is stored.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Right => "right",
+            Self::Wrong => "wrong",
+        }
+    }
+
+    /// The one of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Right, Self::Wrong].into_iter().find(|opinion| opinion.name() == name)
+    }
 }
 
 /// What reviewers say of a case.
@@ -161,6 +233,15 @@ mod tests {
     use std::str::FromStr as _;
 
     use super::*;
+
+    #[test]
+    fn no_name_and_no_word_is_told() {
+        let name = |text: &str| Some(text.to_owned());
+        let filter = Filter { subject: name("ana"), search: name("bomb"), language: name("th"), ..Filter::default() };
+        let told = Chosen::All(filter).told().to_string();
+        assert!(!told.contains("ana") && !told.contains("bomb") && told.contains("\"language\":\"th\""), "{told}");
+        assert!(told.contains(&blake3::hash(b"ana").to_string()), "who knows the name finds the line");
+    }
 
     #[test]
     fn since_a_day_an_hour_or_a_while() {

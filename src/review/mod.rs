@@ -4,7 +4,9 @@
 //! settings say otherwise: the record must not become the leak that the rule prevented. What the decision rests on is kept
 //! beside the texts, so that other policies can be asked of a case later without any guard.
 
+pub mod export;
 mod filter;
+mod flagged;
 mod kept;
 #[cfg(test)]
 #[path = "../../tests/it/harness/postgres.rs"]
@@ -16,10 +18,14 @@ mod text;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    filter::{Filter, Moment, Place, State},
+    filter::{Chosen, Filter, Moment, Opinion, Place, State},
+    flagged::Flagged,
     kept::{Facts, Judge, Kept, Passage, Piece, Said, Unscorable, Verdict},
     seal::{Seal, SealError, Sealed, new_sealing_key},
-    store::{Entry, Order, Store},
+    store::{
+        Action, Charts, Day, Decision, Entry, Exception, Group, Keep, Line, NewDecision, NewException, Order, Person, Purged,
+        Spread, Store, Trail, Verified,
+    },
     text::{Care, Found, Text},
 };
 use crate::{
@@ -43,6 +49,17 @@ pub enum Error {
     Row {
         /// The case.
         id: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// What was asked for is not there.
+    #[error("there is no {0}")]
+    Gone(String),
+    /// What was asked for cannot be.
+    #[error("`{field}` {why}")]
+    Wrong {
+        /// What it is about.
+        field: &'static str,
         /// What is wrong.
         why: String,
     },
@@ -113,14 +130,19 @@ pub fn reasons(reasons: &[Told]) -> serde_json::Value {
     serde_json::to_value(reasons).unwrap_or_default()
 }
 
+/// The names of the rules in reasons as they are stored.
+fn rules(reasons: &serde_json::Value) -> Vec<&str> {
+    let mut rules: Vec<&str> =
+        reasons.as_array().into_iter().flatten().filter_map(|reason| reason.get("rule")?.as_str()).collect();
+    rules.dedup();
+    rules
+}
+
 impl Case {
     /// The rules that matched, for a list.
     #[must_use]
     pub fn rules(&self) -> Vec<&str> {
-        let reasons = self.reasons.as_array().map(Vec::as_slice).unwrap_or_default();
-        let mut rules: Vec<&str> = reasons.iter().filter_map(|reason| reason.get("rule")?.as_str()).collect();
-        rules.dedup();
-        rules
+        rules(&self.reasons)
     }
 
     /// The last text of the user: what a reviewer looks at first.

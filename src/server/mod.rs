@@ -5,6 +5,7 @@ mod api;
 mod listener;
 mod reload;
 mod tls;
+mod upkeep;
 mod watch;
 
 use std::{
@@ -76,6 +77,7 @@ pub struct Server {
     admin: TcpListener,
     proxy: Arc<Proxy>,
     reloader: Arc<Reloader>,
+    store: Store,
     config: Config,
 }
 
@@ -94,9 +96,11 @@ impl Server {
         let listener = take(config.listen.address, "--listen").await?;
         let admin = take(config.admin.address, "--admin").await?;
         let store = Store::open(&config.review.store).await?;
-        let proxy = Arc::new(Proxy::new(&config, Rooms { scanner, policies, routes, store, metrics, identity }));
+        let rooms = Rooms { scanner, policies, routes, store: store.clone(), metrics, identity };
+        let proxy = Arc::new(Proxy::new(&config, rooms));
+        upkeep::except(&proxy, &store).await?;
         let reloader = Arc::new(Reloader::new(Arc::clone(&proxy), config.clone()));
-        Ok(Self { listener, tls, admin, proxy, reloader, config })
+        Ok(Self { listener, tls, admin, proxy, reloader, store, config })
     }
 
     /// Where clients connect.
@@ -135,6 +139,10 @@ impl Server {
         let poll = self.config.policies.poll_ms.map(Duration::from_millis);
         let watch = self.reloader.root().map(|root| watch::follow(Arc::clone(&self.reloader), root.to_owned(), poll));
         let _watch = watch.map(|watch| AbortOnDropHandle::new(tokio::spawn(watch)));
+        let (store, settings) = (&self.store, &self.config.review);
+        let follow = upkeep::follow(Arc::clone(&self.proxy), store.clone(), settings.clone());
+        let _follow = AbortOnDropHandle::new(tokio::spawn(follow));
+        let _retain = AbortOnDropHandle::new(tokio::spawn(upkeep::retain(store.clone(), settings.clone())));
         let tls = self.tls.map(TlsAcceptor::from);
         listener::serve(self.listener, tls, Arc::clone(&self.proxy), &self.config.listen, &stop).await;
         if tokio::time::timeout(drain, self.proxy.drain()).await.is_err() {

@@ -25,6 +25,25 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
     fn search(&self, argument: usize) -> String;
     /// The argument for a text that is looked for.
     fn sought(&self, text: &str) -> String;
+    /// What a transaction that adds to the audit trail does first, so that no other does at the same time.
+    fn alone(&self) -> Option<&'static str>;
+    /// What is done before the case of this id goes, if its texts are elsewhere too.
+    fn forget(&self) -> Option<&'static str>;
+    /// What is done, outside of any transaction, so that nothing is left of what was deleted.
+    fn tidy(&self) -> Tidy;
+    /// A query for the bytes that the cases take.
+    fn size(&self) -> &'static str;
+    /// The whole part of a number that is not negative.
+    fn whole(&self, number: &str) -> String;
+}
+
+/// Statements after which nothing is left of what was deleted.
+pub(super) struct Tidy {
+    /// The first of these once, then the second as long as it does something, which the third tells by a number that grows by
+    /// more than one. Each is short, since those who write wait meanwhile.
+    pub(super) merge: Option<[&'static str; 3]>,
+    /// The last one.
+    pub(super) last: &'static str,
 }
 
 /// The database of an address.
@@ -105,6 +124,35 @@ impl Backend for Sqlite {
     fn sought(&self, text: &str) -> String {
         format!("\"{}\"", text.replace('\0', "\u{fffd}").replace('"', "\"\""))
     }
+
+    fn alone(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn forget(&self) -> Option<&'static str> {
+        Some("DELETE FROM case_texts WHERE rowid = (SELECT seq FROM cases WHERE id = $1)")
+    }
+
+    fn tidy(&self) -> Tidy {
+        Tidy {
+            // The index only notes that a text is gone until its parts are merged.
+            merge: Some([
+                "INSERT INTO case_texts (case_texts, rank) VALUES ('merge', -500)",
+                "INSERT INTO case_texts (case_texts, rank) VALUES ('merge', 500)",
+                "SELECT total_changes()",
+            ]),
+            // What was written before stands in the log until it is cut.
+            last: "PRAGMA wal_checkpoint (TRUNCATE)",
+        }
+    }
+
+    fn size(&self) -> &'static str {
+        "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count(), pragma_freelist_count(), pragma_page_size()"
+    }
+
+    fn whole(&self, number: &str) -> String {
+        format!("CAST({number} AS INTEGER)")
+    }
 }
 
 #[derive(Debug)]
@@ -138,6 +186,27 @@ impl Backend for Postgres {
     fn sought(&self, text: &str) -> String {
         let text = text.to_lowercase().replace('\0', "\u{fffd}");
         format!("%{}%", text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"))
+    }
+
+    fn alone(&self) -> Option<&'static str> {
+        // Others may read meanwhile.
+        Some("LOCK TABLE audit IN SHARE ROW EXCLUSIVE MODE")
+    }
+
+    fn forget(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn tidy(&self) -> Tidy {
+        Tidy { merge: None, last: "VACUUM cases, case_rules, decisions, deliveries" }
+    }
+
+    fn size(&self) -> &'static str {
+        "SELECT CAST(coalesce(sum(octet_length(body) + coalesce(octet_length(texts), 0)), 0) AS BIGINT) FROM cases"
+    }
+
+    fn whole(&self, number: &str) -> String {
+        format!("CAST(floor({number}) AS BIGINT)")
     }
 }
 

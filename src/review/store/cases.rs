@@ -11,7 +11,7 @@ use sqlx::{
 };
 
 use super::Store;
-use crate::review::{Case, Error, Facts, Filter, Kept, Place, State, Text};
+use crate::review::{Case, Error, Facts, Filter, Kept, Place, State, Text, rules};
 
 /// Characters of a prompt that lists show.
 const EXCERPT: usize = 200;
@@ -50,6 +50,12 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// The rules that matched.
+    #[must_use]
+    pub fn rules(&self) -> Vec<&str> {
+        rules(&self.reasons)
+    }
+
     /// Where it stands.
     #[must_use]
     pub fn place(&self) -> Place {
@@ -227,11 +233,8 @@ impl Store {
     }
 
     async fn select(&self, columns: &str, selection: &Selection, limit: u32) -> Result<Vec<AnyRow>, Error> {
-        let Selection { conditions, arguments, order } = selection;
-        let (order, count) = (order.sql(), arguments.len() + 1);
-        let query = format!("SELECT {columns} FROM cases c WHERE {conditions} ORDER BY {order} LIMIT ${count}");
-        let query = arguments.iter().fold(sqlx::query(sqlx::AssertSqlSafe(query)), |query, argument| argument.bind(query));
-        query.bind(i64::from(limit)).fetch_all(&self.pool).await.map_err(|e| self.fail(&e))
+        let rest = format!("ORDER BY {} LIMIT {limit}", selection.order.sql());
+        selection.fetch(self, &format!("SELECT {columns} FROM cases c"), &rest).await
     }
 }
 
@@ -278,8 +281,13 @@ impl Argument {
 }
 
 impl Selection {
+    /// All there is.
+    pub(super) fn none() -> Self {
+        Self { conditions: "1 = 1".to_owned(), arguments: Vec::new(), order: Order::NewestFirst }
+    }
+
     pub(super) fn new(store: &Store, filter: &Filter, from: Option<&Place>, order: Order) -> Self {
-        let mut own = Self { conditions: "1 = 1".to_owned(), arguments: Vec::new(), order };
+        let mut own = Self { order, ..Self::none() };
         let Filter { since, until, policy, rule, direction, language, tenant, key, subject, .. } = filter;
         own.and("c.at_ms >= ", since.map(|since| Argument::Whole(since.ms())));
         own.and("c.at_ms < ", until.map(|until| Argument::Whole(until.ms())));
@@ -314,6 +322,21 @@ impl Selection {
         own
     }
 
+    pub(super) fn and_text(&mut self, condition: &str, value: Option<&str>) {
+        self.and(condition, value.map(text));
+    }
+
+    pub(super) fn and_whole(&mut self, condition: &str, value: Option<i64>) {
+        self.and(condition, value.map(Argument::Whole));
+    }
+
+    /// The rows of a query that these conditions stand in, between `select` and `rest`.
+    pub(super) async fn fetch(&self, store: &Store, select: &str, rest: &str) -> Result<Vec<AnyRow>, Error> {
+        let query = format!("{select} WHERE {} {rest}", self.conditions);
+        let query = self.arguments.iter().fold(sqlx::query(sqlx::AssertSqlSafe(query)), |query, argument| argument.bind(query));
+        query.fetch_all(&store.pool).await.map_err(|e| store.fail(&e))
+    }
+
     fn and(&mut self, condition: &str, value: Option<Argument>) {
         if let Some(value) = value {
             self.arguments.push(value);
@@ -322,7 +345,7 @@ impl Selection {
         }
     }
 
-    fn add(&mut self, sql: &str) {
+    pub(super) fn add(&mut self, sql: &str) {
         self.conditions.push_str(sql);
     }
 }
@@ -332,7 +355,7 @@ fn text(value: &str) -> Argument {
 }
 
 /// A text that both databases take: PostgreSQL has none with a zero in it.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 

@@ -1,17 +1,37 @@
 //! The record in a database: SQLite's file, or PostgreSQL for several nodes. Each concern has its file here, and one way for both.
 
+mod audit;
 mod backend;
 mod cases;
+mod decisions;
+mod exceptions;
+mod retain;
+#[cfg(test)]
+mod stand;
+mod stats;
 
-use std::{sync::Once, time::Duration};
+use std::{
+    sync::{Arc, Once},
+    time::Duration,
+};
 
+use jiff::civil::Date;
+use serde::Serializer;
 use sqlx::{
     AnyConnection, AnyPool,
     any::{AnyPoolOptions, install_default_drivers},
 };
+use tokio::sync::Notify;
 
 use self::backend::Backend;
-pub use self::cases::{Entry, Order};
+pub use self::{
+    audit::{Action, Line, Trail, Verified},
+    cases::{Entry, Order},
+    decisions::{Decision, NewDecision},
+    exceptions::{Exception, NewException},
+    retain::{Keep, Purged},
+    stats::{Charts, Day, Group, Person, Spread},
+};
 use super::Error;
 
 /// Longest wait for a connection.
@@ -24,6 +44,8 @@ pub struct Store {
     backend: &'static dyn Backend,
     /// Its address as it may be told.
     url: String,
+    /// Told when exceptions change here.
+    excepted: Arc<Notify>,
 }
 
 impl Store {
@@ -55,7 +77,7 @@ impl Store {
             .after_connect(move |connection, _| Box::pin(greet(connection, backend)));
         let pool = options.connect(&backend.address(url, create)?).await.map_err(|e| fail(reason(&e)))?;
         backend::migrator(backend.steps()).run(&pool).await.map_err(|e| fail(e.to_string()))?;
-        Ok(Self { pool, backend, url: told })
+        Ok(Self { pool, backend, url: told, excepted: Arc::default() })
     }
 
     /// Waits for what is being written and closes.
@@ -80,4 +102,10 @@ fn reason(error: &sqlx::Error) -> String {
         sqlx::Error::Database(inner) => inner.message().to_owned(),
         other => other.to_string(),
     }
+}
+
+/// A day as it is told.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn as_text<S: Serializer>(day: &Date, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(day)
 }

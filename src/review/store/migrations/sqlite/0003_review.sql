@@ -45,7 +45,8 @@ SELECT id, 1, at, CAST(round((julianday(at) - 2440587.5) * 86400000) AS INTEGER)
        length(request) + length(response)
 FROM cases_2 ORDER BY at, id;
 
-CREATE INDEX cases_by_time ON cases (at_ms, id);
+-- With what charts count, so that they read no case.
+CREATE INDEX cases_by_time ON cases (at_ms, id, decision, language, state);
 CREATE INDEX cases_by_state ON cases (state, at_ms, id);
 CREATE INDEX cases_by_tenant ON cases (tenant, at_ms, id) WHERE tenant IS NOT NULL;
 CREATE INDEX cases_by_caller ON cases (caller, at_ms, id) WHERE caller IS NOT NULL;
