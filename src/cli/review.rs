@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     config,
-    review::{Case, Facts, Filter, Kept, Order, Said, Store, Verdict},
+    review::{Case, Facts, Filter, Kept, Order, Said, Seal, Store, Verdict},
     segment::Direction,
 };
 
@@ -61,7 +61,8 @@ impl StoreArgs {
     async fn open(self) -> Result<Store, Failed> {
         let flags: Vec<_> = self.store.into_iter().map(|url| ("review.store", url)).collect();
         let config = config::load(self.config.as_deref(), &flags).map_err(usage)?;
-        Store::open_existing(&config.review.store).await.map_err(failed)
+        let seal = Seal::new(&config.review.keys).map_err(usage)?;
+        Ok(Store::open_existing(&config.review.store).await.map_err(failed)?.sealing(seal))
     }
 }
 
