@@ -11,9 +11,13 @@ mod kept;
 #[cfg(test)]
 #[path = "../../tests/it/harness/postgres.rs"]
 pub(crate) mod postgres;
+mod recorder;
 mod seal;
+mod spool;
 mod store;
 mod text;
+
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +25,7 @@ pub use self::{
     filter::{Chosen, Filter, Moment, Opinion, Place, State},
     flagged::Flagged,
     kept::{Facts, Judge, Kept, Passage, Piece, Said, Unscorable, Verdict},
+    recorder::{Recorder, Status},
     seal::{Seal, SealError, Sealed, new_sealing_key},
     store::{
         Action, Charts, Day, Decision, Entry, Exception, Group, Keep, Line, NewDecision, NewException, Order, Person, Purged,
@@ -34,7 +39,7 @@ use crate::{
 };
 
 /// The record cannot be opened, read or written.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// The store's own words.
     #[error("review store {url}: {why}")]
@@ -44,8 +49,16 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
-    /// A row that this version cannot read.
-    #[error("review store: case {id} cannot be read: {why}")]
+    /// The store takes other values, but not these.
+    #[error("review store {url} refuses a value: {why}")]
+    Values {
+        /// Where it is.
+        url: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A case that cannot be read, or not be written as one.
+    #[error("review store: case {id}: {why}")]
     Row {
         /// The case.
         id: String,
@@ -63,6 +76,20 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+    /// The journal beside the store.
+    #[error("review.spool {}: {why}", folder.display())]
+    Spool {
+        /// Its folder.
+        folder: PathBuf,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+    /// No such search.
+    #[error("search: {0}")]
+    Search(&'static str),
+    /// The server is going down.
+    #[error("the recorder has ended")]
+    Ended,
 }
 
 /// A flagged exchange.

@@ -28,7 +28,7 @@ use crate::{
     guard::{Guard, NoRuntime, Runtime, Unusable},
     identity::Identity,
     policy::{HashKey, LoadError, Policies, Terms},
-    review::{self, Store},
+    review::{self, Recorder, Seal, SealError, Store},
     scan::{Band, Pair, Scanner},
     telemetry::Metrics,
     upstream::Misconfigured,
@@ -57,6 +57,9 @@ pub enum StartError {
     /// No record.
     #[error(transparent)]
     Review(#[from] review::Error),
+    /// No key for the record.
+    #[error(transparent)]
+    Seal(#[from] SealError),
     /// No address.
     #[error("cannot listen on {address}: {why}; choose another address with `{flag}`")]
     Bind {
@@ -95,9 +98,9 @@ impl Server {
         let scanner = scanner(&config, &metrics).await?;
         let listener = take(config.listen.address, "--listen").await?;
         let admin = take(config.admin.address, "--admin").await?;
-        let store = Store::open(&config.review.store).await?;
-        let rooms = Rooms { scanner, policies, routes, store: store.clone(), metrics, identity };
-        let proxy = Arc::new(Proxy::new(&config, rooms));
+        let store = Store::open(&config.review.store).await?.sealing(Seal::new(&config.review.keys)?);
+        let recorder = Recorder::start(store.clone(), config.review.spool.clone())?;
+        let proxy = Arc::new(Proxy::new(&config, Rooms { scanner, policies, routes, recorder, metrics, identity }));
         upkeep::except(&proxy, &store).await?;
         let reloader = Arc::new(Reloader::new(Arc::clone(&proxy), config.clone()));
         Ok(Self { listener, tls, admin, proxy, reloader, store, config })

@@ -6,6 +6,7 @@ mod export;
 mod filter;
 mod list;
 mod purge;
+mod reseal;
 mod show;
 mod verify;
 
@@ -16,7 +17,7 @@ use clap::{Args, Subcommand};
 use super::{Failed, failed, usage};
 use crate::{
     config,
-    review::{Case, Store},
+    review::{Case, Seal, Store},
 };
 
 #[derive(Debug, Subcommand)]
@@ -33,6 +34,8 @@ pub(super) enum Review {
     Export(export::Export),
     /// Delete cases for good, with all that hangs on them
     Purge(purge::Purge),
+    /// Seal the whole record with the first key of the settings
+    Reseal(reseal::Reseal),
     /// Check the audit trail
     Verify(verify::Verify),
     /// Texts that a policy lets pass until a day
@@ -54,7 +57,8 @@ impl StoreArgs {
     async fn open(self) -> Result<Store, Failed> {
         let flags: Vec<_> = self.store.into_iter().map(|url| ("review.store", url)).collect();
         let config = config::load(self.config.as_deref(), &flags).map_err(usage)?;
-        Store::open_existing(&config.review.store).await.map_err(failed)
+        let seal = Seal::new(&config.review.keys).map_err(usage)?;
+        Ok(Store::open_existing(&config.review.store).await.map_err(failed)?.sealing(seal))
     }
 }
 
@@ -67,6 +71,7 @@ impl Review {
             Self::Undo(undo) => undo.run().await,
             Self::Export(export) => export.run().await,
             Self::Purge(purge) => purge.run().await,
+            Self::Reseal(reseal) => reseal.run().await,
             Self::Verify(verify) => verify.run().await,
             Self::Exception(exception) => exception.run().await,
         }

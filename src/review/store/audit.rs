@@ -7,10 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sqlx::{Any, AnyConnection, Row as _, Transaction, any::AnyRow};
 
-use super::{
-    Store,
-    cases::{Selection, plain},
-};
+use super::{Store, selection::Selection, write::plain};
 use crate::review::Error;
 
 /// Lines that are read at once.
@@ -130,9 +127,9 @@ impl Change<'_> {
         let mut line = Line {
             seq: seq + 1,
             at_ms: self.at_ms,
-            actor: plain(self.actor),
+            actor: plain(self.actor).into_owned(),
             action: action.name().to_owned(),
-            case: case.map(plain),
+            case: case.map(|case| plain(case).into_owned()),
             detail: detail.to_string(),
             hash: String::new(),
         };

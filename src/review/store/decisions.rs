@@ -7,7 +7,8 @@ use sqlx::Row as _;
 use super::{
     Store,
     audit::{Action, Change},
-    cases::{Order, Selection, plain},
+    selection::{Order, Selection},
+    write::plain,
 };
 use crate::review::{Chosen, Error, Filter, Opinion, State};
 
@@ -74,6 +75,7 @@ impl Store {
 
     async fn decide_found(&self, change: &mut Change<'_>, filter: &Filter, new: NewDecision<'_>) -> Result<u64, Error> {
         let NewDecision { reviewer, opinion, note } = new;
+        self.searches(filter)?;
         let selection = Selection::new(self, filter, None, Order::NewestFirst);
         let at = selection.arguments.len();
         let query = format!(

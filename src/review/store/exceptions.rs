@@ -6,7 +6,7 @@ use serde_json::json;
 use sqlx::{Row as _, any::AnyRow};
 use uuid::Uuid;
 
-use super::{Store, audit::Action, cases::plain};
+use super::{Store, audit::Action, write::plain};
 use crate::{policy::Exceptions, review::Error};
 
 /// The longest that an exception may hold, in days.
@@ -94,12 +94,12 @@ impl Store {
             let own = Exception {
                 id: Uuid::now_v7().to_string(),
                 hash: new.hash.to_lowercase(),
-                policy: plain(policy),
+                policy: plain(policy).into_owned(),
                 case: new.case.clone(),
-                owner: plain(new.owner.trim()),
-                note: plain(&new.note),
+                owner: plain(new.owner.trim()).into_owned(),
+                note: plain(&new.note).into_owned(),
                 expires: new.expires,
-                created_by: plain(actor),
+                created_by: plain(actor).into_owned(),
                 created_ms: change.at_ms,
                 removed: None,
             };

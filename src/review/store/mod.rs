@@ -5,10 +5,15 @@ mod backend;
 mod cases;
 mod decisions;
 mod exceptions;
+mod index;
+mod page;
+mod reseal;
 mod retain;
+mod selection;
 #[cfg(test)]
 mod stand;
 mod stats;
+mod write;
 
 use std::{
     sync::{Arc, Once},
@@ -20,28 +25,35 @@ use serde::Serializer;
 use sqlx::{
     AnyConnection, AnyPool,
     any::{AnyPoolOptions, install_default_drivers},
+    migrate::MigrateError,
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::sleep};
 
 use self::backend::Backend;
+pub(super) use self::write::Prepared;
 pub use self::{
     audit::{Action, Line, Trail, Verified},
-    cases::{Entry, Order},
+    cases::Entry,
     decisions::{Decision, NewDecision},
     exceptions::{Exception, NewException},
     retain::{Keep, Purged},
+    selection::Order,
     stats::{Charts, Day, Group, Person, Spread},
 };
-use super::Error;
+use super::{Error, Seal};
 
 /// Longest wait for a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two tries to bring the schema up to date.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The store. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: AnyPool,
     backend: &'static dyn Backend,
+    /// What texts are sealed with.
+    seal: Option<Arc<Seal>>,
     /// Its address as it may be told.
     url: String,
     /// Told when exceptions change here.
@@ -76,8 +88,20 @@ impl Store {
             .acquire_timeout(PATIENCE)
             .after_connect(move |connection, _| Box::pin(greet(connection, backend)));
         let pool = options.connect(&backend.address(url, create)?).await.map_err(|e| fail(reason(&e)))?;
-        backend::migrator(backend.steps()).run(&pool).await.map_err(|e| fail(e.to_string()))?;
-        Ok(Self { pool, backend, url: told, excepted: Arc::default() })
+        migrate(&pool, backend).await.map_err(|e| fail(e.to_string()))?;
+        Ok(Self { pool, backend, seal: None, url: told, excepted: Arc::default() })
+    }
+
+    /// The same store, which seals texts and opens those that are sealed.
+    #[must_use]
+    pub fn sealing(self, seal: Option<Seal>) -> Self {
+        Self { seal: seal.map(Arc::new), ..self }
+    }
+
+    /// What it seals with.
+    #[must_use]
+    pub fn seal(&self) -> Option<&Arc<Seal>> {
+        self.seal.as_ref()
     }
 
     /// Waits for what is being written and closes.
@@ -85,9 +109,31 @@ impl Store {
         self.pool.close().await;
     }
 
+    /// It does not answer in time.
+    pub(super) fn slow(&self, time: Duration) -> Error {
+        Error::Store { url: self.url.clone(), why: format!("does not answer within {} s", time.as_secs()) }
+    }
+
     fn fail(&self, error: &sqlx::Error) -> Error {
+        if let sqlx::Error::Database(inner) = error
+            && self.backend.is_of_values(inner.as_ref())
+        {
+            return Error::Values { url: self.url.clone(), why: reason(error) };
+        }
         Error::Store { url: self.url.clone(), why: reason(error) }
     }
+}
+
+/// Brings the schema up to date. Of several who do it at once all but one fail in SQLite, and then find it done.
+async fn migrate(pool: &AnyPool, backend: &dyn Backend) -> Result<(), MigrateError> {
+    let migrator = backend::migrator(backend.steps());
+    for _ in 1..backend.tries() {
+        match migrator.run(pool).await {
+            Err(MigrateError::Execute(_) | MigrateError::ExecuteMigration(..)) => sleep(PAUSE).await,
+            done => return done,
+        }
+    }
+    migrator.run(pool).await
 }
 
 async fn greet(connection: &mut AnyConnection, backend: &dyn Backend) -> Result<(), sqlx::Error> {

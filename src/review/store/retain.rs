@@ -9,7 +9,7 @@ use super::{
     Store,
     audit::Action,
     backend::Tidy,
-    cases::{Order, Selection},
+    selection::{Order, Selection},
 };
 use crate::review::{Chosen, Error, Filter};
 
@@ -104,7 +104,7 @@ impl Store {
     }
 
     /// Sees to it that nothing is left of what was deleted.
-    async fn tidy(&self) -> Result<(), sqlx::Error> {
+    pub(super) async fn tidy(&self) -> Result<(), sqlx::Error> {
         let Tidy { merge, last } = self.backend.tidy();
         let mut connection = self.pool.acquire().await?;
         if let Some([first, next, told]) = merge {
@@ -124,8 +124,8 @@ impl Store {
 
     /// Deletes the oldest cases of a filter, at most so many. Returns how many.
     async fn forget_oldest(&self, filter: &Filter, most: usize, by: (&str, Action), detail: &Value) -> Result<u64, Error> {
-        let selection = Selection::new(self, filter, None, Order::OldestFirst);
-        let rows = selection.fetch(self, "SELECT c.id FROM cases c", &format!("ORDER BY c.at_ms, c.id LIMIT {most}")).await?;
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        let rows = self.page("c.id, c.at_ms", filter, None, (Order::OldestFirst, most)).await?;
         let ids: Result<Vec<String>, _> = rows.iter().map(|row| row.try_get("id")).collect();
         self.forget(&ids.map_err(|e| self.fail(&e))?, by, detail).await
     }
@@ -179,6 +179,7 @@ impl Store {
             Chosen::Ids(ids) => return Ok(ids.len() as u64),
             Chosen::All(filter) => filter,
         };
+        self.searches(filter)?;
         let selection = Selection::new(self, filter, None, Order::OldestFirst);
         let rows = selection.fetch(self, "SELECT count(*) FROM cases c", "").await?;
         rows.first().map_or(Ok(0), |row| row.try_get::<i64, _>(0)).map(i64::unsigned_abs).map_err(|e| self.fail(&e))

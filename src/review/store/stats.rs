@@ -10,7 +10,7 @@ use sqlx::Row as _;
 
 use super::{
     Store,
-    cases::{Order, Selection},
+    selection::{Order, Selection},
 };
 use crate::review::{Case, Error, Filter, Said, State};
 
@@ -129,6 +129,7 @@ impl Store {
     /// # Errors
     /// The store cannot be read.
     pub async fn charts(&self, filter: &Filter) -> Result<Charts, Error> {
+        self.searches(filter)?;
         let until = filter.until.map_or_else(Timestamp::now, crate::review::Moment::timestamp);
         let since = filter.since.or_else(|| Some(until.checked_sub(SPAN).ok()?.into()));
         let filter = Filter { since, ..filter.clone() };
