@@ -165,7 +165,6 @@ impl Record {
     }
 
     /// What happens to the exchange if the store cannot take its case.
-    #[expect(dead_code, reason = "for the recorder, which knows how to spool")]
     pub(super) fn on_store_error(&self) -> Unstored {
         self.on_store_error.unwrap_or_default()
     }
