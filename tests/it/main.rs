@@ -27,6 +27,7 @@ mod reload;
 mod remote;
 mod replay;
 mod sessions;
+mod store;
 mod stream;
 mod unscored;
 mod upstreams;

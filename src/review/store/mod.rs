@@ -5,6 +5,8 @@ mod cases;
 mod index;
 mod page;
 mod selection;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::{

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::review::{Error, Filter, Place};
 
-/// Cases that are looked through before the index of texts is asked.
-const WINDOW: u32 = 5_000;
+/// Cases that are looked through before the index of texts is asked; few in tests, which have few cases.
+const WINDOW: u32 = if cfg!(test) { 20 } else { 5_000 };
 /// As many cases are many, where the one that fewest cases have is looked for.
 const MANY: u32 = 2_000;
 /// Characters that the index of texts needs.
