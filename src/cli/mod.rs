@@ -124,7 +124,7 @@ pub fn run() -> ExitCode {
     };
     let done = runtime.block_on(async {
         match cli.command {
-            Command::Serve(serve) => serve.run().await,
+            Command::Serve(serve) => Box::pin(serve.run()).await,
             Command::Demo(demo) => Box::pin(demo.run()).await,
             Command::Scan(scan) => scan.run().await,
             Command::Eval(eval) => eval.run().await,

@@ -101,14 +101,16 @@ fn code(status: StatusCode) -> &'static str {
 impl From<review::Error> for Failure {
     fn from(error: review::Error) -> Self {
         match error {
-            review::Error::Store { .. } => {
+            review::Error::Store { .. } | review::Error::Spool { .. } | review::Error::Ended => {
                 // Its address and what it says are for operators.
                 tracing::warn!(%error, "the review store does not do what the API asks");
                 let message = "the review store does not answer; try again";
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, message).later(Some(SOON))
             }
             review::Error::Gone(_) => Self::new(StatusCode::NOT_FOUND, error.to_string()),
-            review::Error::Wrong { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
+            review::Error::Wrong { .. } | review::Error::Search(_) | review::Error::Values { .. } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
+            }
             review::Error::Row { .. } => Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
         }
     }

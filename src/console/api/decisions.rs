@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Asked, Nothing, Tell, chosen::Several};
 use crate::{
-    console::Failure,
-    review::{Opinion, State},
+    console::{Failure, Reviewer},
+    review::{NewDecision, Opinion, State},
 };
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -43,15 +43,19 @@ pub(super) struct Count {
     pub(super) cases: u64,
 }
 
+fn said<'s>(reviewer: &'s Reviewer, opinion: Opinion, note: &'s str) -> NewDecision<'s> {
+    NewDecision { reviewer: &reviewer.name, opinion, note }
+}
+
 pub(super) async fn decide(asked: Asked<Nothing, Said>) -> Result<Tell<Settled>, Failure> {
     let Asked { rooms, reviewer, id, body: Said { verdict, note }, .. } = asked;
-    let state = rooms.store.decide(&id, &reviewer.name, verdict, &note, &reviewer.name).await?;
+    let state = rooms.store.decide(&id, said(&reviewer, verdict, &note), &reviewer.name).await?;
     Ok(Tell(Settled { id, state }))
 }
 
 pub(super) async fn decide_many(asked: Asked<Nothing, SaidOfMany>) -> Result<Tell<Count>, Failure> {
     let Asked { rooms, reviewer, body: SaidOfMany { which, verdict, note }, .. } = asked;
-    let cases = rooms.store.decide_all(&which.chosen()?, &reviewer.name, verdict, &note, &reviewer.name).await?;
+    let cases = rooms.store.decide_all(&which.chosen()?, said(&reviewer, verdict, &note), &reviewer.name).await?;
     Ok(Tell(Count { cases }))
 }
 

@@ -3,6 +3,7 @@
 
 use blake3::Hasher;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::{Any, AnyConnection, Row as _, Transaction, any::AnyRow};
@@ -64,7 +65,7 @@ impl Action {
 }
 
 /// A line of the trail.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Line {
     /// Its number, from 1 on.
     pub seq: i64,
@@ -94,7 +95,7 @@ pub struct Trail {
 }
 
 /// What a check of the trail found.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Verified {
     /// Lines that fit.
     pub lines: u64,
@@ -127,9 +128,9 @@ impl Change<'_> {
         let mut line = Line {
             seq: seq + 1,
             at_ms: self.at_ms,
-            actor: plain(self.actor).into_owned(),
+            actor: plain(self.actor),
             action: action.name().to_owned(),
-            case: case.map(|case| plain(case).into_owned()),
+            case: case.map(plain),
             detail: detail.to_string(),
             hash: String::new(),
         };

@@ -1,6 +1,7 @@
 //! The cases: listed, found, read.
 
 use futures_util::{Stream, StreamExt as _, stream};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::{Row as _, any::AnyRow};
@@ -16,7 +17,7 @@ use crate::review::{Case, Error, Facts, Filter, Kept, Place, SealError, State, T
 const BATCH: u32 = 256;
 
 /// A case as lists have it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Entry {
     /// Its id.
     pub id: String,
@@ -194,135 +195,4 @@ fn unread(id: &str, why: &dyn std::error::Error) -> Error {
 #[expect(clippy::cast_possible_truncation, reason = "it was one of fewer digits when it was written")]
 fn score(row: &AnyRow) -> Result<Option<f32>, sqlx::Error> {
     Ok(row.try_get::<Option<f64>, _>("score")?.map(|score| score as f32))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        config::Content,
-        review::{Care, Facts, Judge, Kept, Passage, Said, Text, Verdict, store::backend},
-        scan::detect::Detectors,
-        segment::{Direction, Segment, Target},
-    };
-
-    fn text(target: Target, text: &str) -> Text {
-        let care = Care { content: Content::Redacted, detectors: &Detectors::default() };
-        Text::searched(&Segment { target, passage: 0, text: text.into(), place: None }, care)
-    }
-
-    fn evidence() -> Kept {
-        let verdict = |guard, said| Verdict { guard, said };
-        let passage = Passage {
-            direction: Direction::Request,
-            target: Target::Prompt,
-            texts: vec![0],
-            language: Some("th".into()),
-            others: vec!["en".into()],
-            verdicts: vec![
-                verdict(0, Said::Score { score: 0.1, threshold: 0.7 }),
-                verdict(1, Said::Failed { failed: "gone".into() }),
-            ],
-            piece: None,
-        };
-        let guards = ["default", "large"].map(|name| Judge { name: name.into(), identity: "g".into() });
-        Kept { guards: guards.into(), passages: vec![passage], unscorable: vec![] }
-    }
-
-    fn case(id: &str) -> Case {
-        Case {
-            id: id.into(),
-            version: 1,
-            at: if id.starts_with('a') { "2026-01-01T00:00:00Z" } else { "2026-01-01T00:00:00.5Z" }.into(),
-            decision: "block".into(),
-            dialect: "openai_chat".into(),
-            model: "m".into(),
-            stream: true,
-            language: Some("th".into()),
-            score: Some(0.75),
-            guard: "g".into(),
-            policy: "p".into(),
-            reasons: serde_json::json!([{"rule": "r"}]),
-            request: vec![text(Target::Prompt, "card 4111 1111 1111 1111")],
-            response: vec![],
-            call: Some(Facts {
-                models: vec![],
-                method: None,
-                route: "r".into(),
-                upstream: "u".into(),
-                tenant: Some("t".into()),
-                key: None,
-                subject: None,
-                language: None,
-                headers: [("x-team".to_owned(), "a".to_owned())].into(),
-                draw: u64::MAX,
-            }),
-            evidence: Some(evidence()),
-        }
-    }
-
-    #[tokio::test]
-    async fn cases_outlive_the_process_and_are_updated_in_place() {
-        let dir = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", dir.path().join("r.db").display());
-        assert!(Store::open_existing(&url).await.is_err());
-        let store = Store::open(&url).await.unwrap();
-        store.record(&[case("a1")]).await.unwrap();
-        store.record(&[case("b1")]).await.unwrap();
-        let later = Case {
-            version: 2,
-            decision: "rewrite".into(),
-            response: vec![text(Target::Completion, "x")],
-            evidence: Some(Kept { unscorable: vec![], passages: vec![], ..evidence() }),
-            ..case("a1")
-        };
-        store.record(std::slice::from_ref(&later)).await.unwrap();
-        drop(store);
-        let store = Store::open_existing(&url).await.unwrap();
-        let listed: Vec<_> = store.queue(&Filter::default(), None, 10).await.unwrap().into_iter().map(|case| case.id).collect();
-        assert_eq!(listed, ["b1", "a1"]);
-        assert_eq!(store.find("a").await.unwrap(), Some(later.clone()));
-        assert_eq!(store.find("b").await.unwrap(), Some(case("b1")));
-        assert_eq!(store.find("").await.unwrap(), None);
-        assert_eq!(later.prompt(), "card [payment card]");
-        assert_eq!(store.cases(Filter::default(), Order::OldestFirst).count().await, 2);
-    }
-
-    #[tokio::test]
-    async fn the_newest_are_told_from_a_second_on() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&format!("sqlite://{}", dir.path().join("r.db").display())).await.unwrap();
-        for (id, at) in [("a", "2026-01-01T00:00:00Z"), ("b", "2026-01-01T00:00:00.5Z"), ("c", "2026-01-02T00:00:00Z")] {
-            store.record(&[Case { at: at.into(), ..case(id) }]).await.unwrap();
-        }
-        let told = async |since: Option<&str>| {
-            let filter = Filter { since: since.map(|since| since.parse().unwrap()), ..Filter::default() };
-            let ids = store.cases(filter, Order::NewestFirst).map(|case| case.unwrap().id);
-            ids.collect::<Vec<_>>().await.concat()
-        };
-        assert_eq!(told(None).await, "cba");
-        assert_eq!(told(Some("2026-01-01")).await, "cba");
-        assert_eq!(told(Some("2026-01-01T00:00:00.2Z")).await, "cb");
-        assert_eq!(told(Some("2026-01-01T00:00:01Z")).await, "c");
-    }
-
-    #[tokio::test]
-    async fn a_store_of_an_older_version_is_read() {
-        let dir = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", dir.path().join("r.db").display());
-        let pool = sqlx::SqlitePool::connect(&format!("{url}?mode=rwc")).await.unwrap();
-        let steps = backend::of(&url).unwrap().steps();
-        backend::migrator(&steps[..1]).run(&pool).await.unwrap();
-        sqlx::query(
-            "INSERT INTO cases VALUES ('a', '2026-01-01T00:00:00Z', 'flag', 'd', 'm', 0, NULL, NULL, 'g', 'p', '[]', \
-             '[{\"target\":\"prompt\",\"text\":\"hi\"}]', '[]')",
-        )
-        .execute(&pool)
-        .await
-        .unwrap();
-        pool.close().await;
-        let store = Store::open_existing(&url).await.unwrap();
-        let old = store.find("a").await.unwrap().unwrap();
-        assert_eq!((old.prompt(), &old.call, &old.evidence), ("hi", &None, &None));
-    }
 }

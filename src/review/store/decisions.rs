@@ -1,5 +1,6 @@
 //! What reviewers say of cases.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 use sqlx::Row as _;
@@ -13,7 +14,7 @@ use super::{
 use crate::review::{Chosen, Error, Filter, Opinion, State};
 
 /// What one reviewer says of a case.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Decision {
     /// Who.
     pub reviewer: String,

@@ -1,6 +1,7 @@
 //! Exceptions: texts that people found harmless, which a policy lets pass until a day is over.
 
 use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 use sqlx::{Row as _, any::AnyRow};
@@ -13,7 +14,7 @@ use crate::{policy::Exceptions, review::Error};
 const DAYS: i32 = 365;
 
 /// An exception.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Exception {
     /// Its id.
     pub id: String,
@@ -29,6 +30,7 @@ pub struct Exception {
     pub note: String,
     /// The last day (UTC) on which it holds.
     #[serde(serialize_with = "super::as_text")]
+    #[schemars(with = "String")]
     pub expires: Date,
     /// Who made it.
     pub created_by: String,
@@ -94,12 +96,12 @@ impl Store {
             let own = Exception {
                 id: Uuid::now_v7().to_string(),
                 hash: new.hash.to_lowercase(),
-                policy: plain(policy).into_owned(),
+                policy: plain(policy),
                 case: new.case.clone(),
-                owner: plain(new.owner.trim()).into_owned(),
-                note: plain(&new.note).into_owned(),
+                owner: plain(new.owner.trim()),
+                note: plain(&new.note),
                 expires: new.expires,
-                created_by: plain(actor).into_owned(),
+                created_by: plain(actor),
                 created_ms: change.at_ms,
                 removed: None,
             };

@@ -15,6 +15,8 @@ mod sessions;
 #[cfg(test)]
 mod stand;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::{

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
+use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::Row as _;
 
@@ -24,7 +25,7 @@ const BINS: usize = 20;
 const RULES: usize = 100;
 
 /// All charts of a filter's cases.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Charts {
     /// By day (UTC), the oldest first; days without a case are left out.
     pub days: Vec<Day>,
@@ -43,17 +44,18 @@ pub struct Charts {
 }
 
 /// Cases of a day.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Day {
     /// The day.
     #[serde(serialize_with = "super::as_text")]
+    #[schemars(with = "String")]
     pub day: Date,
     /// Cases by what was decided: `allow` (a shadow rule matched), `flag`, `rewrite`, `block`.
     pub decisions: BTreeMap<String, u64>,
 }
 
 /// Cases that have something in common, by what reviewers say.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Group {
     /// What they have in common; `policy/rule` for a rule.
     pub name: String,
@@ -68,7 +70,7 @@ pub struct Group {
 }
 
 /// The scores at which a rule matched.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Spread {
     /// The policy.
     pub policy: String,
@@ -81,7 +83,7 @@ pub struct Spread {
 }
 
 /// A reviewer's decisions.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Person {
     /// Who.
     pub name: String,
