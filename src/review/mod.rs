@@ -23,8 +23,8 @@ pub use self::{
     kept::{Facts, Judge, Kept, Passage, Piece, Said, Unscorable, Verdict},
     seal::{Seal, SealError, Sealed, new_sealing_key},
     store::{
-        Action, Charts, Day, Decision, Delivery, Entry, Exception, Group, Keep, Line, NewException, Order, Person, Purged,
-        Session, Spread, Store, Trail, Verified,
+        Action, Charts, Choices, Day, Decision, Delivery, Entry, Exception, Group, Keep, Line, NewException, Order, Person,
+        Purged, Session, Spread, Store, Trail, Verified,
     },
     text::{Care, Found, Text},
 };

@@ -189,6 +189,16 @@ impl Store {
         rows.iter().map(entry).collect()
     }
 
+    /// The cases that follow on one, the next first, at most `limit`.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn newer(&self, filter: &Filter, than: &Place, limit: u32) -> Result<Vec<Entry>, Error> {
+        let selection = Selection::new(self, filter, Some(than), Order::OldestFirst);
+        let rows = self.select(ENTRY, &selection, limit).await?;
+        rows.iter().map(entry).collect()
+    }
+
     /// The case of this id.
     ///
     /// # Errors

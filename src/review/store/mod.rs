@@ -3,6 +3,7 @@
 mod audit;
 mod backend;
 mod cases;
+mod choices;
 mod decisions;
 mod deliveries;
 mod exceptions;
@@ -25,6 +26,7 @@ use self::backend::Backend;
 pub use self::{
     audit::{Action, Line, Trail, Verified},
     cases::{Entry, Order},
+    choices::Choices,
     decisions::Decision,
     deliveries::Delivery,
     exceptions::{Exception, NewException},
