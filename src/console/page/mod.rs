@@ -18,6 +18,8 @@ mod offer;
 mod parts;
 mod query;
 mod queue;
+#[cfg(test)]
+mod served;
 mod svg;
 #[cfg(test)]
 mod tests;
