@@ -36,7 +36,7 @@ use crate::{
     dialect::{self, DIALECTS, Dialect, Refusal},
     identity::{self, Identity},
     policy::{self, Exceptions, Placeholders, Policies, Refused, Respond, Selected, Settled},
-    review::Store,
+    review::Recorder,
     scan::{METER, Scanner},
     segment::{Content, Direction, last_prompt},
     telemetry::Metrics,
@@ -57,8 +57,8 @@ pub struct Proxy {
     scanner: Scanner,
     policies: ArcSwap<Policies>,
     exceptions: ArcSwap<Exceptions>,
-    store: Store,
-    /// What the store keeps of texts.
+    recorder: Recorder,
+    /// What the record keeps of texts.
     content: config::Content,
     metrics: Arc<Metrics>,
     identity: Identity,
@@ -79,7 +79,7 @@ pub struct Rooms {
     /// The LLMs, and which calls go to which.
     pub routes: Routes,
     /// Keeps what was flagged.
-    pub store: Store,
+    pub recorder: Recorder,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Knows callers.
@@ -121,7 +121,7 @@ impl Proxy {
     /// A proxy made of its rooms.
     #[must_use]
     pub fn new(settings: &Config, rooms: Rooms) -> Self {
-        let Rooms { scanner, policies, routes, store, metrics, identity } = rooms;
+        let Rooms { scanner, policies, routes, recorder, metrics, identity } = rooms;
         let quotas = identity::Limits::new(settings.limits, &settings.tenants);
         let limits = Limits {
             calls: settings.listen.max_calls,
@@ -136,7 +136,7 @@ impl Proxy {
             scanner,
             policies: ArcSwap::from_pointee(policies),
             exceptions: ArcSwap::default(),
-            store,
+            recorder,
             content: settings.review.content,
             metrics,
             identity,
@@ -183,13 +183,19 @@ impl Proxy {
     pub async fn drain(&self) {
         self.tasks.close();
         self.tasks.wait().await;
-        self.store.close().await;
+        self.recorder.close().await;
     }
 
     /// The scanner, for health and metrics.
     #[must_use]
     pub fn scanner(&self) -> &Scanner {
         &self.scanner
+    }
+
+    /// The way into the record, for health and metrics.
+    #[must_use]
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
     }
 
     /// The policies in force.
@@ -318,9 +324,8 @@ impl Proxy {
         if !record.is_flagged() {
             return Ok(());
         }
-        let written = self.store.record(&[record.case(&self.scanner, self.content)]).await;
-        self.metrics.record(written.is_ok());
-        written.map_err(Failure::Unrecorded)
+        let unstored = record.on_store_error();
+        self.recorder.record(record.case(&self.scanner, self.content), unstored).await.map_err(Failure::Unrecorded)
     }
 
     fn fail(&self, record: &mut Record, failure: &Failure, dialect: Option<&'static dyn Dialect>) -> Response<Body> {

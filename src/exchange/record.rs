@@ -52,6 +52,8 @@ pub(super) struct Record {
     streamed: Vec<(Channel, Segment)>,
     heard: Heard,
     unscorable: Vec<Unscorable>,
+    /// How often it was written down.
+    version: u32,
 }
 
 impl Record {
@@ -80,6 +82,7 @@ impl Record {
             streamed: Vec::new(),
             heard: Heard::default(),
             unscorable: Vec::new(),
+            version: 0,
         }
     }
 
@@ -162,7 +165,6 @@ impl Record {
     }
 
     /// What happens to the exchange if the store cannot take its case.
-    #[expect(dead_code, reason = "for the recorder, which knows how to spool")]
     pub(super) fn on_store_error(&self) -> Unstored {
         self.on_store_error.unwrap_or_default()
     }
@@ -177,14 +179,14 @@ impl Record {
 
     /// The case as it now is.
     pub(super) fn case(&mut self, scanner: &Scanner, content: config::Content) -> Case {
-        self.written += 1;
+        self.version += 1;
         let care = Care { content, detectors: &self.detectors };
         let (guard, by) = self.guard;
         let streamed = self.streamed.iter().map(|(_, segment)| Text::searched(segment, care));
         let facts = |(call, named): &(Arc<Call>, bool)| Facts::of(call, *named, care);
         Case {
             id: self.id.clone(),
-            version: self.written,
+            version: self.version,
             at: self.at.to_string(),
             decision: self.word.to_owned(),
             dialect: self.dialect.to_owned(),

@@ -57,6 +57,7 @@ pub struct Filter {
 
 /// Cases that something is done to at once.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum Chosen {
     /// Those of these ids.
     Ids(Vec<String>),

@@ -4,27 +4,35 @@
 //! settings say otherwise: the record must not become the leak that the rule prevented. What the decision rests on is kept
 //! beside the texts, so that other policies can be asked of a case later without any guard.
 
+pub mod export;
 mod filter;
+mod flagged;
 mod hook;
 mod kept;
 #[cfg(test)]
 #[path = "../../tests/it/harness/postgres.rs"]
 pub(crate) mod postgres;
+mod recorder;
 mod seal;
+mod spool;
 mod store;
 mod text;
 
 use schemars::JsonSchema;
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 pub use self::{
     filter::{Chosen, Filter, Moment, Opinion, Place, State},
+    flagged::Flagged,
     hook::Hook,
     kept::{Facts, Judge, Kept, Passage, Piece, Said, Unscorable, Verdict},
+    recorder::{Recorder, Status},
     seal::{Seal, SealError, Sealed, new_sealing_key},
     store::{
-        Action, Charts, Choices, Day, Decision, Delivery, Entry, Exception, Group, Keep, Line, NewException, Order, Person,
-        Purged, Session, Spread, Store, Trail, Verified,
+        Action, Charts, Choices, Day, Decision, Delivery, Entry, Exception, Group, Keep, Line, NewDecision, NewException,
+        Order, Person, Purged, Session, Spread, Store, Trail, Verified,
     },
     text::{Care, Found, Text},
 };
@@ -34,7 +42,7 @@ use crate::{
 };
 
 /// The record cannot be opened, read or written.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// The store's own words.
     #[error("review store {url}: {why}")]
@@ -44,8 +52,16 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
-    /// A row that this version cannot read.
-    #[error("review store: case {id} cannot be read: {why}")]
+    /// The store takes other values, but not these.
+    #[error("review store {url} refuses a value: {why}")]
+    Values {
+        /// Where it is.
+        url: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A case that cannot be read, or not be written as one.
+    #[error("review store: case {id}: {why}")]
     Row {
         /// The case.
         id: String,
@@ -63,6 +79,20 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+    /// The journal beside the store.
+    #[error("review.spool {}: {why}", folder.display())]
+    Spool {
+        /// Its folder.
+        folder: PathBuf,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+    /// No such search.
+    #[error("search: {0}")]
+    Search(&'static str),
+    /// The server is going down.
+    #[error("the recorder has ended")]
+    Ended,
 }
 
 /// A flagged exchange.
@@ -131,14 +161,19 @@ pub fn reasons(reasons: &[Told]) -> serde_json::Value {
     serde_json::to_value(reasons).unwrap_or_default()
 }
 
+/// The names of the rules in reasons as they are stored.
+fn rules(reasons: &serde_json::Value) -> Vec<&str> {
+    let mut rules: Vec<&str> =
+        reasons.as_array().into_iter().flatten().filter_map(|reason| reason.get("rule")?.as_str()).collect();
+    rules.dedup();
+    rules
+}
+
 impl Case {
     /// The rules that matched, for a list.
     #[must_use]
     pub fn rules(&self) -> Vec<&str> {
-        let reasons = self.reasons.as_array().map(Vec::as_slice).unwrap_or_default();
-        let mut rules: Vec<&str> = reasons.iter().filter_map(|reason| reason.get("rule")?.as_str()).collect();
-        rules.dedup();
-        rules
+        rules(&self.reasons)
     }
 
     /// The last text of the user: what a reviewer looks at first.

@@ -22,7 +22,8 @@ use crate::{
         body::{Body, Broken},
     },
     guard::{Growth, Guard, Server, Session},
-    telemetry::{self, Now},
+    review,
+    telemetry::{self, Now, Records},
 };
 
 #[derive(Clone)]
@@ -59,6 +60,18 @@ struct Readiness<'r> {
     /// Why the policy files are not what is in force.
     #[serde(skip_serializing_if = "Option::is_none")]
     policies_error: Option<&'r str>,
+    review: Review,
+}
+
+/// The record. Nothing of it makes a proxy unready: harmless traffic needs none, all nodes would be unready at once, and policies
+/// say what happens to flagged traffic.
+#[derive(Serialize)]
+struct Review {
+    /// Why the store was not written when it was tried last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store_error: Option<String>,
+    /// Records that wait in the journal for the store.
+    spooled: u64,
 }
 
 #[derive(Serialize)]
@@ -85,7 +98,7 @@ impl<'r> Described<'r> {
 /// The server is bound only once guard, policies and store are there; what can be lost is a guard's sessions, or the servers of
 /// one that runs elsewhere.
 async fn ready(State(Rooms { proxy, reloader }): State<Rooms>) -> impl IntoResponse {
-    let (scanner, status) = (proxy.scanner(), reloader.status());
+    let (scanner, status, record) = (proxy.scanner(), reloader.status(), proxy.recorder().status());
     let policies = &status.policies;
     let readiness = Readiness {
         ready: scanner.guards().all(|(_, guard, second)| guard.is_ready() && second.is_none_or(Guard::is_ready)),
@@ -93,6 +106,7 @@ async fn ready(State(Rooms { proxy, reloader }): State<Rooms>) -> impl IntoRespo
         policies: policies.names().collect(),
         revision: policies.revision(),
         policies_error: status.mistakes(),
+        review: Review { store_error: record.away, spooled: record.waiting },
     };
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = serde_json::to_string(&readiness).unwrap_or_default();
@@ -112,6 +126,7 @@ async fn metrics(State(Rooms { proxy, .. }): State<Rooms>) -> impl IntoResponse 
         let servers = guard.servers().into_iter();
         servers.map(|server| (name.clone(), server.url, server.is_ready)).collect::<Vec<_>>()
     };
+    let review::Status { written, spooled, refused, waiting, away } = proxy.recorder().status();
     let text = proxy.metrics().render(&Now {
         waiting: guards.iter().map(|(_, guard)| guard.waiting()).sum(),
         cached: scanner.cached_verdicts(),
@@ -122,6 +137,7 @@ async fn metrics(State(Rooms { proxy, .. }): State<Rooms>) -> impl IntoResponse 
         tokens: [all(|growth| growth.fed), all(|growth| growth.reused)],
         kept: all(|growth| growth.kept),
         failed: all(|growth| growth.failed),
+        records: Records { written, spooled, refused, waiting, is_ready: away.is_none() },
     });
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
 }

@@ -5,6 +5,7 @@ mod api;
 mod listener;
 mod reload;
 mod tls;
+mod upkeep;
 mod watch;
 mod webhook;
 
@@ -29,7 +30,7 @@ use crate::{
     guard::{Guard, NoRuntime, Runtime, Unusable},
     identity::Identity,
     policy::{HashKey, LoadError, Policies, Terms},
-    review::{self, Store},
+    review::{self, Recorder, Seal, SealError, Store},
     scan::{Band, Pair, Scanner},
     telemetry::Metrics,
     upstream::Misconfigured,
@@ -58,6 +59,9 @@ pub enum StartError {
     /// No record.
     #[error(transparent)]
     Review(#[from] review::Error),
+    /// No key for the record.
+    #[error(transparent)]
+    Seal(#[from] SealError),
     /// No address.
     #[error("cannot listen on {address}: {why}; choose another address with `{flag}`")]
     Bind {
@@ -81,6 +85,7 @@ pub struct Server {
     proxy: Arc<Proxy>,
     reloader: Arc<Reloader>,
     webhooks: (webhook::Sender, Vec<webhook::Target>),
+    store: Store,
     config: Config,
 }
 
@@ -103,14 +108,17 @@ impl Server {
         let public = config.admin.public_url.as_deref();
         let hooks = targets.iter().zip(&config.review.webhooks).map(|(target, settings)| target.hook(settings, public));
         let store = Store::open(&config.review.store).await?.telling(hooks.collect());
+        let store = store.sealing(Seal::new(&config.review.keys)?);
+        let recorder = Recorder::start(store.clone(), config.review.spool.clone())?;
         let local = admin.local_addr().is_ok_and(|address| address.ip().is_loopback());
         let auth = Box::pin(Auth::new(&config.admin, local, store.clone())).await?;
-        let proxy = Arc::new(Proxy::new(&config, Rooms { scanner, policies, routes, store: store.clone(), metrics, identity }));
+        let proxy = Arc::new(Proxy::new(&config, Rooms { scanner, policies, routes, recorder, metrics, identity }));
+        upkeep::except(&proxy, &store).await?;
         let webhooks = (webhook::Sender::new(&targets, store.clone(), Arc::clone(&proxy))?, targets);
         let reloader = Arc::new(Reloader::new(Arc::clone(&proxy), config.clone()));
-        let rooms = console::Rooms { auth: Arc::new(auth), store };
+        let rooms = console::Rooms { auth: Arc::new(auth), store: store.clone() };
         let console = Console::new(rooms, api::routes(&reloader));
-        Ok(Self { listener, tls, admin, admin_tls, console, proxy, reloader, webhooks, config })
+        Ok(Self { listener, tls, admin, admin_tls, console, proxy, reloader, webhooks, store, config })
     }
 
     /// Where clients connect.
@@ -162,6 +170,10 @@ impl Server {
         let _watch = watch.map(|watch| AbortOnDropHandle::new(tokio::spawn(watch)));
         let (sender, targets) = self.webhooks;
         let webhooks = AbortOnDropHandle::new(tokio::spawn(sender.run(targets)));
+        let (store, settings) = (&self.store, &self.config.review);
+        let follow = upkeep::follow(Arc::clone(&self.proxy), store.clone(), settings.clone());
+        let _follow = AbortOnDropHandle::new(tokio::spawn(follow));
+        let _retain = AbortOnDropHandle::new(tokio::spawn(upkeep::retain(store.clone(), settings.clone())));
         let tls = self.tls.map(TlsAcceptor::from);
         let answer = move |request, _| Arc::clone(&proxy).handle(request);
         listener::serve(self.listener, tls, answer, &self.config.listen, &stop).await;

@@ -34,8 +34,11 @@ pub struct Metrics {
     cascade: Family<Decider, Counter>,
     cuts: Counter,
     records: Counter,
+    spooled: Counter,
     unrecorded: Counter,
     webhooks: Family<Outcome, Counter>,
+    spool: Gauge,
+    store: Gauge,
     failures: Family<Failure, Counter>,
     limited: Family<Limited, Counter>,
     policy: Family<Revision, Gauge>,
@@ -142,6 +145,23 @@ pub struct Now<'n> {
     pub kept: u64,
     /// Windows of growing texts that could not be scored so.
     pub failed: u64,
+    /// What the record took.
+    pub records: Records,
+}
+
+/// What the record took so far, and how its store is.
+#[derive(Debug, Clone, Copy)]
+pub struct Records {
+    /// Written into the store.
+    pub written: u64,
+    /// Written to the journal beside it.
+    pub spooled: u64,
+    /// Taken by neither.
+    pub refused: u64,
+    /// In the journal.
+    pub waiting: u64,
+    /// Whether the store took what was written to it last.
+    pub is_ready: bool,
 }
 
 impl Default for Metrics {
@@ -174,9 +194,12 @@ impl Default for Metrics {
                 "Texts of a cascade by the guard that decided: those of the first are saved the second",
             ),
             cuts: all.metric("stream_cuts", "Streams that were cut"),
-            records: all.metric("review_records", "Flagged exchanges recorded"),
+            records: all.metric("review_records", "Records of flagged exchanges written into the store"),
+            spooled: all.metric("review_spooled", "Records of flagged exchanges that went to the journal beside the store"),
             unrecorded: all.metric("review_failures", "Flagged exchanges refused because they could not be recorded"),
             webhooks: all.metric("webhook_deliveries", "Tries to tell a webhook by outcome: delivered, failed; given_up after the last"),
+            spool: all.metric("review_spool_records", "Records that wait in the journal for the store"),
+            store: all.metric("review_store_ready", "1 if the store took what was written to it last, else 0"),
             failures: all.metric("failures", "Exchanges that ended in an error, by its code"),
             limited: all.metric(
                 "limited",
@@ -300,6 +323,12 @@ impl Metrics {
         for (source, tokens) in ["computed", "kept"].into_iter().zip(now.tokens) {
             self.tokens.get_or_create(&Tokens { source }).inner().store(tokens, Relaxed);
         }
+        let Records { written, spooled, refused, waiting, is_ready } = now.records;
+        for (counter, count) in [(&self.records, written), (&self.spooled, spooled), (&self.unrecorded, refused)] {
+            counter.inner().store(count, Relaxed);
+        }
+        self.spool.set(gauge(waiting));
+        self.store.set(i64::from(is_ready));
         let mut out = String::new();
         match encode(&mut out, &self.registry) {
             Ok(()) => out,

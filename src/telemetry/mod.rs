@@ -6,7 +6,7 @@ use std::io::{IsTerminal as _, stderr};
 
 use tracing_subscriber::{EnvFilter, Layer as _, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-pub use self::metrics::{Metrics, Now, Session};
+pub use self::metrics::{Metrics, Now, Records, Session};
 use crate::config::{LogFormat, Telemetry};
 
 /// Starts the logs, which go to standard error.

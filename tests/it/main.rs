@@ -27,6 +27,7 @@ mod record;
 mod reload;
 mod remote;
 mod replay;
+mod review_commands;
 mod sessions;
 mod stream;
 mod unscored;

@@ -16,7 +16,7 @@ use crate::{
     config::{Config, Uncovered},
     policy::Policies,
     replay::{Counts, Decided, Example, Exchange, Tally},
-    review::{Case, Filter, Moment, Order, Store},
+    review::{Case, Filter, Moment, Order, Seal, Store},
     scan::Scanner,
     segment::Direction,
     server,
@@ -138,7 +138,8 @@ impl Replay {
     }
 
     async fn opened(&self, config: &Config) -> Result<Store, Failed> {
-        Store::open_existing(&config.review.store).await.map_err(failed)
+        let seal = Seal::new(&config.review.keys).map_err(usage)?;
+        Ok(Store::open_existing(&config.review.store).await.map_err(failed)?.sealing(seal))
     }
 
     /// The cases of a file.

@@ -188,23 +188,23 @@ impl Fields {
                 return Err(Failure::unread(format!("`{name}` is there twice")));
             }
         }
-        typed(fields)
+        typed(&fields)
     }
 
     /// Reads a body of at most so many bytes.
     async fn read_body<T: Input>(&self, body: Body, most: usize) -> Result<T, Failure> {
         if most == 0 {
-            return typed(Map::new());
+            return typed(&Map::new());
         }
         let too_large = |_| Failure::new(StatusCode::PAYLOAD_TOO_LARGE, format!("a body has at most {most} bytes"));
         let bytes = to_bytes(body, most).await.map_err(too_large)?;
         if bytes.trim_ascii().is_empty() {
-            return typed(Map::new());
+            return typed(&Map::new());
         }
         let fields: Map<String, Value> =
             serde_json::from_slice(&bytes).map_err(|e| Failure::unread(format!("the body is no JSON object: {e}")))?;
         fields.keys().try_for_each(|name| self.kinds(name).map(drop))?;
-        typed(fields)
+        typed(&fields)
     }
 
     fn kinds(&self, name: &str) -> Result<&[String], Failure> {
@@ -225,7 +225,7 @@ fn value(kinds: &[String], text: &str) -> Value {
     read.unwrap_or_else(|| text.into())
 }
 
-fn typed<T: Input>(fields: Map<String, Value>) -> Result<T, Failure> {
+fn typed<T: Input>(fields: &Map<String, Value>) -> Result<T, Failure> {
     serde_json::from_value(Value::Object(fields.clone())).map_err(|error| {
         let error = error.to_string();
         // Of several fields, the one that is wrong by itself in the same way.

@@ -11,9 +11,9 @@ use crate::{
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Several {
     /// Cases by their ids.
-    pub(super) ids: Option<Vec<String>>,
+    ids: Option<Vec<String>>,
     /// Or all that a filter lets through.
-    pub(super) filter: Option<Filter>,
+    filter: Option<Filter>,
 }
 
 impl Several {

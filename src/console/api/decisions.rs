@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Asked, Nothing, Tell, chosen::Several};
 use crate::{
     console::Failure,
-    review::{Filter, Opinion, State},
+    review::{Opinion, State},
 };
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -20,10 +20,8 @@ pub(super) struct Said {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct SaidOfMany {
-    /// Cases by their ids.
-    ids: Option<Vec<String>>,
-    /// Or all that a filter lets through.
-    filter: Option<Filter>,
+    #[serde(flatten)]
+    which: Several,
     /// Whether they were rightly flagged.
     verdict: Opinion,
     /// Why.
@@ -52,9 +50,8 @@ pub(super) async fn decide(asked: Asked<Nothing, Said>) -> Result<Tell<Settled>,
 }
 
 pub(super) async fn decide_many(asked: Asked<Nothing, SaidOfMany>) -> Result<Tell<Count>, Failure> {
-    let Asked { rooms, reviewer, body: SaidOfMany { ids, filter, verdict, note }, .. } = asked;
-    let chosen = Several { ids, filter }.chosen()?;
-    let cases = rooms.store.decide_all(&chosen, &reviewer.name, verdict, &note, &reviewer.name).await?;
+    let Asked { rooms, reviewer, body: SaidOfMany { which, verdict, note }, .. } = asked;
+    let cases = rooms.store.decide_all(&which.chosen()?, &reviewer.name, verdict, &note, &reviewer.name).await?;
     Ok(Tell(Count { cases }))
 }
 

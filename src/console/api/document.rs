@@ -1,5 +1,7 @@
 //! The API's document, in OpenAPI 3.1, made of the table of routes.
 
+use std::collections::BTreeMap;
+
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
@@ -45,7 +47,7 @@ impl Schemas {
 /// The document of these routes.
 pub(super) fn document(routes: &[Route]) -> Value {
     let mut schemas = Schemas::new();
-    let mut paths = Map::new();
+    let mut paths: BTreeMap<&str, BTreeMap<String, Value>> = BTreeMap::new();
     let failed = json!({
         "description": "Why it was not done.",
         "content": {"application/json": {"schema": schemas.told::<Failed>()}},
@@ -53,22 +55,26 @@ pub(super) fn document(routes: &[Route]) -> Value {
     for Route { method, path, access, told, .. } in routes {
         let (Some(Operation { summary, shape }), Access::Least(least)) = (told, access) else { continue };
         let Shape { query, body, status, content } = shape(&mut schemas);
+        let answer = json!({"description": summary, "content": content});
         let named = path.split('{').skip(1).filter_map(|part| part.split('}').next());
         let named = named.map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}));
-        let mut operation = json!({
-            "operationId": id(method.as_str(), path),
-            "summary": summary,
-            "description": format!("Takes the role `{}`.", least.name()),
-            "security": [{"token": [least.name()]}, {"session": [least.name()]}],
-            "parameters": named.chain(parameters(&query)).collect::<Vec<_>>(),
-            "responses": {status.as_str(): {"description": summary, "content": content}, "4XX": failed, "5XX": failed},
-        });
+        let mut operation = Map::from_iter(
+            [
+                ("operationId", json!(id(method.as_str(), path))),
+                ("summary", json!(summary)),
+                ("description", json!(format!("Takes the role `{}`.", least.name()))),
+                ("security", json!([{"token": [least.name()]}, {"session": [least.name()]}])),
+                ("parameters", named.chain(parameters(&query)).collect()),
+                ("responses", json!({status.as_str(): answer, "4XX": failed, "5XX": failed})),
+            ]
+            .map(|(name, value)| (name.to_owned(), value)),
+        );
         if body.get("properties").is_some() {
             let is_needed = body.get("required").is_some();
-            operation["requestBody"] = json!({"required": is_needed, "content": {"application/json": {"schema": body}}});
+            let body = json!({"required": is_needed, "content": {"application/json": {"schema": body}}});
+            operation.insert("requestBody".to_owned(), body);
         }
-        let own = paths.entry(*path).or_insert_with(|| json!({}));
-        own[method.as_str().to_lowercase()] = operation;
+        paths.entry(path).or_default().insert(method.as_str().to_lowercase(), operation.into());
     }
     json!({
         "openapi": "3.1.0",

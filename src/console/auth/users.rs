@@ -49,10 +49,12 @@ pub(super) struct Busy;
 impl Users {
     pub(super) fn new(settings: &[config::User]) -> Result<Self, Misconfigured> {
         let read = |(number, user): (usize, &config::User)| {
-            // What stands there is not told.
-            PasswordHash::new(&user.password).map_err(|e| {
-                Misconfigured(format!("`admin.users.{number}.password`: {e}; make one with `seawall user new {}`", user.name))
-            })?;
+            // What stands there is not told. One that was cut short is a salt without a hash, which no password fits.
+            let is_whole = PasswordHash::new(&user.password).is_ok_and(|hash| hash.hash.is_some());
+            if !is_whole {
+                let (key, name) = (format!("admin.users.{number}.password"), &user.name);
+                return Err(Misconfigured(format!("`{key}` is no whole hash: make one with `seawall user new {name}`")));
+            }
             Ok((user.name.clone(), User { role: user.role, hash: user.password.as_str().into() }))
         };
         let known = settings.iter().enumerate().map(read).collect::<Result<_, Misconfigured>>()?;
@@ -156,6 +158,6 @@ pub(super) mod tests {
         assert!(holds(&one, &password) && !holds(&one, &Secret::new("another password")));
         assert_eq!(password_hash(&Secret::new("short")).unwrap_err().to_string(), TooShort.to_string());
         let told = users(&[("ana", "$argon2id$hunter2")]).unwrap_err().to_string();
-        assert!(told.starts_with("`admin.users.0.password`: ") && !told.contains("hunter2"), "{told}");
+        assert!(told.starts_with("`admin.users.0.password` is no whole hash") && !told.contains("hunter2"), "{told}");
     }
 }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     console::Rooms,
-    review::{Chosen, Error, NewException, Opinion, Store},
+    review::{Chosen, NewDecision, NewException, Opinion, Store},
 };
 
 /// Characters of a note, or a name, that are kept.
@@ -79,7 +79,8 @@ async fn mark(store: &Store, visit: &Visit, cases: Vec<String>, sent: &Sent) -> 
         return Err(Why::None);
     }
     let chosen = Chosen::Ids(cases.clone());
-    store.decide_all(&chosen, visit.name(), opinion, &sent.words("note"), visit.name()).await?;
+    let new = NewDecision { reviewer: visit.name(), opinion, note: &sent.words("note") };
+    store.decide_all(&chosen, new, visit.name()).await?;
     Ok(Done::Decided(opinion, cases.len(), cases))
 }
 
@@ -93,16 +94,13 @@ async fn next(store: &Store, visit: &Visit, id: &str) -> Option<String> {
 
 /// `POST /review/undo`
 pub(super) async fn undo(State(Rooms { store, .. }): State<Rooms>, visit: Visit, body: String) -> Response {
-    let mut done = Ok(0);
-    for case in Sent::new(&body).cases() {
-        match store.undo(&case, visit.name(), visit.name()).await {
-            Ok(_) => done = done.map(|count| count + 1),
-            // Taken back already, in another window.
-            Err(Error::Gone(_)) => {}
-            Err(other) => done = Err(other.into()),
-        }
-    }
-    tell(&visit, done.and_then(|count| if count == 0 { Err(Why::Gone) } else { Ok(Done::Undone(count)) }))
+    let cases = Sent::new(&body).cases();
+    let done = match store.undo_all(&cases, visit.name(), visit.name()).await {
+        Ok(_) if cases.is_empty() => Err(Why::None),
+        Ok(_) => Ok(Done::Undone(cases.len())),
+        Err(error) => Err(error.into()),
+    };
+    tell(&visit, done)
 }
 
 /// `POST /review/cases/{id}/exceptions`

@@ -47,7 +47,7 @@ pub(super) async fn queue(
         Err(mistake) => (Vec::new(), Some(mistake)),
         Ok(filter) => match store.queue(&filter, after.as_ref(), PAGE + 1).await {
             Ok(rows) => (rows, None),
-            Err(Error::Wrong { why, .. }) => (Vec::new(), Some(format!("This {why}."))),
+            Err(Error::Search(why)) => (Vec::new(), Some(format!("Search: {why}."))),
             Err(other) => return Err(other.into()),
         },
     };

@@ -11,6 +11,7 @@ mod conversation;
 mod done;
 mod evidence;
 mod exceptions;
+mod export;
 mod layout;
 mod live;
 mod look;
@@ -30,7 +31,7 @@ use super::{Access, Route};
 use crate::config::Role;
 
 /// The pages, and what their forms do.
-pub(super) fn routes() -> [Route; 13] {
+pub(super) fn routes() -> [Route; 15] {
     [
         Route::get("/review", Role::Viewer, look::queue),
         Route::get("/review/live", Role::Viewer, live::live),
@@ -38,6 +39,8 @@ pub(super) fn routes() -> [Route; 13] {
         Route::get("/review/cases/{id}/texts/{direction}/{number}", Role::Viewer, look::text),
         Route::get("/review/charts", Role::Viewer, look::charts),
         Route::get("/review/exceptions", Role::Viewer, look::exceptions),
+        Route::get("/review/export.jsonl", Role::Viewer, export::jsonl),
+        Route::get("/review/export.csv", Role::Viewer, export::csv),
         Route::get("/review/audit", Role::Admin, look::audit),
         Route::post("/review/decide", Role::Reviewer, act::decide_many),
         Route::post("/review/undo", Role::Reviewer, act::undo),

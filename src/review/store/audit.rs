@@ -3,15 +3,11 @@
 
 use blake3::Hasher;
 use jiff::Timestamp;
-use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::{Any, AnyConnection, Row as _, Transaction, any::AnyRow};
 
-use super::{
-    Store,
-    cases::{Selection, plain},
-};
+use super::{Store, selection::Selection, write::plain};
 use crate::review::Error;
 
 /// Lines that are read at once.
@@ -68,7 +64,7 @@ impl Action {
 }
 
 /// A line of the trail.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Line {
     /// Its number, from 1 on.
     pub seq: i64,
@@ -131,9 +127,9 @@ impl Change<'_> {
         let mut line = Line {
             seq: seq + 1,
             at_ms: self.at_ms,
-            actor: plain(self.actor),
+            actor: plain(self.actor).into_owned(),
             action: action.name().to_owned(),
-            case: case.map(plain),
+            case: case.map(|case| plain(case).into_owned()),
             detail: detail.to_string(),
             hash: String::new(),
         };
@@ -269,3 +265,6 @@ impl Store {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

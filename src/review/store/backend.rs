@@ -4,6 +4,7 @@ use std::fmt;
 
 use sqlx::{
     SqlStr,
+    error::DatabaseError,
     migrate::{Migration, MigrationType, Migrator},
 };
 
@@ -19,22 +20,58 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
     fn connections(&self) -> u32;
     /// The schema's steps in their order; a step that was released is never changed.
     fn steps(&self) -> &'static [(i64, &'static str, &'static str)];
+    /// How often it is tried to take the steps, where those who take them at once do not wait for each other.
+    fn tries(&self) -> u32;
     /// Begins a transaction that writes.
     fn begin(&self) -> &'static str;
-    /// Holds of a case (`c`) whose texts have what the argument of this number is.
-    fn search(&self, argument: usize) -> String;
-    /// The argument for a text that is looked for.
+    /// How a column is named whose own index is not to be used, where another is known to be better.
+    fn unindexed(&self, column: &str) -> String;
+    /// The time by which cases are put in order once they are found another way than by it.
+    fn at_last(&self) -> &'static str;
+    /// Holds of a case (`c`) whose texts have the text that is the argument of this number.
+    fn contains(&self, argument: usize) -> String;
+    /// What the index is asked for to find a text.
     fn sought(&self, text: &str) -> String;
     /// What a transaction that adds to the audit trail does first, so that no other does at the same time.
     fn alone(&self) -> Option<&'static str>;
     /// What is done before the case of this id goes, if its texts are elsewhere too.
     fn forget(&self) -> Option<&'static str>;
     /// What is done, outside of any transaction, so that nothing is left of what was deleted.
-    fn tidy(&self) -> &'static [&'static str];
+    fn tidy(&self) -> Tidy;
     /// A query for the bytes that the cases take.
     fn size(&self) -> &'static str;
     /// The whole part of a number that is not negative.
     fn whole(&self, number: &str) -> String;
+    /// Cases (`c`) that the index finds, and the rest of the condition; the argument is what the index is asked for.
+    fn found(&self, argument: usize) -> (String, String);
+    /// Holds of a case (`c`) that the index finds, whatever else is asked.
+    fn search(&self, argument: usize) -> String;
+    /// How texts come into the index, if not by themselves.
+    fn index(&self) -> Option<&'static Indexing>;
+    /// Whether a statement fails because of the values in it, and not because of the state that the store is in.
+    fn is_of_values(&self, error: &dyn DatabaseError) -> bool;
+}
+
+/// Statements after which nothing is left of what was deleted.
+pub(super) struct Tidy {
+    /// The first of these once, then the second as long as it does something, which the third tells by a number that grows by
+    /// more than one. Each is short, since those who write wait meanwhile.
+    pub(super) merge: Option<[&'static str; 3]>,
+    /// The last one.
+    pub(super) last: &'static str,
+}
+
+/// The statements by which texts come into an index.
+#[derive(Debug)]
+pub(super) struct Indexing {
+    /// The numbers and sizes of the cases that are not in it, at most `$1`.
+    pub(super) waiting: &'static str,
+    /// Adds those up to the number `$1`.
+    pub(super) add: &'static str,
+    /// Notes that those up to the number `$1` are in it.
+    pub(super) note: &'static str,
+    /// Brings the texts of the case `$1` up to date, if it is in the index.
+    pub(super) again: &'static str,
 }
 
 /// The database of an address.
@@ -103,17 +140,65 @@ impl Backend for Sqlite {
         ]
     }
 
+    fn tries(&self) -> u32 {
+        5
+    }
+
     fn begin(&self) -> &'static str {
         // A transaction that reads first and then writes fails if another wrote in between.
         "BEGIN IMMEDIATE"
     }
 
-    fn search(&self, argument: usize) -> String {
-        format!("c.seq IN (SELECT rowid FROM case_texts WHERE case_texts MATCH ${argument})")
+    fn unindexed(&self, column: &str) -> String {
+        format!("+{column}")
+    }
+
+    fn at_last(&self) -> &'static str {
+        "c.at_ms"
+    }
+
+    fn contains(&self, argument: usize) -> String {
+        format!("instr(c.texts, ${argument}) > 0")
     }
 
     fn sought(&self, text: &str) -> String {
-        format!("\"{}\"", text.replace('\0', "\u{fffd}").replace('"', "\"\""))
+        // The index knows stretches of three characters. More than a few do not narrow it down.
+        let text: Vec<char> = text.chars().collect();
+        let last = text.len().saturating_sub(3);
+        let step = (last / STRETCHES).max(1);
+        let stretches = (0..=last).step_by(step).chain((last % step != 0).then_some(last));
+        let stretch = |at: usize| {
+            let stretch: String = text.iter().skip(at).take(3).collect();
+            format!("\"{}\"", stretch.replace('"', "\"\""))
+        };
+        stretches.map(stretch).collect::<Vec<_>>().join(" AND ")
+    }
+
+    fn found(&self, argument: usize) -> (String, String) {
+        // The order of a cross join is kept.
+        (format!("({}) t CROSS JOIN cases c", found(argument)), "c.seq = t.seq".to_owned())
+    }
+
+    fn search(&self, argument: usize) -> String {
+        format!("c.seq IN ({})", found(argument))
+    }
+
+    fn index(&self) -> Option<&'static Indexing> {
+        Some(&Indexing {
+            waiting: "SELECT seq, coalesce(length(texts), 0) AS size FROM cases WHERE seq > (SELECT seq FROM indexed) \
+                      ORDER BY seq LIMIT $1",
+            add: "INSERT INTO case_texts (rowid, text) SELECT seq, texts FROM cases \
+                  WHERE seq > (SELECT seq FROM indexed) AND seq <= $1 AND texts IS NOT NULL ORDER BY seq",
+            note: "UPDATE indexed SET seq = $1",
+            again: "INSERT OR REPLACE INTO case_texts (rowid, text) SELECT seq, coalesce(texts, '') FROM cases \
+                    WHERE id = $1 AND seq <= (SELECT seq FROM indexed)",
+        })
+    }
+
+    fn is_of_values(&self, error: &dyn DatabaseError) -> bool {
+        // SQLITE_TOOBIG, SQLITE_MISMATCH, and constraints, but for those that a trigger (1811) sets.
+        let code = error.code().and_then(|code| code.parse::<u32>().ok()).unwrap_or_default();
+        matches!(code & 0xff, 18..=20) && code != 1_811
     }
 
     fn alone(&self) -> Option<&'static str> {
@@ -124,13 +209,17 @@ impl Backend for Sqlite {
         Some("DELETE FROM case_texts WHERE rowid = (SELECT seq FROM cases WHERE id = $1)")
     }
 
-    fn tidy(&self) -> &'static [&'static str] {
-        &[
+    fn tidy(&self) -> Tidy {
+        Tidy {
             // The index only notes that a text is gone until its parts are merged.
-            "INSERT INTO case_texts (case_texts) VALUES ('optimize')",
+            merge: Some([
+                "INSERT INTO case_texts (case_texts, rank) VALUES ('merge', -500)",
+                "INSERT INTO case_texts (case_texts, rank) VALUES ('merge', 500)",
+                "SELECT total_changes()",
+            ]),
             // What was written before stands in the log until it is cut.
-            "PRAGMA wal_checkpoint (TRUNCATE)",
-        ]
+            last: "PRAGMA wal_checkpoint (TRUNCATE)",
+        }
     }
 
     fn size(&self) -> &'static str {
@@ -142,6 +231,17 @@ impl Backend for Sqlite {
     }
 }
 
+/// Stretches of a text that the index is asked for.
+const STRETCHES: usize = 24;
+
+/// The cases that the index finds, and those that are not in it yet.
+fn found(argument: usize) -> String {
+    format!(
+        "SELECT rowid AS seq FROM case_texts WHERE case_texts MATCH ${argument} \
+         UNION ALL SELECT seq FROM cases WHERE seq > (SELECT seq FROM indexed)"
+    )
+}
+
 #[derive(Debug)]
 struct Postgres;
 
@@ -151,7 +251,10 @@ impl Backend for Postgres {
     }
 
     fn greeting(&self) -> &'static [&'static str] {
-        &[]
+        &[
+            // Costs more than it saves: nothing that is asked takes long enough.
+            "SET jit = off",
+        ]
     }
 
     fn connections(&self) -> u32 {
@@ -162,17 +265,47 @@ impl Backend for Postgres {
         &[(3, "review", include_str!("migrations/postgres/0003_review.sql"))]
     }
 
+    fn tries(&self) -> u32 {
+        1
+    }
+
     fn begin(&self) -> &'static str {
         "BEGIN"
+    }
+
+    fn unindexed(&self, column: &str) -> String {
+        // It knows better, by what it has learned of the values.
+        column.to_owned()
+    }
+
+    fn at_last(&self) -> &'static str {
+        // Else it would rather go through all cases in their order than ask the index.
+        "c.at_ms + 0"
+    }
+
+    fn contains(&self, argument: usize) -> String {
+        format!("strpos(c.texts, ${argument}) > 0")
+    }
+
+    fn sought(&self, text: &str) -> String {
+        format!("%{}%", text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"))
+    }
+
+    fn found(&self, argument: usize) -> (String, String) {
+        ("cases c".to_owned(), self.search(argument))
     }
 
     fn search(&self, argument: usize) -> String {
         format!("c.texts LIKE ${argument}")
     }
 
-    fn sought(&self, text: &str) -> String {
-        let text = text.to_lowercase().replace('\0', "\u{fffd}");
-        format!("%{}%", text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"))
+    fn index(&self) -> Option<&'static Indexing> {
+        None
+    }
+
+    fn is_of_values(&self, error: &dyn DatabaseError) -> bool {
+        // Data exceptions, integrity constraints, and limits of a statement.
+        error.code().is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
     }
 
     fn alone(&self) -> Option<&'static str> {
@@ -184,8 +317,8 @@ impl Backend for Postgres {
         None
     }
 
-    fn tidy(&self) -> &'static [&'static str] {
-        &["VACUUM cases, case_rules, decisions, deliveries"]
+    fn tidy(&self) -> Tidy {
+        Tidy { merge: None, last: "VACUUM cases, case_rules, decisions, deliveries" }
     }
 
     fn size(&self) -> &'static str {

@@ -1,26 +1,22 @@
-//! The cases: written, listed, found.
+//! The cases: listed, found, read.
 
 use futures_util::{Stream, StreamExt as _, stream};
-use jiff::Timestamp;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sqlx::{
-    Any, AnyConnection, Row as _,
-    any::{AnyArguments, AnyRow},
-    query::Query,
+use sqlx::{Row as _, any::AnyRow};
+
+use super::{
+    Store,
+    selection::Order,
+    write::{place, plain},
 };
+use crate::review::{Case, Error, Facts, Filter, Kept, Place, SealError, State, Text, rules};
 
-use super::Store;
-use crate::review::{Case, Error, Facts, Filter, Kept, Place, State, Text, Told};
-
-/// Characters of a prompt that lists show.
-const EXCERPT: usize = 200;
 /// Cases that are read at once where all are read.
 const BATCH: u32 = 256;
 
 /// A case as lists have it.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Entry {
     /// Its id.
     pub id: String,
@@ -41,7 +37,6 @@ pub struct Entry {
     /// The highest P(unsafe) of any text.
     pub score: Option<f32>,
     /// The rules that matched.
-    #[schemars(with = "Vec<Told>")]
     pub reasons: Value,
     /// Whose traffic it was.
     pub tenant: Option<String>,
@@ -52,6 +47,12 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// The rules that matched.
+    #[must_use]
+    pub fn rules(&self) -> Vec<&str> {
+        rules(&self.reasons)
+    }
+
     /// Where it stands.
     #[must_use]
     pub fn place(&self) -> Place {
@@ -70,123 +71,19 @@ struct Body {
     evidence: Option<Kept>,
 }
 
-#[derive(Serialize)]
-struct BodyOf<'c> {
-    request: &'c [Text],
-    response: &'c [Text],
-    call: Option<&'c Facts>,
-    evidence: Option<&'c Kept>,
-}
-
 const ENTRY: &str = "c.id, c.at, c.at_ms, c.decision, c.state, c.dialect, c.model, c.language, c.score, c.reasons, c.tenant, \
                      c.caller, c.excerpt, c.seal";
 const CASE: &str = "c.id, c.version, c.at, c.decision, c.dialect, c.model, c.stream, c.language, c.score, c.guard, c.policy, c.reasons, \
                     c.body, c.seal";
 
 impl Store {
-    /// Writes cases, or what has become of them since, all or none; on return they are durable.
-    ///
-    /// # Errors
-    /// The store cannot be written.
-    pub async fn record(&self, cases: &[Case]) -> Result<(), Error> {
-        let mut transaction = self.pool.begin_with(self.backend.begin()).await.map_err(|e| self.fail(&e))?;
-        for case in cases {
-            self.write(&mut transaction, case).await?;
-        }
-        transaction.commit().await.map_err(|e| self.fail(&e))?;
-        self.outbox.send_replace(());
-        Ok(())
-    }
-
-    async fn write(&self, connection: &mut AnyConnection, case: &Case) -> Result<(), Error> {
-        let unwritten = |e: String| Error::Row { id: case.id.clone(), why: e };
-        let at_ms = case.at.parse::<Timestamp>().map_err(|e| unwritten(e.to_string()))?.as_millisecond();
-        let body = BodyOf {
-            request: &case.request,
-            response: &case.response,
-            call: case.call.as_ref(),
-            evidence: case.evidence.as_ref(),
-        };
-        let body = serde_json::to_vec(&body).map_err(|e| unwritten(e.to_string()))?;
-        let before = self.before(connection, &case.id).await?;
-        let excerpt: String = case.prompt().chars().take(EXCERPT).collect();
-        let call = case.call.as_ref();
-        let written = sqlx::query(
-            "INSERT INTO cases (id, version, at, at_ms, decision, dialect, model, stream, language, score, guard, policy, \
-             reasons, tenant, caller, subject, excerpt, body, bytes) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) \
-             ON CONFLICT (id) DO UPDATE SET version = excluded.version, decision = excluded.decision, \
-             language = excluded.language, score = excluded.score, guard = excluded.guard, reasons = excluded.reasons, \
-             excerpt = excluded.excerpt, body = excluded.body, bytes = excluded.bytes \
-             WHERE cases.version < excluded.version",
-        )
-        .bind(&case.id)
-        .bind(i64::from(case.version))
-        .bind(&case.at)
-        .bind(at_ms)
-        .bind(&case.decision)
-        .bind(&case.dialect)
-        .bind(plain(&case.model))
-        .bind(i64::from(case.stream))
-        .bind(case.language.as_deref())
-        .bind(case.score.map(f64::from))
-        .bind(&case.guard)
-        .bind(&case.policy)
-        .bind(case.reasons.to_string())
-        .bind(call.and_then(|call| call.tenant.as_deref()).map(plain))
-        .bind(call.and_then(|call| call.key.as_deref()).map(plain))
-        .bind(call.and_then(|call| call.subject.as_deref()).map(plain))
-        .bind(excerpt.into_bytes())
-        .bind(&body)
-        .bind(i64::try_from(body.len()).unwrap_or(i64::MAX))
-        .execute(&mut *connection)
-        .await
-        .map_err(|e| self.fail(&e))?;
-        if written.rows_affected() == 0 {
-            // What is there is newer.
-            return Ok(());
-        }
-        self.write_rules(connection, case, at_ms).await?;
-        self.enqueue(connection, case, before.as_ref()).await
-    }
-
-    async fn write_rules(&self, connection: &mut AnyConnection, case: &Case, at_ms: i64) -> Result<(), Error> {
-        let fail = |e: sqlx::Error| self.fail(&e);
-        sqlx::query("DELETE FROM case_rules WHERE case_id = $1")
-            .bind(&case.id)
-            .execute(&mut *connection)
-            .await
-            .map_err(fail)?;
-        for reason in case.reasons.as_array().into_iter().flatten() {
-            let text = |name: &str| reason.get(name).and_then(Value::as_str);
-            sqlx::query(
-                "INSERT INTO case_rules (case_id, at_ms, policy, rule, action, mode, direction, target, score) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-            )
-            .bind(&case.id)
-            .bind(at_ms)
-            .bind(text("policy").unwrap_or_default())
-            .bind(text("rule").unwrap_or_default())
-            .bind(text("action").unwrap_or_default())
-            .bind(text("mode").unwrap_or_default())
-            .bind(text("direction").unwrap_or_default())
-            .bind(text("target"))
-            .bind(reason.get("score").and_then(Value::as_f64))
-            .execute(&mut *connection)
-            .await
-            .map_err(fail)?;
-        }
-        Ok(())
-    }
-
     /// The newest cases first, from `before` on, at most `limit`.
     ///
     /// # Errors
     /// The store cannot be read.
     pub async fn queue(&self, filter: &Filter, before: Option<&Place>, limit: u32) -> Result<Vec<Entry>, Error> {
-        let selection = Selection::new(self, filter, before, Order::NewestFirst);
-        let rows = self.select(ENTRY, &selection, limit).await?;
-        rows.iter().map(entry).collect()
+        let rows = self.page(ENTRY, filter, before, (Order::NewestFirst, limit)).await?;
+        rows.iter().map(|row| self.entry(row)).collect()
     }
 
     /// The cases that follow on one, the next first, at most `limit`.
@@ -194,9 +91,8 @@ impl Store {
     /// # Errors
     /// The store cannot be read.
     pub async fn newer(&self, filter: &Filter, than: &Place, limit: u32) -> Result<Vec<Entry>, Error> {
-        let selection = Selection::new(self, filter, Some(than), Order::OldestFirst);
-        let rows = self.select(ENTRY, &selection, limit).await?;
-        rows.iter().map(entry).collect()
+        let rows = self.page(ENTRY, filter, Some(than), (Order::OldestFirst, limit)).await?;
+        rows.iter().map(|row| self.entry(row)).collect()
     }
 
     /// The case of this id.
@@ -206,7 +102,7 @@ impl Store {
     pub async fn case(&self, id: &str) -> Result<Option<Case>, Error> {
         let query = format!("SELECT {CASE} FROM cases c WHERE c.id = $1");
         let row = sqlx::query(sqlx::AssertSqlSafe(query)).bind(id).fetch_optional(&self.pool).await;
-        row.map_err(|e| self.fail(&e))?.as_ref().map(read).transpose()
+        row.map_err(|e| self.fail(&e))?.as_ref().map(|row| self.read(row)).transpose()
     }
 
     /// The case whose id begins so, if there is just one.
@@ -214,10 +110,12 @@ impl Store {
     /// # Errors
     /// The store cannot be read.
     pub async fn find(&self, id: &str) -> Result<Option<Case>, Error> {
-        let query = format!("SELECT {CASE} FROM cases c WHERE substr(c.id, 1, length($1)) = $1 LIMIT 2");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(query)).bind(id).fetch_all(&self.pool).await.map_err(|e| self.fail(&e))?;
+        let query = format!("SELECT {CASE} FROM cases c WHERE c.id >= $1 AND c.id < $2 LIMIT 2");
+        let (first, last) = (plain(id), format!("{}{}", plain(id), char::MAX));
+        let query = sqlx::query(sqlx::AssertSqlSafe(query)).bind(first).bind(last);
+        let rows = query.fetch_all(&self.pool).await.map_err(|e| self.fail(&e))?;
         match rows.as_slice() {
-            [row] => read(row).map(Some),
+            [row] => self.read(row).map(Some),
             _ => Ok(None),
         }
     }
@@ -226,9 +124,8 @@ impl Store {
     pub fn cases(&self, filter: Filter, order: Order) -> impl Stream<Item = Result<Case, Error>> + '_ {
         let batches = stream::try_unfold((filter, Some(None)), move |(filter, next)| async move {
             let Some(from) = next else { return Ok(None) };
-            let selection = Selection::new(self, &filter, from.as_ref(), order);
-            let rows = self.select(&format!("{CASE}, c.at_ms"), &selection, BATCH).await?;
-            let cases = rows.iter().map(|row| Ok((read(row)?, row.try_get("at_ms").map_err(|e| self.fail(&e))?)));
+            let rows = self.page(&format!("{CASE}, c.at_ms"), &filter, from.as_ref(), (order, BATCH)).await?;
+            let cases = rows.iter().map(|row| Ok((self.read(row)?, row.try_get("at_ms").map_err(|e| self.fail(&e))?)));
             let cases: Vec<(Case, i64)> = cases.collect::<Result<_, Error>>()?;
             let next = cases.last().map(|(case, at_ms)| Some(Place { at_ms: *at_ms, id: case.id.clone() }));
             Ok(Some((cases, (filter, next))))
@@ -242,179 +139,65 @@ impl Store {
         })
     }
 
-    async fn select(&self, columns: &str, selection: &Selection, limit: u32) -> Result<Vec<AnyRow>, Error> {
-        let rest = format!("ORDER BY {} LIMIT {limit}", selection.order.sql());
-        selection.fetch(self, &format!("SELECT {columns} FROM cases c"), &rest).await
+    fn entry(&self, row: &AnyRow) -> Result<Entry, Error> {
+        let id: String = row.try_get("id").unwrap_or_default();
+        let fields = || -> Result<Entry, Box<dyn std::error::Error>> {
+            Ok(Entry {
+                id: id.clone(),
+                at: row.try_get("at")?,
+                at_ms: row.try_get("at_ms")?,
+                decision: row.try_get("decision")?,
+                state: State::named(&row.try_get::<String, _>("state")?).unwrap_or_default(),
+                dialect: row.try_get("dialect")?,
+                model: row.try_get("model")?,
+                language: row.try_get("language")?,
+                score: score(row)?,
+                reasons: serde_json::from_str(&row.try_get::<String, _>("reasons")?)?,
+                tenant: row.try_get("tenant")?,
+                key: row.try_get("caller")?,
+                excerpt: String::from_utf8(self.opened(row, &id, "excerpt")?)?,
+            })
+        };
+        fields().map_err(|e| unread(&id, &*e))
+    }
+
+    fn read(&self, row: &AnyRow) -> Result<Case, Error> {
+        let id: String = row.try_get("id").unwrap_or_default();
+        let fields = || -> Result<Case, Box<dyn std::error::Error>> {
+            let Body { request, response, call, evidence } = serde_json::from_slice(&self.opened(row, &id, "body")?)?;
+            Ok(Case {
+                id: id.clone(),
+                version: row.try_get::<i64, _>("version")?.try_into()?,
+                at: row.try_get("at")?,
+                decision: row.try_get("decision")?,
+                dialect: row.try_get("dialect")?,
+                model: row.try_get("model")?,
+                stream: row.try_get::<i64, _>("stream")? != 0,
+                language: row.try_get("language")?,
+                score: score(row)?,
+                guard: row.try_get("guard")?,
+                policy: row.try_get("policy")?,
+                reasons: serde_json::from_str(&row.try_get::<String, _>("reasons")?)?,
+                request,
+                response,
+                call,
+                evidence,
+            })
+        };
+        fields().map_err(|e| unread(&id, &*e))
+    }
+
+    /// A column that may be sealed.
+    pub(super) fn opened(&self, row: &AnyRow, id: &str, column: &str) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+        let bytes: Vec<u8> = row.try_get(column)?;
+        let Some(key) = row.try_get::<Option<String>, _>("seal")? else { return Ok(bytes) };
+        let seal = self.seal.as_ref().ok_or_else(|| SealError::Missing { id: key.clone() })?;
+        Ok(seal.open(&key, &place(id, column), &bytes)?)
     }
 }
 
-/// By when they began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
-    /// The newest first.
-    NewestFirst,
-    /// The oldest first.
-    OldestFirst,
-}
-
-impl Order {
-    fn sql(self) -> &'static str {
-        match self {
-            Self::NewestFirst => "c.at_ms DESC, c.id DESC",
-            Self::OldestFirst => "c.at_ms, c.id",
-        }
-    }
-}
-
-/// A filter as SQL.
-pub(super) struct Selection {
-    pub(super) conditions: String,
-    pub(super) arguments: Vec<Argument>,
-    order: Order,
-}
-
-#[derive(Debug)]
-pub(super) enum Argument {
-    Text(String),
-    Whole(i64),
-    Real(f64),
-}
-
-impl Argument {
-    pub(super) fn bind<'q>(&'q self, query: Query<'q, Any, AnyArguments>) -> Query<'q, Any, AnyArguments> {
-        match self {
-            Self::Text(text) => query.bind(text),
-            Self::Whole(number) => query.bind(*number),
-            Self::Real(number) => query.bind(*number),
-        }
-    }
-}
-
-impl Selection {
-    /// All there is.
-    pub(super) fn none() -> Self {
-        Self { conditions: "1 = 1".to_owned(), arguments: Vec::new(), order: Order::NewestFirst }
-    }
-
-    pub(super) fn new(store: &Store, filter: &Filter, from: Option<&Place>, order: Order) -> Self {
-        let mut own = Self { order, ..Self::none() };
-        let Filter { since, until, policy, rule, direction, language, tenant, key, subject, .. } = filter;
-        own.and("c.at_ms >= ", since.map(|since| Argument::Whole(since.ms())));
-        own.and("c.at_ms < ", until.map(|until| Argument::Whole(until.ms())));
-        for (column, value) in [("language", language), ("tenant", tenant), ("caller", key), ("subject", subject)] {
-            own.and(&format!("c.{column} = "), value.as_deref().map(text));
-        }
-        own.and("c.decision = ", filter.decision.as_deref().map(text));
-        own.and("c.state = ", filter.state.map(|state| text(state.name())));
-        own.and("c.score >= ", filter.min_score.map(|score| Argument::Real(score.into())));
-        own.and("c.score <= ", filter.max_score.map(|score| Argument::Real(score.into())));
-        let of_rules =
-            [("policy", policy.as_deref()), ("rule", rule.as_deref()), ("direction", direction.map(|way| way.name()))];
-        if of_rules.iter().any(|(_, value)| value.is_some()) {
-            own.conditions.push_str(" AND EXISTS (SELECT 1 FROM case_rules r WHERE r.case_id = c.id");
-            for (column, value) in of_rules {
-                own.and(&format!("r.{column} = "), value.map(text));
-            }
-            own.conditions.push(')');
-        }
-        if let Some(sought) = &filter.search {
-            own.arguments.push(Argument::Text(store.backend.sought(sought)));
-            let condition = store.backend.search(own.arguments.len());
-            own.conditions.push_str(" AND ");
-            own.conditions.push_str(&condition);
-        }
-        if let Some(Place { at_ms, id }) = from {
-            let than = if order == Order::NewestFirst { '<' } else { '>' };
-            own.arguments.extend([Argument::Whole(*at_ms), text(id)]);
-            let last = own.arguments.len();
-            own.add(&format!(" AND (c.at_ms, c.id) {than} (${}, ${last})", last - 1));
-        }
-        own
-    }
-
-    pub(super) fn and_text(&mut self, condition: &str, value: Option<&str>) {
-        self.and(condition, value.map(text));
-    }
-
-    pub(super) fn and_whole(&mut self, condition: &str, value: Option<i64>) {
-        self.and(condition, value.map(Argument::Whole));
-    }
-
-    /// The rows of a query that these conditions stand in, between `select` and `rest`.
-    pub(super) async fn fetch(&self, store: &Store, select: &str, rest: &str) -> Result<Vec<AnyRow>, Error> {
-        let query = format!("{select} WHERE {} {rest}", self.conditions);
-        let query = self.arguments.iter().fold(sqlx::query(sqlx::AssertSqlSafe(query)), |query, argument| argument.bind(query));
-        query.fetch_all(&store.pool).await.map_err(|e| store.fail(&e))
-    }
-
-    fn and(&mut self, condition: &str, value: Option<Argument>) {
-        if let Some(value) = value {
-            self.arguments.push(value);
-            let number = self.arguments.len();
-            self.add(&format!(" AND {condition}${number}"));
-        }
-    }
-
-    pub(super) fn add(&mut self, sql: &str) {
-        self.conditions.push_str(sql);
-    }
-}
-
-fn text(value: &str) -> Argument {
-    Argument::Text(value.to_owned())
-}
-
-/// A text that both databases take: PostgreSQL has none with a zero in it.
-pub(super) fn plain(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
-}
-
-fn entry(row: &AnyRow) -> Result<Entry, Error> {
-    let id: String = row.try_get("id").unwrap_or_default();
-    let fields = || -> Result<Entry, Box<dyn std::error::Error>> {
-        Ok(Entry {
-            id: id.clone(),
-            at: row.try_get("at")?,
-            at_ms: row.try_get("at_ms")?,
-            decision: row.try_get("decision")?,
-            state: State::named(&row.try_get::<String, _>("state")?).unwrap_or_default(),
-            dialect: row.try_get("dialect")?,
-            model: row.try_get("model")?,
-            language: row.try_get("language")?,
-            score: score(row)?,
-            reasons: serde_json::from_str(&row.try_get::<String, _>("reasons")?)?,
-            tenant: row.try_get("tenant")?,
-            key: row.try_get("caller")?,
-            excerpt: String::from_utf8(row.try_get("excerpt")?)?,
-        })
-    };
-    fields().map_err(|e| Error::Row { id: id.clone(), why: e.to_string() })
-}
-
-fn read(row: &AnyRow) -> Result<Case, Error> {
-    let id: String = row.try_get("id").unwrap_or_default();
-    let fields = || -> Result<Case, Box<dyn std::error::Error>> {
-        let Body { request, response, call, evidence } = serde_json::from_slice(&row.try_get::<Vec<u8>, _>("body")?)?;
-        Ok(Case {
-            id: id.clone(),
-            version: row.try_get::<i64, _>("version")?.try_into()?,
-            at: row.try_get("at")?,
-            decision: row.try_get("decision")?,
-            dialect: row.try_get("dialect")?,
-            model: row.try_get("model")?,
-            stream: row.try_get::<i64, _>("stream")? != 0,
-            language: row.try_get("language")?,
-            score: score(row)?,
-            guard: row.try_get("guard")?,
-            policy: row.try_get("policy")?,
-            reasons: serde_json::from_str(&row.try_get::<String, _>("reasons")?)?,
-            request,
-            response,
-            call,
-            evidence,
-        })
-    };
-    fields().map_err(|e| Error::Row { id: id.clone(), why: e.to_string() })
+fn unread(id: &str, why: &dyn std::error::Error) -> Error {
+    Error::Row { id: id.to_owned(), why: format!("cannot be read: {why}") }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "it was one of fewer digits when it was written")]

@@ -1,6 +1,5 @@
 //! What reviewers say of cases.
 
-use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 use sqlx::Row as _;
@@ -8,12 +7,13 @@ use sqlx::Row as _;
 use super::{
     Store,
     audit::{Action, Change},
-    cases::{Order, Selection, plain},
+    selection::{Order, Selection},
+    write::plain,
 };
-use crate::review::{Chosen, Error, Opinion, State};
+use crate::review::{Chosen, Error, Filter, Opinion, State};
 
 /// What one reviewer says of a case.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Decision {
     /// Who.
     pub reviewer: String,
@@ -23,6 +23,17 @@ pub struct Decision {
     pub note: String,
     /// When, in milliseconds since 1970.
     pub at_ms: i64,
+}
+
+/// What a reviewer is about to say.
+#[derive(Debug, Clone, Copy)]
+pub struct NewDecision<'a> {
+    /// Who.
+    pub reviewer: &'a str,
+    /// What.
+    pub opinion: Opinion,
+    /// Why; may be empty.
+    pub note: &'a str,
 }
 
 /// The state that decisions come to; goes into an `UPDATE` of `cases`.
@@ -36,9 +47,9 @@ impl Store {
     ///
     /// # Errors
     /// The case is gone, or the store cannot be written.
-    pub async fn decide(&self, id: &str, reviewer: &str, opinion: Opinion, note: &str, actor: &str) -> Result<State, Error> {
+    pub async fn decide(&self, id: &str, new: NewDecision<'_>, actor: &str) -> Result<State, Error> {
         let mut change = self.change(actor).await?;
-        let state = self.decide_one(&mut change, id, reviewer, (opinion, note)).await?;
+        let state = self.decide_one(&mut change, id, new).await?;
         change.commit().await?;
         Ok(state)
     }
@@ -47,66 +58,51 @@ impl Store {
     ///
     /// # Errors
     /// A case is gone, or the store cannot be written.
-    pub async fn decide_all(
-        &self,
-        chosen: &Chosen,
-        reviewer: &str,
-        opinion: Opinion,
-        note: &str,
-        actor: &str,
-    ) -> Result<u64, Error> {
+    pub async fn decide_all(&self, chosen: &Chosen, new: NewDecision<'_>, actor: &str) -> Result<u64, Error> {
         let mut change = self.change(actor).await?;
         let count = match chosen {
             Chosen::Ids(ids) => {
                 for id in ids {
-                    self.decide_one(&mut change, id, reviewer, (opinion, note)).await?;
+                    self.decide_one(&mut change, id, new).await?;
                 }
                 ids.len() as u64
             }
-            Chosen::All(filter) => {
-                let selection = Selection::new(self, filter, None, Order::NewestFirst);
-                let at = selection.arguments.len();
-                let query = format!(
-                    "INSERT INTO decisions (case_id, reviewer, verdict, note, at_ms) SELECT c.id, CAST(${} AS TEXT), \
-                     CAST(${} AS TEXT), CAST(${} AS TEXT), CAST(${} AS BIGINT) FROM cases c WHERE {} {AGAIN}",
-                    at + 1,
-                    at + 2,
-                    at + 3,
-                    at + 4,
-                    selection.conditions
-                );
-                let query = sqlx::query(sqlx::AssertSqlSafe(query));
-                let query = selection.arguments.iter().fold(query, |query, argument| argument.bind(query));
-                let query = query.bind(reviewer).bind(opinion.name()).bind(plain(note)).bind(change.at_ms);
-                let written = query.execute(change.connection()).await.map_err(|e| self.fail(&e))?;
-                // The filter may ask for the state, so that it would not find them again.
-                let query = format!(
-                    "UPDATE cases SET {STATE} WHERE id IN (SELECT case_id FROM decisions WHERE reviewer = $1 AND at_ms = $2)"
-                );
-                let query = sqlx::query(sqlx::AssertSqlSafe(query)).bind(reviewer).bind(change.at_ms);
-                query.execute(change.connection()).await.map_err(|e| self.fail(&e))?;
-                let count = written.rows_affected();
-                let mut detail = chosen.told();
-                if let Some(detail) = detail.as_object_mut() {
-                    detail.insert("verdict".to_owned(), json!(opinion));
-                    detail.insert("reviewer".to_owned(), json!(reviewer));
-                    detail.insert("cases".to_owned(), json!(count));
-                }
-                change.tell(Action::Decide, None, &detail).await?;
-                count
-            }
+            Chosen::All(filter) => self.decide_found(&mut change, filter, new).await?,
         };
         change.commit().await?;
         Ok(count)
     }
 
-    async fn decide_one(
-        &self,
-        change: &mut Change<'_>,
-        id: &str,
-        reviewer: &str,
-        (opinion, note): (Opinion, &str),
-    ) -> Result<State, Error> {
+    async fn decide_found(&self, change: &mut Change<'_>, filter: &Filter, new: NewDecision<'_>) -> Result<u64, Error> {
+        let NewDecision { reviewer, opinion, note } = new;
+        self.searches(filter)?;
+        let selection = Selection::new(self, filter, None, Order::NewestFirst);
+        let at = selection.arguments.len();
+        let query = format!(
+            "INSERT INTO decisions (case_id, reviewer, verdict, note, at_ms) SELECT c.id, CAST(${} AS TEXT), CAST(${} AS TEXT), \
+             CAST(${} AS TEXT), CAST(${} AS BIGINT) FROM cases c WHERE {} {AGAIN}",
+            at + 1,
+            at + 2,
+            at + 3,
+            at + 4,
+            selection.conditions
+        );
+        let query = sqlx::query(sqlx::AssertSqlSafe(query));
+        let query = selection.arguments.iter().fold(query, |query, argument| argument.bind(query));
+        let query = query.bind(reviewer).bind(opinion.name()).bind(plain(note)).bind(change.at_ms);
+        let count = query.execute(change.connection()).await.map_err(|e| self.fail(&e))?.rows_affected();
+        // The filter may ask for the state, so that it would not find them again.
+        let query =
+            format!("UPDATE cases SET {STATE} WHERE id IN (SELECT case_id FROM decisions WHERE reviewer = $1 AND at_ms = $2)");
+        let query = sqlx::query(sqlx::AssertSqlSafe(query)).bind(reviewer).bind(change.at_ms);
+        query.execute(change.connection()).await.map_err(|e| self.fail(&e))?;
+        let detail = json!({ "filter": filter.told(), "verdict": opinion, "reviewer": reviewer, "cases": count });
+        change.tell(Action::Decide, None, &detail).await?;
+        Ok(count)
+    }
+
+    async fn decide_one(&self, change: &mut Change<'_>, id: &str, new: NewDecision<'_>) -> Result<State, Error> {
+        let NewDecision { reviewer, opinion, note } = new;
         let at_ms = change.at_ms;
         let query = format!(
             "INSERT INTO decisions (case_id, reviewer, verdict, note, at_ms) SELECT id, CAST($2 AS TEXT), CAST($3 AS TEXT), \
@@ -129,14 +125,32 @@ impl Store {
     /// They said nothing, or the store cannot be written.
     pub async fn undo(&self, id: &str, reviewer: &str, actor: &str) -> Result<State, Error> {
         let mut change = self.change(actor).await?;
+        let state = self.undo_one(&mut change, id, reviewer).await?;
+        change.commit().await?;
+        Ok(state)
+    }
+
+    /// The same of many cases: all, or none if the reviewer said nothing of one of them. Returns how many.
+    ///
+    /// # Errors
+    /// They said nothing of one of them, or the store cannot be written.
+    pub async fn undo_all(&self, ids: &[String], reviewer: &str, actor: &str) -> Result<u64, Error> {
+        let mut change = self.change(actor).await?;
+        for id in ids {
+            self.undo_one(&mut change, id, reviewer).await?;
+        }
+        change.commit().await?;
+        Ok(ids.len() as u64)
+    }
+
+    async fn undo_one(&self, change: &mut Change<'_>, id: &str, reviewer: &str) -> Result<State, Error> {
         let query = sqlx::query("DELETE FROM decisions WHERE case_id = $1 AND reviewer = $2").bind(id).bind(reviewer);
         let removed = query.execute(change.connection()).await.map_err(|e| self.fail(&e))?;
         if removed.rows_affected() == 0 {
             return Err(Error::Gone(format!("decision of {reviewer} on case {id}")));
         }
-        let state = self.settle(&mut change, id).await?;
+        let state = self.settle(change, id).await?;
         change.tell(Action::Undo, Some(id), &json!({ "reviewer": reviewer, "state": state })).await?;
-        change.commit().await?;
         Ok(state)
     }
 
@@ -179,3 +193,6 @@ impl Store {
         Ok(State::named(&state).unwrap_or_default())
     }
 }
+
+#[cfg(test)]
+mod tests;

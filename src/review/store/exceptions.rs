@@ -1,20 +1,19 @@
 //! Exceptions: texts that people found harmless, which a policy lets pass until a day is over.
 
 use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
-use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 use sqlx::{Row as _, any::AnyRow};
 use uuid::Uuid;
 
-use super::{Store, audit::Action, cases::plain};
+use super::{Store, audit::Action, write::plain};
 use crate::{policy::Exceptions, review::Error};
 
 /// The longest that an exception may hold, in days.
 const DAYS: i32 = 365;
 
 /// An exception.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Exception {
     /// Its id.
     pub id: String,
@@ -29,7 +28,7 @@ pub struct Exception {
     /// Why it was made.
     pub note: String,
     /// The last day (UTC) on which it holds.
-    #[schemars(with = "String", extend("format" = "date"))]
+    #[serde(serialize_with = "super::as_text")]
     pub expires: Date,
     /// Who made it.
     pub created_by: String,
@@ -95,12 +94,12 @@ impl Store {
             let own = Exception {
                 id: Uuid::now_v7().to_string(),
                 hash: new.hash.to_lowercase(),
-                policy: plain(policy),
+                policy: plain(policy).into_owned(),
                 case: new.case.clone(),
-                owner: plain(new.owner.trim()),
-                note: plain(&new.note),
+                owner: plain(new.owner.trim()).into_owned(),
+                note: plain(&new.note).into_owned(),
                 expires: new.expires,
-                created_by: plain(actor),
+                created_by: plain(actor).into_owned(),
                 created_ms: change.at_ms,
                 removed: None,
             };
@@ -121,7 +120,8 @@ impl Store {
             .await
             .map_err(|e| self.fail(&e))?;
             let Exception { id, hash, policy, owner, expires, .. } = &own;
-            let detail = json!({ "exception": id, "hash": hash, "policy": policy, "owner": owner, "expires": expires });
+            let detail =
+                json!({ "exception": id, "hash": hash, "policy": policy, "owner": owner, "expires": expires.to_string() });
             change.tell(Action::ExceptionAdd, own.case.as_deref(), &detail).await?;
             made.push(own);
         }
@@ -213,3 +213,6 @@ fn read(row: &AnyRow) -> Result<Exception, sqlx::Error> {
         removed: removed.0.zip(removed.1),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,43 +7,62 @@ mod choices;
 mod decisions;
 mod deliveries;
 mod exceptions;
+mod index;
+mod page;
+mod reseal;
 mod retain;
+mod selection;
 mod sessions;
+#[cfg(test)]
+mod stand;
 mod stats;
+mod write;
 
 use std::{
     sync::{Arc, Once},
     time::Duration,
 };
 
+use jiff::civil::Date;
+use serde::Serializer;
 use sqlx::{
     AnyConnection, AnyPool,
     any::{AnyPoolOptions, install_default_drivers},
+    migrate::MigrateError,
 };
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::sleep,
+};
 
 use self::backend::Backend;
+pub(super) use self::write::Prepared;
 pub use self::{
     audit::{Action, Line, Trail, Verified},
-    cases::{Entry, Order},
+    cases::Entry,
     choices::Choices,
-    decisions::Decision,
+    decisions::{Decision, NewDecision},
     deliveries::Delivery,
     exceptions::{Exception, NewException},
     retain::{Keep, Purged},
+    selection::Order,
     sessions::Session,
     stats::{Charts, Day, Group, Person, Spread},
 };
-use super::{Error, Hook};
+use super::{Error, Hook, Seal};
 
 /// Longest wait for a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two tries to bring the schema up to date.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The store. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: AnyPool,
     backend: &'static dyn Backend,
+    /// What texts are sealed with.
+    seal: Option<Arc<Seal>>,
     /// Its address as it may be told.
     url: String,
     /// Told when exceptions change here.
@@ -81,9 +100,21 @@ impl Store {
             .acquire_timeout(PATIENCE)
             .after_connect(move |connection, _| Box::pin(greet(connection, backend)));
         let pool = options.connect(&backend.address(url, create)?).await.map_err(|e| fail(reason(&e)))?;
-        backend::migrator(backend.steps()).run(&pool).await.map_err(|e| fail(e.to_string()))?;
+        migrate(&pool, backend).await.map_err(|e| fail(e.to_string()))?;
         let outbox = watch::Sender::default();
-        Ok(Self { pool, backend, url: told, excepted: Arc::default(), hooks: Arc::default(), outbox })
+        Ok(Self { pool, backend, seal: None, url: told, excepted: Arc::default(), hooks: Arc::default(), outbox })
+    }
+
+    /// The same store, which seals texts and opens those that are sealed.
+    #[must_use]
+    pub fn sealing(self, seal: Option<Seal>) -> Self {
+        Self { seal: seal.map(Arc::new), ..self }
+    }
+
+    /// What it seals with.
+    #[must_use]
+    pub fn seal(&self) -> Option<&Arc<Seal>> {
+        self.seal.as_ref()
     }
 
     /// Waits for what is being written and closes.
@@ -91,9 +122,31 @@ impl Store {
         self.pool.close().await;
     }
 
+    /// It does not answer in time.
+    pub(super) fn slow(&self, time: Duration) -> Error {
+        Error::Store { url: self.url.clone(), why: format!("does not answer within {} s", time.as_secs()) }
+    }
+
     fn fail(&self, error: &sqlx::Error) -> Error {
+        if let sqlx::Error::Database(inner) = error
+            && self.backend.is_of_values(inner.as_ref())
+        {
+            return Error::Values { url: self.url.clone(), why: reason(error) };
+        }
         Error::Store { url: self.url.clone(), why: reason(error) }
     }
+}
+
+/// Brings the schema up to date. Of several who do it at once all but one fail in SQLite, and then find it done.
+async fn migrate(pool: &AnyPool, backend: &dyn Backend) -> Result<(), MigrateError> {
+    let migrator = backend::migrator(backend.steps());
+    for _ in 1..backend.tries() {
+        match migrator.run(pool).await {
+            Err(MigrateError::Execute(_) | MigrateError::ExecuteMigration(..)) => sleep(PAUSE).await,
+            done => return done,
+        }
+    }
+    migrator.run(pool).await
 }
 
 async fn greet(connection: &mut AnyConnection, backend: &dyn Backend) -> Result<(), sqlx::Error> {
@@ -108,4 +161,10 @@ fn reason(error: &sqlx::Error) -> String {
         sqlx::Error::Database(inner) => inner.message().to_owned(),
         other => other.to_string(),
     }
+}
+
+/// A day as it is told.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn as_text<S: Serializer>(day: &Date, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(day)
 }

@@ -8,7 +8,8 @@ use sqlx::Row as _;
 use super::{
     Store,
     audit::Action,
-    cases::{Order, Selection},
+    backend::Tidy,
+    selection::{Order, Selection},
 };
 use crate::review::{Chosen, Error, Filter};
 
@@ -56,19 +57,24 @@ impl Store {
                 }
             }
         }
-        let room = keep.mb.saturating_mul(MIB);
-        while room > 0 {
-            let (bytes, cases) = (self.size().await?, self.count().await?);
+        if keep.mb > 0 {
+            purged.by_size = self.make_room(keep.mb).await?;
+        }
+        Ok(purged)
+    }
+
+    async fn make_room(&self, mb: u64) -> Result<u64, Error> {
+        let (room, mut count) = (mb.saturating_mul(MIB), 0);
+        loop {
+            let (bytes, cases) = (self.size().await?, self.count(&Chosen::All(Filter::default())).await?);
             if bytes <= room || cases == 0 {
-                break;
+                return Ok(count);
             }
             // No more than there is to be rid of, if all are as large.
             let surplus = (bytes - room).div_ceil(bytes.div_ceil(cases));
             let most = usize::try_from(surplus).unwrap_or(BATCH).clamp(1, BATCH);
-            let detail = json!({ "mb": keep.mb });
-            purged.by_size += self.forget_oldest(&Filter::default(), most, (ACTOR, Action::Retain), &detail).await?;
+            count += self.forget_oldest(&Filter::default(), most, (ACTOR, Action::Retain), &json!({ "mb": mb })).await?;
         }
-        Ok(purged)
     }
 
     /// Deletes all cases that are chosen, with what hangs on them, and sees to it that nothing of their texts is left in the
@@ -93,16 +99,33 @@ impl Store {
                 }
             },
         }
-        for statement in self.backend.tidy() {
-            sqlx::query(*statement).fetch_all(&self.pool).await.map_err(|e| self.fail(&e))?;
-        }
+        self.tidy().await.map_err(|e| self.fail(&e))?;
         Ok(count)
+    }
+
+    /// Sees to it that nothing is left of what was deleted.
+    pub(super) async fn tidy(&self) -> Result<(), sqlx::Error> {
+        let Tidy { merge, last } = self.backend.tidy();
+        let mut connection = self.pool.acquire().await?;
+        if let Some([first, next, told]) = merge {
+            sqlx::query(first).execute(&mut *connection).await?;
+            let mut before = i64::MIN;
+            loop {
+                let done: i64 = sqlx::query(told).fetch_one(&mut *connection).await?.try_get(0)?;
+                if done.saturating_sub(before) < 2 {
+                    break;
+                }
+                before = done;
+                sqlx::query(next).execute(&mut *connection).await?;
+            }
+        }
+        sqlx::query(last).fetch_all(&mut *connection).await.map(drop)
     }
 
     /// Deletes the oldest cases of a filter, at most so many. Returns how many.
     async fn forget_oldest(&self, filter: &Filter, most: usize, by: (&str, Action), detail: &Value) -> Result<u64, Error> {
-        let selection = Selection::new(self, filter, None, Order::OldestFirst);
-        let rows = selection.fetch(self, "SELECT c.id FROM cases c", &format!("ORDER BY c.at_ms, c.id LIMIT {most}")).await?;
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        let rows = self.page("c.id, c.at_ms", filter, None, (Order::OldestFirst, most)).await?;
         let ids: Result<Vec<String>, _> = rows.iter().map(|row| row.try_get("id")).collect();
         self.forget(&ids.map_err(|e| self.fail(&e))?, by, detail).await
     }
@@ -143,15 +166,25 @@ impl Store {
     /// # Errors
     /// The store cannot be read.
     pub async fn size(&self) -> Result<u64, Error> {
-        self.number(self.backend.size()).await
-    }
-
-    async fn count(&self) -> Result<u64, Error> {
-        self.number("SELECT count(*) FROM cases").await
-    }
-
-    async fn number(&self, query: &'static str) -> Result<u64, Error> {
-        let row = sqlx::query(query).fetch_one(&self.pool).await.map_err(|e| self.fail(&e))?;
+        let row = sqlx::query(self.backend.size()).fetch_one(&self.pool).await.map_err(|e| self.fail(&e))?;
         Ok(row.try_get::<i64, _>(0).map_err(|e| self.fail(&e))?.unsigned_abs())
     }
+
+    /// How many cases are chosen.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn count(&self, chosen: &Chosen) -> Result<u64, Error> {
+        let filter = match chosen {
+            Chosen::Ids(ids) => return Ok(ids.len() as u64),
+            Chosen::All(filter) => filter,
+        };
+        self.searches(filter)?;
+        let selection = Selection::new(self, filter, None, Order::OldestFirst);
+        let rows = selection.fetch(self, "SELECT count(*) FROM cases c", "").await?;
+        rows.first().map_or(Ok(0), |row| row.try_get::<i64, _>(0)).map(i64::unsigned_abs).map_err(|e| self.fail(&e))
+    }
 }
+
+#[cfg(test)]
+mod tests;

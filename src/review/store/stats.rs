@@ -5,13 +5,12 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
-use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::Row as _;
 
 use super::{
     Store,
-    cases::{Order, Selection},
+    selection::{Order, Selection},
 };
 use crate::review::{Case, Error, Filter, Said, State};
 
@@ -25,7 +24,7 @@ const BINS: usize = 20;
 const RULES: usize = 100;
 
 /// All charts of a filter's cases.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Charts {
     /// By day (UTC), the oldest first; days without a case are left out.
     pub days: Vec<Day>,
@@ -44,17 +43,17 @@ pub struct Charts {
 }
 
 /// Cases of a day.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Day {
     /// The day.
-    #[schemars(with = "String", extend("format" = "date"))]
+    #[serde(serialize_with = "super::as_text")]
     pub day: Date,
     /// Cases by what was decided: `allow` (a shadow rule matched), `flag`, `rewrite`, `block`.
     pub decisions: BTreeMap<String, u64>,
 }
 
 /// Cases that have something in common, by what reviewers say.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Group {
     /// What they have in common; `policy/rule` for a rule.
     pub name: String,
@@ -69,7 +68,7 @@ pub struct Group {
 }
 
 /// The scores at which a rule matched.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Spread {
     /// The policy.
     pub policy: String,
@@ -82,7 +81,7 @@ pub struct Spread {
 }
 
 /// A reviewer's decisions.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Person {
     /// Who.
     pub name: String,
@@ -130,6 +129,7 @@ impl Store {
     /// # Errors
     /// The store cannot be read.
     pub async fn charts(&self, filter: &Filter) -> Result<Charts, Error> {
+        self.searches(filter)?;
         let until = filter.until.map_or_else(Timestamp::now, crate::review::Moment::timestamp);
         let since = filter.since.or_else(|| Some(until.checked_sub(SPAN).ok()?.into()));
         let filter = Filter { since, ..filter.clone() };
@@ -294,3 +294,6 @@ fn threshold(case: &Case, sought: f64) -> Option<f32> {
     let nearest = scores.min_by(|(a, _), (b, _)| (f64::from(*a) - sought).abs().total_cmp(&(f64::from(*b) - sought).abs()));
     nearest.map(|(_, threshold)| threshold)
 }
+
+#[cfg(test)]
+mod tests;

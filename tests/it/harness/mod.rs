@@ -109,12 +109,13 @@ impl Proxy {
         config.policies.dir = Some(policy);
         config.guard.dir = Some(fixture("guard"));
         config.guard.threads = Some(1);
-        config.review.store.clone_from(&store);
+        config.review.store = store;
         // Small steps, so that short streams have several checks.
         config.stream.first_chars = 8;
         config.stream.step_chars = 16;
         config.stream.sentence_chars = 8;
         change(&mut config);
+        let store = config.review.store.clone();
         let server = Server::bind(config).await.unwrap();
         let (address, admin) = (server.address().unwrap(), server.admin_address().unwrap());
         let inner = Arc::clone(server.proxy());

@@ -27,6 +27,9 @@ CREATE TABLE cases (
     subject  TEXT,
     -- What reviewers say of it: `open`, `right`, `wrong` or `disputed`.
     state    TEXT NOT NULL DEFAULT 'open',
+    -- The texts in lower case, to search in; none where they are sealed or not kept. Before what is large, which lies on pages
+    -- of its own.
+    texts    TEXT,
     excerpt  BLOB NOT NULL,
     body     BLOB NOT NULL,
     seal     TEXT,
@@ -35,9 +38,11 @@ CREATE TABLE cases (
 ) STRICT;
 
 INSERT INTO cases (id, version, at, at_ms, decision, dialect, model, stream, language, score, guard, policy, reasons, tenant,
-                   caller, subject, excerpt, body, bytes)
+                   caller, subject, texts, excerpt, body, bytes)
 SELECT id, 1, at, CAST(round((julianday(at) - 2440587.5) * 86400000) AS INTEGER), decision, dialect, model, stream, language,
        score, guard, policy, reasons, call ->> 'tenant', call ->> 'key', call ->> 'subject',
+       (SELECT lower(group_concat(value ->> 'text', char(10))) FROM (
+            SELECT value FROM json_each(request) UNION ALL SELECT value FROM json_each(response))),
        CAST(coalesce((SELECT substr(value ->> 'text', 1, 200) FROM json_each(request) WHERE value ->> 'target' = 'prompt'
                       ORDER BY key DESC LIMIT 1), '') AS BLOB),
        CAST(json_object('request', json(request), 'response', json(response), 'call', json(call), 'evidence', json(evidence))
@@ -45,11 +50,14 @@ SELECT id, 1, at, CAST(round((julianday(at) - 2440587.5) * 86400000) AS INTEGER)
        length(request) + length(response)
 FROM cases_2 ORDER BY at, id;
 
-CREATE INDEX cases_by_time ON cases (at_ms, id);
+-- With what charts count, so that they read no case.
+CREATE INDEX cases_by_time ON cases (at_ms, id, decision, language, state);
 CREATE INDEX cases_by_state ON cases (state, at_ms, id);
 CREATE INDEX cases_by_tenant ON cases (tenant, at_ms, id) WHERE tenant IS NOT NULL;
 CREATE INDEX cases_by_caller ON cases (caller, at_ms, id) WHERE caller IS NOT NULL;
+CREATE INDEX cases_by_subject ON cases (subject, at_ms, id) WHERE subject IS NOT NULL;
 CREATE INDEX cases_by_language ON cases (language, at_ms, id) WHERE language IS NOT NULL;
+CREATE INDEX cases_by_decision ON cases (decision, at_ms, id);
 
 -- The rules that matched, to look for.
 CREATE TABLE case_rules (
@@ -72,14 +80,18 @@ FROM cases, json_each(cases.reasons);
 
 CREATE INDEX case_rules_by_case ON case_rules (case_id);
 CREATE INDEX case_rules_by_rule ON case_rules (rule, at_ms, case_id);
+CREATE INDEX case_rules_by_policy ON case_rules (policy, at_ms, case_id);
+CREATE INDEX case_rules_by_direction ON case_rules (direction, at_ms, case_id);
 
--- Every stretch of three characters of the cases' texts; the texts themselves are not in it.
-CREATE VIRTUAL TABLE case_texts USING fts5 (text, content = '', contentless_delete = 1, tokenize = 'trigram');
+-- Which texts have which stretches of three characters; where, and whether in a row, only `texts` tells.
+CREATE VIRTUAL TABLE case_texts USING
+fts5 (text, content = '', contentless_delete = 1, detail = 'none', tokenize = 'trigram case_sensitive 1');
+-- Bytes of the index that one transaction gathers before they are written out.
+INSERT INTO case_texts (case_texts, rank) VALUES ('hashsize', 16777216);
 
-INSERT INTO case_texts (rowid, text)
-SELECT seq, (SELECT group_concat(value ->> 'text', char(10)) FROM (
-                 SELECT value FROM json_each(request) UNION ALL SELECT value FROM json_each(response)))
-FROM cases JOIN cases_2 USING (id);
+-- The last case that is in the index. The writer adds those after it when it has time.
+CREATE TABLE indexed (seq INTEGER NOT NULL) STRICT;
+INSERT INTO indexed VALUES (0);
 
 DROP TABLE cases_2;
 

@@ -1,109 +1,50 @@
-//! `seawall review`
+//! `seawall review show`
 
-use std::path::PathBuf;
-
-use clap::{Args, Subcommand};
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use clap::Args;
+use jiff::Timestamp;
 use serde_json::json;
 
-use super::{
-    Failed, failed, say,
-    text::{short, visible},
-    usage,
-};
+use super::{StoreArgs, actor, find};
 use crate::{
-    config,
-    review::{Case, Facts, Filter, Kept, Order, Said, Store, Verdict},
+    cli::{
+        Failed, failed, say,
+        text::{short, visible},
+    },
+    review::{Action, Case, Decision, Facts, Kept, Said, State, Verdict},
     segment::Direction,
 };
 
-#[derive(Debug, Subcommand)]
-pub(super) enum Review {
-    /// The newest cases
-    List {
-        #[command(flatten)]
-        store: StoreArgs,
-        /// How many
-        #[arg(long, default_value_t = 20)]
-        limit: u32,
-        /// One JSON object a line
-        #[arg(long)]
-        json: bool,
-    },
-    /// One case in full
-    Show {
-        #[command(flatten)]
-        store: StoreArgs,
-        /// Its id, or as much of it as is needed
-        id: String,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// All cases as JSON Lines, oldest first, in the form that `seawall scan` and `seawall policy replay` read
-    Export {
-        #[command(flatten)]
-        store: StoreArgs,
-    },
-}
-
 #[derive(Debug, Args)]
-pub(super) struct StoreArgs {
-    /// Settings' file; `seawall.toml` here if there is one
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Where flagged traffic is recorded [default: sqlite://seawall.db]
-    #[arg(long, value_name = "URL")]
-    store: Option<String>,
+pub(in crate::cli) struct Show {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Its id, or as much of it as is needed
+    id: String,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
 }
 
-impl StoreArgs {
-    async fn open(self) -> Result<Store, Failed> {
-        let flags: Vec<_> = self.store.into_iter().map(|url| ("review.store", url)).collect();
-        let config = config::load(self.config.as_deref(), &flags).map_err(usage)?;
-        Store::open_existing(&config.review.store).await.map_err(failed)
-    }
-}
-
-impl Review {
+impl Show {
     pub(super) async fn run(self) -> Result<(), Failed> {
-        match self {
-            Self::List { store, limit, json } => list(&store.open().await?, limit, json).await,
-            Self::Show { store, id, json } => show(&store.open().await?, &id, json).await,
-            Self::Export { store } => export(&store.open().await?).await,
+        let store = self.store.open().await?;
+        let case = find(&store, &self.id).await?;
+        store.audit(&actor(), Action::Look, Some(&case.id), &json!({})).await.map_err(failed)?;
+        let (state, decisions) = (store.state(&case.id).await, store.decisions(&case.id).await);
+        let (state, decisions) = (state.map_err(failed)?, decisions.map_err(failed)?);
+        if !self.json {
+            return tell(&case, state, &decisions);
         }
+        let mut whole = json!(case);
+        if let Some(fields) = whole.as_object_mut() {
+            fields.insert("state".to_owned(), json!(state));
+            fields.insert("decisions".to_owned(), json!(decisions));
+        }
+        say(serde_json::to_string_pretty(&whole).map_err(failed)?)
     }
 }
 
-async fn list(store: &Store, limit: u32, json: bool) -> Result<(), Failed> {
-    let cases = store.cases(Filter::default(), Order::NewestFirst).take(limit as usize);
-    let cases: Vec<Case> = cases.try_collect().await.map_err(failed)?;
-    if json {
-        return cases.iter().try_for_each(|case| say(serde_json::to_string(case).map_err(failed)?));
-    }
-    if cases.is_empty() {
-        return say("no flagged traffic");
-    }
-    say(format!(
-        "{:<36}  {:<19}  {:<8}  {:>5}  {:<4}  {:<20}  PROMPT",
-        "ID", "TIME (UTC)", "DECISION", "SCORE", "LANG", "RULES"
-    ))?;
-    for case in &cases {
-        let score = case.score.map_or_else(|| "-".to_owned(), |score| format!("{score:.2}"));
-        let (time, language) = (case.at.get(..19).unwrap_or(&case.at), case.language.as_deref().unwrap_or("-"));
-        let (rules, prompt) = (case.rules().join(","), short(case.prompt(), 60));
-        say(format!("{:<36}  {time:<19}  {:<8}  {score:>5}  {language:<4}  {rules:<20}  {prompt}", case.id, case.decision))?;
-    }
-    Ok(())
-}
-
-async fn show(store: &Store, id: &str, json: bool) -> Result<(), Failed> {
-    let case = store.find(id).await.map_err(failed)?;
-    let case =
-        case.ok_or_else(|| failed(format!("no case, or several, with an id that begins `{id}`; see `seawall review list`")))?;
-    if json {
-        return say(serde_json::to_string_pretty(&case).map_err(failed)?);
-    }
+fn tell(case: &Case, state: State, decisions: &[Decision]) -> Result<(), Failed> {
     say(format!(
         "case      {}\ntime      {}\ndecision  {}\nmodel     {} ({}{})",
         case.id,
@@ -131,6 +72,12 @@ async fn show(store: &Store, id: &str, json: bool) -> Result<(), Failed> {
             field("action"),
             field("target")
         ))?;
+    }
+    say(format!("state     {}", state.name()))?;
+    for Decision { reviewer, opinion, note, at_ms } in decisions {
+        let at = Timestamp::from_millisecond(*at_ms).map_err(failed)?;
+        let note = if note.is_empty() { String::new() } else { format!(": {note}") };
+        say(visible(&format!("decision  {reviewer} says {} ({at:.0}){note}", opinion.name())))?;
     }
     case.call.as_ref().map_or(Ok(()), call)?;
     case.evidence.as_ref().map_or(Ok(()), evidence)?;
@@ -185,28 +132,4 @@ fn way(direction: Direction) -> &'static str {
         Direction::Request => "request",
         Direction::Response => "response",
     }
-}
-
-async fn export(store: &Store) -> Result<(), Failed> {
-    let cases = store.cases(Filter::default(), Order::OldestFirst).map_err(failed);
-    cases.try_for_each(|case| std::future::ready(say(line(&case)))).await
-}
-
-/// A case as `seawall scan` reads it, and whole as `seawall policy replay` does.
-fn line(case: &Case) -> String {
-    let answer = case.answer();
-    json!({
-        "id": case.id,
-        "at": case.at,
-        "text": case.prompt(),
-        "response": (!answer.is_empty()).then_some(answer),
-        "lang": case.language,
-        "decision": case.decision,
-        "score": case.score,
-        "rules": case.rules(),
-        "guard": case.guard,
-        "policy": case.policy,
-        "case": case,
-    })
-    .to_string()
 }
