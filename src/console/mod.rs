@@ -6,6 +6,7 @@
 mod api;
 mod auth;
 mod failure;
+mod page;
 
 use std::sync::Arc;
 
@@ -105,7 +106,7 @@ impl Console {
     /// The console, with these calls of other rooms besides its own.
     #[must_use]
     pub fn new(rooms: Rooms, more: impl IntoIterator<Item = Route>) -> Self {
-        let routes = auth::routes().into_iter().chain(api::routes()).chain(more);
+        let routes = auth::routes().into_iter().chain(page::routes()).chain(api::routes()).chain(more);
         Self { rooms, routes: api::documented(routes.collect()) }
     }
 

@@ -31,8 +31,8 @@ pub use self::{
     recorder::{Recorder, Status},
     seal::{Seal, SealError, Sealed, new_sealing_key},
     store::{
-        Action, Charts, Day, Decision, Delivery, Entry, Exception, Group, Keep, Line, NewDecision, NewException, Order, Person,
-        Purged, Session, Spread, Store, Trail, Verified,
+        Action, Charts, Choices, Day, Decision, Delivery, Entry, Exception, Group, Keep, Line, NewDecision, NewException,
+        Order, Person, Purged, Session, Spread, Store, Trail, Verified,
     },
     text::{Care, Found, Text},
 };

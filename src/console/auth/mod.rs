@@ -28,7 +28,6 @@ use axum::{
 use jiff::Timestamp;
 
 pub(super) use self::origin::is_api;
-pub(super) use self::sign_in::routes;
 pub use self::users::{TooShort, password_hash};
 use self::{
     oidc::Provider,
@@ -38,6 +37,7 @@ use self::{
     users::Users,
     view::Ways,
 };
+pub(super) use self::{session::DONE, sign_in::routes};
 use crate::{
     config::{self, Role},
     connect::Misconfigured,

@@ -10,7 +10,7 @@ use crate::identity::Secret;
 
 /// A cookie that browsers show to no script, over no plain connection but to their own machine, and as `site` says.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Cookie {
+pub(in crate::console) struct Cookie {
     name: &'static str,
     path: &'static str,
     site: &'static str,
@@ -20,10 +20,12 @@ pub(super) struct Cookie {
 pub(super) const SESSION: Cookie = Cookie { name: "seawall_session", path: "/", site: "Strict" };
 /// What an OpenID provider's answer must fit. It is of use to the way there and back only, which is a link on another site.
 pub(super) const FLOW: Cookie = Cookie { name: "seawall_oidc", path: "/review/sign-in", site: "Lax" };
+/// What was just done, told on the next page.
+pub(in crate::console) const DONE: Cookie = Cookie { name: "seawall_done", path: "/review", site: "Strict" };
 
 impl Cookie {
     /// What has the browser keep it.
-    pub(super) fn set(self, value: &str, age: Duration) -> Option<HeaderValue> {
+    pub(in crate::console) fn set(self, value: &str, age: Duration) -> Option<HeaderValue> {
         let Self { name, path, site } = self;
         let text = format!("{name}={value}; Path={path}; Max-Age={}; HttpOnly; Secure; SameSite={site}", age.as_secs());
         let mut value = HeaderValue::try_from(text).ok()?;
@@ -32,12 +34,12 @@ impl Cookie {
     }
 
     /// What has it forget it.
-    pub(super) fn end(self) -> Option<HeaderValue> {
+    pub(in crate::console) fn end(self) -> Option<HeaderValue> {
         self.set("", Duration::ZERO)
     }
 
     /// What the browser sent. Of two, as another site of the same domain may have planted one, none counts.
-    pub(super) fn read(self, headers: &HeaderMap) -> Option<Secret> {
+    pub(in crate::console) fn read(self, headers: &HeaderMap) -> Option<Secret> {
         let sent = headers.get_all(COOKIE).into_iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(';'));
         let mut own = sent.filter_map(|pair| pair.trim().split_once('=')).filter(|(name, _)| *name == self.name);
         let (_, value) = own.next()?;

@@ -87,6 +87,15 @@ impl Store {
         rows.iter().map(|row| self.entry(row)).collect()
     }
 
+    /// The cases that follow on one, the next first, at most `limit`.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn newer(&self, filter: &Filter, than: &Place, limit: u32) -> Result<Vec<Entry>, Error> {
+        let rows = self.page(ENTRY, filter, Some(than), (Order::OldestFirst, limit)).await?;
+        rows.iter().map(|row| self.entry(row)).collect()
+    }
+
     /// The case of this id.
     ///
     /// # Errors

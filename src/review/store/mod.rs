@@ -3,6 +3,7 @@
 mod audit;
 mod backend;
 mod cases;
+mod choices;
 mod decisions;
 mod deliveries;
 mod exceptions;
@@ -41,6 +42,7 @@ pub(super) use self::write::Prepared;
 pub use self::{
     audit::{Action, Line, Trail, Verified},
     cases::Entry,
+    choices::Choices,
     decisions::{Decision, NewDecision},
     deliveries::Delivery,
     exceptions::{Exception, NewException},
