@@ -21,7 +21,7 @@ const RELOAD: &str = "/api/v1/policy/reload";
 
 /// A call of a route, with nothing in it that it would do something with.
 fn empty(Route { method, path, .. }: &Route) -> (Method, String, (&'static str, &'static str)) {
-    let path = path.replace('{', "").replace('}', "");
+    let path = path.replace(['{', '}'], "");
     let kind = if path.starts_with("/api/") { JSON } else { FORM };
     (method.clone(), path, kind)
 }
@@ -273,10 +273,10 @@ async fn it_is_served_over_tls() {
 #[tokio::test]
 async fn the_proxys_clients_are_served_none_of_it() {
     let proxy = proxy().await;
-    let bearer = format!("Bearer {TOKEN}");
+    let cookie = Browser::of(&proxy, "admin").await.cookie;
     for route in &proxy.routes {
         let (method, path, kind) = empty(route);
-        let mut request = request(&proxy, method, &path, &[kind, ("authorization", &bearer)], "");
+        let mut request = request(&proxy, method, &path, &[kind, ("cookie", &cookie)], "");
         *request.uri_mut() = format!("http://{}{path}", proxy.address).parse().unwrap();
         assert_eq!(proxy.send(request).await.status(), StatusCode::NOT_FOUND, "{path}");
     }

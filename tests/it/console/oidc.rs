@@ -24,6 +24,9 @@ struct Stage {
     _secret: tempfile::NamedTempFile,
 }
 
+/// What makes a token wrong.
+type Change<'c> = &'c dyn Fn(&mut Value);
+
 /// A sign-in that was begun: what the provider is asked, and what the browser keeps.
 struct Begun {
     asked: HashMap<String, String>,
@@ -124,7 +127,7 @@ async fn people_sign_in_with_their_organisation() {
 #[tokio::test]
 async fn nobody_gets_in_by_an_answer_that_is_wrong_in_anything() {
     let stage = Stage::set(|_| {}).await;
-    let wrong: [(&str, &dyn Fn(&mut Value)); 8] = [
+    let wrong: [(&str, Change<'_>); 8] = [
         ("nonce", &|claims| claims["nonce"] = json!("another")),
         ("no nonce", &|claims| claims["nonce"] = json!(null)),
         ("audience", &|claims| claims["aud"] = json!("other")),

@@ -8,10 +8,11 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD as BASE64;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt as _, Full};
-use hyper::service::service_fn;
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use ring::{
     hmac,
@@ -43,25 +44,23 @@ impl Site {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let site = own.clone();
-                let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-                    let site = site.clone();
-                    async move {
-                        let (head, body) = request.into_parts();
-                        let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
-                        let mut pages = site.pages.lock().unwrap();
-                        let page = pages.get_mut(head.uri.path()).map(|page| {
-                            page.asked.push((head.headers, body));
-                            page.text.clone()
-                        });
-                        let status = if page.is_some() { 200 } else { 404 };
-                        let body = Full::<bytes::Bytes>::new(page.unwrap_or_default().into());
-                        Ok::<_, Infallible>(Response::builder().status(status).body(body).unwrap())
-                    }
-                });
+                let service = service_fn(move |request| site.clone().answer(request));
                 tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
             }
         });
         site
+    }
+
+    async fn answer(self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+        let (head, body) = request.into_parts();
+        let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+        let mut pages = self.pages.lock().unwrap();
+        let page = pages.get_mut(head.uri.path()).map(|page| {
+            page.asked.push((head.headers, body));
+            page.text.clone()
+        });
+        let status = if page.is_some() { 200 } else { 404 };
+        Ok(Response::builder().status(status).body(Full::new(page.unwrap_or_default().into())).unwrap())
     }
 
     pub(crate) fn issuer(&self) -> String {
