@@ -4,9 +4,33 @@ use std::borrow::Cow;
 
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
+use serde_json::json;
 
 use super::{Case, Decision, Error, Filter, Opinion, Order, State, Store};
 use crate::segment::{Direction, Task};
+
+/// Cases as `seawall scan` reads them, and whole as `seawall policy replay` does, one line of JSON each, the oldest first.
+pub fn cases(store: &Store, filter: Filter) -> impl Stream<Item = Result<String, Error>> + '_ {
+    store.cases(filter, Order::OldestFirst).map_ok(|case| line(&case))
+}
+
+fn line(case: &Case) -> String {
+    let answer = case.answer();
+    json!({
+        "id": case.id,
+        "at": case.at,
+        "text": case.prompt(),
+        "response": (!answer.is_empty()).then_some(answer),
+        "lang": case.language,
+        "decision": case.decision,
+        "score": case.score,
+        "rules": case.rules(),
+        "guard": case.guard,
+        "policy": case.policy,
+        "case": case,
+    })
+    .to_string()
+}
 
 /// A labelled text, as `seawall eval` and `seawall guard calibrate` read it.
 #[derive(Debug, PartialEq, Serialize)]

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{StoreArgs, actor, filter::FilterArgs};
 use crate::{
     cli::{Failed, failed, say},
-    review::{Action, Case, Filter, Order, Store, export},
+    review::{Action, Filter, export},
 };
 
 #[derive(Debug, Args)]
@@ -51,7 +51,10 @@ impl Export {
         let detail = json!({ "format": self.format.name(), "filter": filter.told() });
         store.audit(&actor(), Action::Export, None, &detail).await.map_err(failed)?;
         match self.format {
-            Format::Cases => cases(&store, filter).await,
+            Format::Cases => {
+                let lines = export::cases(&store, filter).map_err(failed);
+                lines.try_for_each(|line| ready(say(line))).await
+            }
             Format::Labelled => {
                 let lines = export::labelled(&store, filter, self.undecided).map_err(failed);
                 lines.try_for_each(|line| ready(say(line))).await
@@ -66,28 +69,4 @@ impl Export {
             }
         }
     }
-}
-
-async fn cases(store: &Store, filter: Filter) -> Result<(), Failed> {
-    let cases = store.cases(filter, Order::OldestFirst).map_err(failed);
-    cases.try_for_each(|case| ready(say(line(&case)))).await
-}
-
-/// A case as `seawall scan` reads it, and whole as `seawall policy replay` does.
-fn line(case: &Case) -> String {
-    let answer = case.answer();
-    json!({
-        "id": case.id,
-        "at": case.at,
-        "text": case.prompt(),
-        "response": (!answer.is_empty()).then_some(answer),
-        "lang": case.language,
-        "decision": case.decision,
-        "score": case.score,
-        "rules": case.rules(),
-        "guard": case.guard,
-        "policy": case.policy,
-        "case": case,
-    })
-    .to_string()
 }

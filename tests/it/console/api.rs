@@ -190,19 +190,27 @@ async fn what_was_done_is_on_record_and_what_is_purged_is_gone() {
 }
 
 #[tokio::test]
-async fn cases_are_taken_out_as_a_file() {
+async fn cases_are_taken_out_as_files() {
     let proxy = proxy().await;
     // More than are read at once.
     let all = flagged(&proxy, 300).await;
+    let wrong = "{\"verdict\": \"wrong\"}";
+    by(&proxy, Role::Reviewer, Method::POST, &format!("/api/v1/cases/{}/decision", all[0]), wrong).await;
     let export = async |role, query: &str| by(&proxy, role, Method::GET, &format!("/api/v1/cases/export{query}"), "").await;
+    let text = |answer: &Answer| String::from_utf8(answer.body.to_vec()).unwrap();
     assert_eq!(export(Role::Viewer, "").await.status, StatusCode::FORBIDDEN);
-    let file = export(Role::Reviewer, "?state=open").await;
-    assert_eq!(file.header("content-type"), "application/jsonl");
-    let text = String::from_utf8(file.body.to_vec()).unwrap();
-    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned());
-    assert!(lines.eq(all.iter().rev().cloned()), "all, the oldest first");
+    let labelled = export(Role::Reviewer, "").await;
+    let line: Value = serde_json::from_str(&text(&labelled)).unwrap();
+    assert_eq!((&line["text"], &line["label"], &line["id"]), (&json!("danger"), &json!("safe"), &json!(all[0])));
+    assert_eq!(labelled.header("content-type"), "application/jsonl");
+    let csv = export(Role::Reviewer, "?format=csv").await;
+    assert_eq!((text(&csv).lines().count(), csv.header("content-type")), (301, "text/csv; charset=utf-8"));
+    assert_eq!(export(Role::Reviewer, "?format=cases").await.status, StatusCode::FORBIDDEN);
+    let cases = text(&export(Role::Admin, "?format=cases&state=open").await);
+    let lines = cases.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned());
+    assert!(lines.eq(all.iter().skip(1).rev().cloned()), "all, the oldest first");
     let trail = by(&proxy, Role::Admin, Method::GET, "/api/v1/audit?action=export", "").await.json();
-    assert_eq!(trail["items"].as_array().unwrap().len(), 1);
+    assert_eq!(trail["items"].as_array().unwrap().len(), 3);
 }
 
 #[tokio::test]
