@@ -7,7 +7,7 @@
 use std::{
     collections::VecDeque,
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
-    io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _},
+    io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,

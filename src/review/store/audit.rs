@@ -127,9 +127,9 @@ impl Change<'_> {
         let mut line = Line {
             seq: seq + 1,
             at_ms: self.at_ms,
-            actor: plain(self.actor).into_owned(),
+            actor: plain(self.actor),
             action: action.name().to_owned(),
-            case: case.map(|case| plain(case).into_owned()),
+            case: case.map(plain),
             detail: detail.to_string(),
             hash: String::new(),
         };

@@ -94,12 +94,12 @@ impl Store {
             let own = Exception {
                 id: Uuid::now_v7().to_string(),
                 hash: new.hash.to_lowercase(),
-                policy: plain(policy).into_owned(),
+                policy: plain(policy),
                 case: new.case.clone(),
-                owner: plain(new.owner.trim()).into_owned(),
-                note: plain(&new.note).into_owned(),
+                owner: plain(new.owner.trim()),
+                note: plain(&new.note),
                 expires: new.expires,
-                created_by: plain(actor).into_owned(),
+                created_by: plain(actor),
                 created_ms: change.at_ms,
                 removed: None,
             };
