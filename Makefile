@@ -115,11 +115,13 @@ $(BROWSER)/node_modules/done: $(BROWSER)/package.json $(BROWSER)/package-lock.js
 
 # Ratios within one run on one machine: tests/bench/README.md says how to read them.
 BENCH := tests/bench
-bench: build $(BENCH)/.venv/done
+RECORDS := 1000000
+bench: build postgres $(BENCH)/.venv/done
 	$(BENCH)/.venv/bin/python $(BENCH)/guard.py
 	$(BENCH)/.venv/bin/python $(BENCH)/stream.py
 	$(BENCH)/.venv/bin/python $(BENCH)/incremental.py
 	cargo bench --locked --quiet --bench policy
+	cargo bench --locked --quiet --bench review -- --records $(RECORDS)
 
 $(BENCH)/.venv/done: $(BENCH)/requirements.txt onnx/export/requirements.txt
 	python3 -m venv $(BENCH)/.venv

@@ -41,8 +41,6 @@ pub(super) struct Record {
     reasons: Vec<Told>,
     /// What the policies with these reasons say of a store that cannot take them.
     on_store_error: Option<Unstored>,
-    /// How often its case was made.
-    version: u32,
     score: Option<f32>,
     /// The guard that gave it, and which of its cascade.
     guard: (usize, Which),
@@ -54,6 +52,8 @@ pub(super) struct Record {
     streamed: Vec<(Channel, Segment)>,
     heard: Heard,
     unscorable: Vec<Unscorable>,
+    /// How often it was written down.
+    written: u32,
 }
 
 impl Record {
@@ -74,7 +74,6 @@ impl Record {
             word: "allow",
             reasons: Vec::new(),
             on_store_error: None,
-            version: 0,
             score: None,
             guard: (scan::DEFAULT, Which::First),
             language: None,
@@ -83,6 +82,7 @@ impl Record {
             streamed: Vec::new(),
             heard: Heard::default(),
             unscorable: Vec::new(),
+            written: 0,
         }
     }
 
@@ -177,16 +177,16 @@ impl Record {
         self.begun.elapsed()
     }
 
-    /// The case as it is to be written now.
+    /// The case as it now is.
     pub(super) fn case(&mut self, scanner: &Scanner, content: config::Content) -> Case {
-        self.version += 1;
+        self.written += 1;
         let care = Care { content, detectors: &self.detectors };
         let (guard, by) = self.guard;
         let streamed = self.streamed.iter().map(|(_, segment)| Text::searched(segment, care));
         let facts = |(call, named): &(Arc<Call>, bool)| Facts::of(call, *named, care);
         Case {
             id: self.id.clone(),
-            version: self.version,
+            version: self.written,
             at: self.at.to_string(),
             decision: self.word.to_owned(),
             dialect: self.dialect.to_owned(),

@@ -220,3 +220,31 @@ fn judged(verdict: &review::Verdict, kept: &Kept, policies: &Policies) -> Option
     };
     Some(Verdict { guard, by: Which::First, score })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::Content,
+        policy::{HashKey, Terms},
+        review::Care,
+        scan::detect::Detectors,
+    };
+
+    #[test]
+    fn own_detectors_are_searched_in_what_is_not_masked() {
+        let rules = "name = \"p\"\n[detectors.team]\nregex = ['email|a@b']\n";
+        let terms = Terms { guards: &["default"], dialects: &[], hash_key: HashKey::new(b"") };
+        let policies = Policies::parse(&[("p.toml".into(), rules.to_owned())], &terms).unwrap();
+        let segment = Segment { target: Target::Prompt, passage: 0, text: "to a@b.co".into(), place: None };
+        let found = |content, detectors: &Detectors| {
+            let text = Text::searched(&segment, Care { content, detectors });
+            own(&text, &policies).into_iter().map(|finding| (finding.range.start, finding.range.end)).collect::<Vec<_>>()
+        };
+        let built_in = Detectors::default();
+        assert_eq!(found(Content::Full, &built_in), [(3, 6)]);
+        assert!(found(Content::Full, policies.detectors()).is_empty(), "it is known");
+        assert!(found(Content::Redacted, &built_in).is_empty(), "a mask is no text");
+        assert!(found(Content::Hash, &built_in).is_empty());
+    }
+}

@@ -306,3 +306,141 @@ fn read(path: &Path, from: u64, most: usize) -> io::Result<Vec<Vec<u8>>> {
     }
     Ok(lines)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{config::ReviewKey, review::new_sealing_key};
+
+    fn case(id: &str) -> Case {
+        let case = serde_json::json!({
+            "id": id, "version": 1, "at": "2026-01-01T00:00:00Z", "decision": "block", "dialect": "d", "model": "m",
+            "stream": false, "language": null, "score": 0.1, "guard": "g", "policy": "p", "reasons": [], "response": [],
+            "request": [{"target": "prompt", "text": "a secret"}],
+        });
+        serde_json::from_value(case).unwrap()
+    }
+
+    fn ids(batch: &Batch) -> String {
+        batch.cases.iter().map(|case| case.id.as_str()).collect::<Vec<_>>().join(" ")
+    }
+
+    fn files(dir: &TempDir) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> =
+            fs::read_dir(dir.path().join("spool")).unwrap().map(|file| file.unwrap().path()).collect();
+        files.retain(|file| !file.ends_with("lock"));
+        files.sort();
+        files
+    }
+
+    fn spool(dir: &TempDir) -> Spool {
+        Spool::open(dir.path().join("spool"), None).unwrap()
+    }
+
+    #[test]
+    fn cases_come_back_in_their_order_and_go_when_they_are_done() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut own = spool(&dir);
+        assert!(!dir.path().join("spool").exists(), "there is no journal until it is needed");
+        own.append(&[case("1"), case("2")]).unwrap();
+        own.append(&[case("3")]).unwrap();
+        assert_eq!(own.waiting(), 3);
+        let batch = own.first(2).unwrap();
+        assert_eq!(ids(&batch), "1 2");
+        own.append(&[case("4")]).unwrap();
+        assert_eq!(ids(&own.first(2).unwrap()), "1 2", "they stay until they are done");
+        own.done(batch, vec![]).unwrap();
+        let batch = own.first(9).unwrap();
+        assert_eq!((ids(&batch), own.waiting()), ("3".to_owned(), 2), "a file at a time");
+        own.done(batch, vec![]).unwrap();
+        let batch = own.first(9).unwrap();
+        assert_eq!(batch.cases, [case("4")]);
+        own.done(batch, vec![]).unwrap();
+        assert_eq!((own.waiting(), files(&dir).len()), (0, 0));
+        assert!(own.first(9).unwrap().cases.is_empty());
+    }
+
+    #[test]
+    fn a_journal_outlives_its_process_but_for_a_line_without_an_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut own = spool(&dir);
+        own.append(&[case("1"), case("2")]).unwrap();
+        drop(own);
+        let file = files(&dir).remove(0);
+        for path in [&file, &dir.path().join("spool/lock")] {
+            assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        let whole = fs::read(&file).unwrap();
+        for torn in [&b"{"[..], &whole[..whole.len() / 3], &[0; 4_096]] {
+            fs::write(&file, [&whole, torn].concat()).unwrap();
+            let mut own = spool(&dir);
+            assert_eq!((own.waiting(), ids(&own.first(9).unwrap())), (2, "1 2".to_owned()));
+            assert_eq!(fs::read(&file).unwrap(), whole);
+        }
+        let mut own = spool(&dir);
+        own.append(&[case("3")]).unwrap();
+        assert_eq!((own.waiting(), files(&dir).len()), (3, 2));
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_taken_is_set_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut own = spool(&dir);
+        own.append(&[case("1"), case("2"), case("3")]).unwrap();
+        drop(own);
+        let file = files(&dir).remove(0);
+        let lines = fs::read_to_string(&file).unwrap().replacen("\"version\"", "version", 1);
+        fs::write(&file, &lines).unwrap();
+        let mut own = spool(&dir);
+        let batch = own.first(9).unwrap();
+        assert_eq!(ids(&batch), "2 3");
+        own.done(batch, vec!["3".into()]).unwrap();
+        let aside: Vec<&str> = lines.lines().enumerate().filter(|(at, _)| *at != 1).map(|(_, line)| line).collect();
+        assert_eq!(fs::read_to_string(dir.path().join("spool").join(ASIDE)).unwrap().lines().collect::<Vec<_>>(), aside);
+        assert_eq!(own.waiting(), 0);
+        drop(own);
+        assert_eq!(spool(&dir).waiting(), 0, "what is set aside does not come back");
+    }
+
+    #[test]
+    fn no_two_processes_share_a_journal() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut one = spool(&dir);
+        let mut late = spool(&dir);
+        one.append(&[case("1")]).unwrap();
+        let told = late.append(&[case("2")]).unwrap_err().to_string();
+        assert!(told.contains("spool: is in use by another Seawall; give each a folder of its own"), "{told}");
+        assert!(Spool::open(dir.path().join("spool"), None).is_err());
+        drop(one);
+        assert_eq!(spool(&dir).waiting(), 1);
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_written_keeps_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("file"), "").unwrap();
+        let mut own = Spool::open(dir.path().join("file/spool"), None).unwrap();
+        assert!(own.append(&[case("1")]).unwrap_err().to_string().contains("file/spool"));
+        assert_eq!(own.waiting(), 0);
+    }
+
+    #[test]
+    fn texts_are_sealed_in_it_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = dir.path().join("key");
+        fs::write(&key, new_sealing_key().unwrap().expose()).unwrap();
+        let seal = Seal::new(&[ReviewKey { id: "k".into(), env: None, file: Some(key) }]).unwrap().map(Arc::new);
+        let mut own = Spool::open(dir.path().join("spool"), seal.clone()).unwrap();
+        own.append(&[case("1")]).unwrap();
+        drop(own);
+        assert!(!fs::read_to_string(files(&dir).remove(0)).unwrap().contains("secret"));
+        let without = spool(&dir).first(1).unwrap_err().to_string();
+        assert!(without.contains("the key `k`"), "a key can be given back: {without}");
+        let mut own = Spool::open(dir.path().join("spool"), seal).unwrap();
+        assert_eq!(own.first(1).unwrap().cases, [case("1")]);
+    }
+}

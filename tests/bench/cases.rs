@@ -67,9 +67,9 @@ impl Made {
         Self { count, end, prose }
     }
 
-    /// All of them, the oldest first.
-    pub(crate) fn cases(&self) -> impl Iterator<Item = Case> + '_ {
-        (0..self.count).map(|number| self.case(number))
+    /// How many they are.
+    pub(crate) fn count(&self) -> u32 {
+        self.count
     }
 
     /// The case of this number. It needs no other to be made before.

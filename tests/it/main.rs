@@ -28,6 +28,7 @@ mod remote;
 mod replay;
 mod review_commands;
 mod sessions;
+mod store;
 mod stream;
 mod unscored;
 mod upstreams;

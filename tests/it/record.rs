@@ -88,7 +88,9 @@ async fn of_a_text_is_kept_what_the_settings_say() {
 
 #[tokio::test]
 async fn a_policy_lets_pass_what_reviewers_found_harmless() {
-    let proxy = Proxy::start().await;
+    // The answer is judged as an answer to its prompt, and an exception for the prompt is none for that.
+    let (asked, _) = RULES.split_once("[[rule]]\nname = \"unsafe-completion\"").unwrap();
+    let proxy = Proxy::with(asked, |_| {}).await;
     let id = proxy.post(ask("danger")).await.header("seawall-request-id").to_owned();
     let case = proxy.review().await.find(&id).await.unwrap().unwrap();
     let hash = case.request[0].hash().unwrap().parse().unwrap();

@@ -124,6 +124,8 @@ impl Backend for Sqlite {
             // What is purged is to be gone from the file.
             "PRAGMA secure_delete = ON",
             "PRAGMA foreign_keys = ON",
+            // KiB: what one search goes through of the index.
+            "PRAGMA cache_size = -32768",
         ]
     }
 

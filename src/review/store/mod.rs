@@ -13,6 +13,8 @@ mod selection;
 #[cfg(test)]
 mod stand;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::{

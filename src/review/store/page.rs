@@ -12,8 +12,10 @@ use super::{
 };
 use crate::review::{Error, Filter, Place};
 
-/// Cases that are looked through before the index of texts is asked.
-const WINDOW: u32 = 5_000;
+/// Cases that are looked through before the index of texts is asked; few in tests, which have few cases.
+const WINDOW: u32 = if cfg!(test) { 20 } else { 5_000 };
+/// As often as many are looked through if these promise to be all that it takes.
+const WINDOWS: u32 = 8;
 /// As many cases are many, where the one that fewest cases have is looked for.
 const MANY: u32 = 2_000;
 /// Characters that the index of texts needs.
@@ -33,15 +35,27 @@ impl Store {
             let selection = |from: Option<&Place>| Selection::led(self, filter, (lead, Search::Not), order).after(from);
             return self.rows(columns, selection, from, limit).await;
         }
-        let until = self.window(filter, lead, from, order).await?;
-        let near =
-            |from: Option<&Place>| Selection::led(self, filter, (lead, Search::Scan), order).after(from).up_to(until.as_ref());
-        let mut rows = self.rows(columns, near, from, limit).await?;
-        let left = limit.saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
-        if until.is_some() && left > 0 {
-            let far = |from: Option<&Place>| Selection::led(self, filter, (Lead::Texts, Search::Index), order).after(from);
-            rows.extend(self.rows(columns, far, until.as_ref(), left).await?);
+        let mut rows: Vec<AnyRow> = Vec::new();
+        let (mut from, mut left) = (from.cloned(), limit);
+        loop {
+            let until = self.window(filter, lead, from.as_ref(), order).await?;
+            let near = |from: Option<&Place>| {
+                Selection::led(self, filter, (lead, Search::Scan), order).after(from).up_to(until.as_ref())
+            };
+            rows.extend(self.rows(columns, near, from.as_ref(), left).await?);
+            let found = left;
+            left = limit.saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
+            if until.is_none() || left == 0 {
+                return Ok(rows);
+            }
+            from = until;
+            // The index has so many to tell of what is in many texts that to look on is faster.
+            if (found - left).saturating_mul(WINDOWS) < limit {
+                break;
+            }
         }
+        let far = |from: Option<&Place>| Selection::led(self, filter, (Lead::Texts, Search::Index), order).after(from);
+        rows.extend(self.rows(columns, far, from.as_ref(), left).await?);
         Ok(rows)
     }
 

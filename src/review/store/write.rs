@@ -135,7 +135,8 @@ impl Store {
     async fn write_rules(&self, connection: &mut AnyConnection, cases: &[&Prepared]) -> Result<(), Error> {
         let known: Vec<&str> = cases.iter().filter(|own| own.is_again()).map(|own| own.case.id.as_str()).collect();
         for ids in powers(&known) {
-            let query = format!("DELETE FROM case_rules WHERE case_id IN {}", places(0, ids.len()));
+            let places: Vec<String> = (1..=ids.len()).map(|place| format!("${place}")).collect();
+            let query = format!("DELETE FROM case_rules WHERE case_id IN ({})", places.join(", "));
             let query = ids.iter().fold(sqlx::query(AssertSqlSafe(query)), |query, id| query.bind(*id));
             query.execute(&mut *connection).await.map_err(|e| self.fail(&e))?;
         }
@@ -173,7 +174,7 @@ impl Prepared {
             .bind(plain(&case.model))
             .bind(i64::from(case.stream))
             .bind(case.language.as_deref())
-            .bind(case.score.map(f64::from))
+            .bind(case.score.map(|score| f64::from(score).to_string()))
             .bind(plain(&case.guard))
             .bind(plain(&case.policy))
             .bind(&self.reasons)
@@ -200,7 +201,7 @@ fn bind_rule<'q>(query: Statement<'q>, own: &'q Prepared, reason: &'q Value) -> 
         .bind(known("mode"))
         .bind(known("direction"))
         .bind(text("target"))
-        .bind(reason.get("score").and_then(Value::as_f64))
+        .bind(reason.get("score").and_then(Value::as_f64).map(|score| score.to_string()))
 }
 
 /// Where what is sealed stands.
@@ -223,14 +224,17 @@ fn powers<T>(mut all: &[T]) -> impl Iterator<Item = &[T]> {
 }
 
 fn insert(table: &str, columns: &[&str], rows: usize, rest: &str) -> String {
-    let values: Vec<String> = (0..rows).map(|row| places(row * columns.len(), columns.len())).collect();
+    let place = |(at, column): (usize, &&str)| match *column {
+        // sqlx tells PostgreSQL that a number which is missing has four bytes, and then that the next one has too.
+        "score" => format!("CAST(${at} AS DOUBLE PRECISION)"),
+        _ => format!("${at}"),
+    };
+    let row = |row: usize| {
+        let places: Vec<String> = (row * columns.len() + 1..).zip(columns).map(place).collect();
+        format!("({})", places.join(", "))
+    };
+    let values: Vec<String> = (0..rows).map(row).collect();
     format!("INSERT INTO {table} ({}) VALUES {} {rest}", columns.join(", "), values.join(", "))
-}
-
-/// `($3, $4)` after two others.
-fn places(before: usize, count: usize) -> String {
-    let places: Vec<String> = (before + 1..=before + count).map(|place| format!("${place}")).collect();
-    format!("({})", places.join(", "))
 }
 
 #[cfg(test)]
@@ -243,6 +247,8 @@ mod tests {
         let parts: Vec<usize> = powers(&all).map(<[_]>::len).collect();
         assert_eq!(parts, [64, 64, 64, 8, 2, 1]);
         assert_eq!(powers::<u8>(&[]).count(), 0);
-        assert_eq!(insert("t", &["a", "b"], 2, "x"), "INSERT INTO t (a, b) VALUES ($1, $2), ($3, $4) x");
+        let query = insert("t", &["a", "score"], 2, "x");
+        let score = ["$2", "$4"].map(|place| format!("CAST({place} AS DOUBLE PRECISION)"));
+        assert_eq!(query, format!("INSERT INTO t (a, score) VALUES ($1, {}), ($3, {}) x", score[0], score[1]));
     }
 }

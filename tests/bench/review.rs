@@ -1,0 +1,176 @@
+//! The record of a season in each database: how many flagged exchanges a second it takes, and how long reviewers wait for what
+//! they ask of it.
+
+mod cases;
+#[expect(dead_code, reason = "of what is made up for policies, only the prose")]
+mod made;
+#[path = "../it/harness/postgres.rs"]
+mod postgres;
+
+use std::{env, error::Error, path::Path, sync::Arc, time::Instant};
+
+use cases::Made;
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+use seawall::{
+    policy::Unstored,
+    review::{Case, Filter, Recorder, State, Store},
+    segment::Direction,
+};
+use sqlx::{Connection as _, PgConnection};
+
+const RECORDS: u32 = 100_000;
+/// The last ones, which are written while the rest is there.
+const MEASURED: u32 = 20_000;
+const CALLERS: u32 = 64;
+/// Cases that are written at once where nothing is measured.
+const BATCH: u32 = 1_024;
+const PROSE_BYTES: usize = 1 << 20;
+const PAGE: u32 = 50;
+const MANY: u32 = 10_000;
+const ROUNDS: usize = 5;
+/// Seconds that a reviewer waits gladly.
+const AIM: f64 = 0.2;
+
+type Answer<T> = Result<T, Box<dyn Error>>;
+
+#[expect(clippy::print_stdout, reason = "this is how it answers")]
+fn main() -> Answer<()> {
+    let records = records()?;
+    let prose = made::prose(Path::new(env!("CARGO_MANIFEST_DIR")), PROSE_BYTES)?;
+    let made = Arc::new(Made::new(records, Timestamp::now(), prose));
+    let dir = tempfile::tempdir()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    println!("{records} records; medians of {ROUNDS} rounds, `!` where one is over {AIM} s\n");
+    let sqlite = format!("sqlite://{}", dir.path().join("review.db").display());
+    runtime.block_on(run("SQLite", &sqlite, &made, dir.path()))?;
+    runtime.block_on(run("PostgreSQL", &postgres::database()?, &made, dir.path()))
+}
+
+fn records() -> Answer<u32> {
+    let mut arguments = env::args().skip_while(|argument| argument != "--records").skip(1);
+    let records = arguments.next().map_or(Ok(RECORDS), |records| records.parse())?;
+    if records <= MEASURED {
+        return Err(format!("--records must be more than {MEASURED}").into());
+    }
+    Ok(records)
+}
+
+#[expect(clippy::print_stdout, reason = "this is how it answers")]
+async fn run(name: &str, url: &str, made: &Arc<Made>, dir: &Path) -> Answer<()> {
+    let store = Store::open(url).await?;
+    let seeded = made.count() - MEASURED;
+    seed(&store, url, made, seeded).await?;
+    println!("{name}");
+    let recorder = Recorder::start(store.clone(), dir.join(name))?;
+    let begun = Instant::now();
+    let callers = (0..CALLERS).map(|caller| {
+        let (recorder, made) = (recorder.clone(), Arc::clone(made));
+        tokio::spawn(async move {
+            for number in (seeded + caller..made.count()).step_by(CALLERS as usize) {
+                recorder.record(made.case(number), Unstored::Block).await?;
+            }
+            Ok::<_, seawall::review::Error>(())
+        })
+    });
+    for recorded in try_join_all(callers).await? {
+        recorded?;
+    }
+    told("flagged exchanges a second, 64 callers", f64::from(MEASURED) / begun.elapsed().as_secs_f64());
+    while store.index().await? > 0 {}
+    told("  the same until all texts are in the index", f64::from(MEASURED) / begun.elapsed().as_secs_f64());
+    for (what, filter) in questions() {
+        let mut rows = 0;
+        let seconds = time(async || {
+            rows = store.queue(&filter, None, PAGE).await?.len();
+            Ok(())
+        });
+        waited(&what, &seconds.await?, rows);
+    }
+    let mut rows = 0;
+    let seconds = time(async || {
+        rows = store.count_up_to(&Filter::default(), MANY).await? as usize;
+        Ok(())
+    });
+    waited("count", &seconds.await?, rows);
+    println!();
+    recorder.close().await;
+    Ok(())
+}
+
+/// Writes the records before the measured ones, the fast way.
+async fn seed(store: &Store, url: &str, made: &Arc<Made>, count: u32) -> Answer<()> {
+    let mut direct = if url.starts_with("postgres") { Some(PgConnection::connect(url).await?) } else { None };
+    if let Some(direct) = &mut direct {
+        sqlx::query("DROP INDEX cases_by_text").execute(direct).await?;
+    }
+    for first in (0..count).step_by(BATCH as usize) {
+        let cases: Vec<Case> = (first..count.min(first + BATCH)).map(|number| made.case(number)).collect();
+        store.record(&cases).await?;
+    }
+    while store.index().await? > 0 {}
+    if let Some(direct) = &mut direct {
+        for statement in ["CREATE INDEX cases_by_text ON cases USING gin (texts gin_trgm_ops)", "VACUUM ANALYZE"] {
+            sqlx::query(statement).execute(&mut *direct).await?;
+        }
+    }
+    Ok(())
+}
+
+fn questions() -> Vec<(String, Filter)> {
+    let all = Filter::default;
+    let text = |text: &str| Some(text.to_owned());
+    let mut questions = vec![
+        ("first page".to_owned(), all()),
+        ("of a time".to_owned(), Filter { until: "45d".parse().ok(), ..all() }),
+        ("of a common rule".to_owned(), Filter { rule: text("unsafe-prompt"), ..all() }),
+        ("of a rare rule".to_owned(), Filter { rule: text("national-ids"), ..all() }),
+        ("of no rule there is".to_owned(), Filter { rule: text("none"), ..all() }),
+        ("of a policy".to_owned(), Filter { policy: text("strict"), ..all() }),
+        ("of a direction".to_owned(), Filter { direction: Some(Direction::Response), ..all() }),
+        ("of a language".to_owned(), Filter { language: text("th"), ..all() }),
+        ("of a tenant".to_owned(), Filter { tenant: text("team-39"), ..all() }),
+        ("of a key".to_owned(), Filter { key: text("key-399"), ..all() }),
+        ("of a subject".to_owned(), Filter { subject: text("nobody"), ..all() }),
+        ("of a decision".to_owned(), Filter { decision: text("flag"), ..all() }),
+        ("of a state".to_owned(), Filter { state: Some(State::Wrong), ..all() }),
+        ("of high scores".to_owned(), Filter { min_score: Some(0.995), ..all() }),
+        ("of a rule, a tenant and a state".to_owned(), Filter {
+            rule: text("unsafe-prompt"),
+            tenant: text("team-39"),
+            state: Some(State::Open),
+            ..all()
+        }),
+    ];
+    // Each text has a ticket: low numbers are in many, high ones in few.
+    for sought in ["ticket-1", "ticket-990", "ticket-1001", "zebra crossing", "how to", "ประเทศ", "ကျေးဇူး", "không", "ไม่มีใครเขียนคำนี้"] {
+        questions.push((format!("search `{sought}`"), Filter { search: text(sought), ..all() }));
+    }
+    let both = Filter { search: text("ticket-5"), tenant: text("team-20"), ..all() };
+    questions.push(("search `ticket-5` of a tenant".to_owned(), both));
+    questions
+}
+
+/// Seconds that each round takes.
+async fn time(mut what: impl AsyncFnMut() -> Answer<()>) -> Answer<Vec<f64>> {
+    let mut seconds = Vec::with_capacity(ROUNDS);
+    for _ in 0..ROUNDS {
+        let begun = Instant::now();
+        what().await?;
+        seconds.push(begun.elapsed().as_secs_f64());
+    }
+    seconds.sort_by(f64::total_cmp);
+    Ok(seconds)
+}
+
+#[expect(clippy::print_stdout, reason = "this is how it answers")]
+fn told(what: &str, figure: f64) {
+    println!("  {what:<44}{figure:>10.0}");
+}
+
+#[expect(clippy::print_stdout, reason = "this is how it answers")]
+fn waited(what: &str, seconds: &[f64], rows: usize) {
+    let median = seconds.get(seconds.len() / 2).copied().unwrap_or_default();
+    let late = if seconds.last().is_some_and(|worst| *worst > AIM) { "!" } else { "" };
+    println!("  {what:<44}{:>10.1} ms {late:<2}{rows:>7} cases", 1e3 * median);
+}
