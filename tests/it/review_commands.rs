@@ -49,7 +49,7 @@ async fn proxies(rules: &str) -> Vec<Proxy> {
 async fn asked(proxy: &Proxy, prompt: &str, answer: Option<&str>) -> String {
     let (answered, ()) = tokio::join!(proxy.post(ask(prompt)), async {
         if let Some(text) = answer {
-            proxy.upstream.call().await.answer(200, completion(text)).await;
+            proxy.upstream.call().await.answer(200, completion(text));
         }
     });
     answered.header("seawall-request-id").to_owned()
@@ -133,7 +133,7 @@ async fn a_case_is_looked_at_decided_and_taken_back_and_all_of_it_is_on_record()
         let whole: Value = serde_json::from_str(&said(&review(store, &["show", &id, "--json"]))).unwrap();
         assert_eq!((&whole["state"], &whole["decisions"][0]["reviewer"]), (&"wrong".into(), &"ana".into()));
 
-        let listed = |flags: &[&str]| said(&review(store, &[&["list", "--json"], flags].concat())).lines().count();
+        let listed = |flags: &[&str]| said(&review(store, &[&["list", "--json"][..], flags].concat())).lines().count();
         assert_eq!([listed(&[]), listed(&["--state", "open"]), listed(&["--state", "wrong"])], [2, 1, 1]);
         assert_eq!([listed(&["--rule", "unsafe-prompt"]), listed(&["--rule", "cards"])], [2, 0]);
         assert_eq!([listed(&["--min-score", "0.1"]), listed(&["--max-score", "0.1"])], [2, 0]);
@@ -194,7 +194,7 @@ async fn an_exception_lets_a_text_pass_until_it_is_ended() {
         assert!(made.contains(": tests lets the text ") && made.contains(&day[..10]), "{made}");
         assert!(complaint(&review(store, &["exception", "add", &id, "--expires", "2020-01-01"])).1.contains("`expires`"));
         let passes = async |proxy: &Proxy| {
-            let answer = async { proxy.upstream.call().await.answer(200, completion("hi")).await };
+            let answer = async { proxy.upstream.call().await.answer(200, completion("hi")) };
             tokio::select! {
                 answered = proxy.post(ask("the danger of smoking")) => answered.status == StatusCode::OK,
                 () = async { answer.await; std::future::pending().await } => false,

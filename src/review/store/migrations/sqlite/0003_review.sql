@@ -88,6 +88,8 @@ CREATE VIRTUAL TABLE case_texts USING
 fts5 (text, content = '', contentless_delete = 1, detail = 'none', tokenize = 'trigram case_sensitive 1');
 -- Bytes of the index that one transaction gathers before they are written out.
 INSERT INTO case_texts (case_texts, rank) VALUES ('hashsize', 16777216);
+-- Parts of the index that are merged at once: more cost searches little, and those who write less.
+INSERT INTO case_texts (case_texts, rank) VALUES ('automerge', 8);
 
 -- The last case that is in the index. The writer adds those after it when it has time.
 CREATE TABLE indexed (seq INTEGER NOT NULL) STRICT;
