@@ -164,7 +164,8 @@ fn what_was_answered_is_on_record_however_often_it_is_killed() {
                 scope.spawn(move || {
                     let texts = (0..).map(|number| format!("{round}/{caller}/{number}: 4111 1111 1111 1111"));
                     for text in texts.take_while(|_| !over.load(Relaxed)) {
-                        answered.lock().unwrap().extend(flagged(address, &text).map(|id| (id, text)));
+                        let id = flagged(address, &text);
+                        answered.lock().unwrap().extend(id.map(|id| (id, text)));
                     }
                 });
             }
