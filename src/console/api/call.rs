@@ -287,6 +287,7 @@ mod tests {
     #[tokio::test]
     async fn bodies_are_read_and_mistakes_told() {
         let fields = Fields::of::<Needs>();
+        let long = " ".repeat(65);
         let read = async |body: &str| fields.read_body::<Needs>(Body::from(body.to_owned()), 64).await;
         assert_eq!(read("{\"verdict\": \"right\"}").await.unwrap().verdict, "right");
         for (body, told) in [
@@ -295,7 +296,7 @@ mod tests {
             ("{\"verdict\": \"a\", \"notes\": 1}", "`notes` is no field of this call; did you mean `note`?"),
             ("{\"note\": \"a\"}", "missing field `verdict`"),
             ("{\"verdict\": \"a\", \"note\": 1}", "`note`: invalid type: integer `1`, expected a string"),
-            (&" ".repeat(65), "a body has at most 64 bytes"),
+            (long.as_str(), "a body has at most 64 bytes"),
         ] {
             assert_eq!(message(read(body).await.unwrap_err()).await, told, "{body}");
         }

@@ -11,7 +11,7 @@ use super::{
     selection::Order,
     write::{place, plain},
 };
-use crate::review::{Case, Error, Facts, Filter, Kept, Place, SealError, State, Text, rules};
+use crate::review::{Case, Error, Facts, Filter, Kept, Place, SealError, State, Text, Told, rules};
 
 /// Cases that are read at once where all are read.
 const BATCH: u32 = 256;
@@ -38,6 +38,7 @@ pub struct Entry {
     /// The highest P(unsafe) of any text.
     pub score: Option<f32>,
     /// The rules that matched.
+    #[schemars(with = "Vec<Told>")]
     pub reasons: Value,
     /// Whose traffic it was.
     pub tenant: Option<String>,

@@ -30,7 +30,7 @@ pub struct Exception {
     pub note: String,
     /// The last day (UTC) on which it holds.
     #[serde(serialize_with = "super::as_text")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date"))]
     pub expires: Date,
     /// Who made it.
     pub created_by: String,

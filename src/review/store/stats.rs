@@ -48,7 +48,7 @@ pub struct Charts {
 pub struct Day {
     /// The day.
     #[serde(serialize_with = "super::as_text")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date"))]
     pub day: Date,
     /// Cases by what was decided: `allow` (a shadow rule matched), `flag`, `rewrite`, `block`.
     pub decisions: BTreeMap<String, u64>,

@@ -73,6 +73,7 @@ async fn cases_are_found_by_what_they_are() {
         ("?max_score=0.1", 0),
         ("?until=1h", 0),
         ("?tenant=none", 0),
+        ("?search=payment%20card", 1),
     ] {
         assert_eq!(ids(&get(&proxy, &format!("/api/v1/cases{query}")).await).len(), count, "{query}");
     }
@@ -86,6 +87,7 @@ async fn mistakes_are_told_in_one_shape() {
     let proxy = proxy().await;
     let id = &flagged(&proxy, 1).await[0];
     let decision = format!("/api/v1/cases/{id}/decision");
+    let (decision, large) = (decision.as_str(), " ".repeat((1 << 20) + 1));
     for (method, path, body, status, told) in [
         (Method::GET, "/api/v1/cases?langage=th", "", 400, "`langage` is no field of this call; did you mean `language`?"),
         (Method::GET, "/api/v1/cases?limit=0", "", 400, "`limit` must be 1 to 500"),
@@ -96,21 +98,21 @@ async fn mistakes_are_told_in_one_shape() {
         (Method::GET, "/api/v1/cases/%ff", "", 400, "Invalid UTF-8"),
         (Method::GET, "/api/v1/none", "", 404, "there is no such call"),
         (Method::PUT, "/api/v1/cases", "", 405, "there is another method to this path"),
-        (Method::POST, &decision, "{", 400, "the body is no JSON object"),
-        (Method::POST, &decision, "{\"verdict\": \"maybe\"}", 400, "`verdict`: unknown variant `maybe`"),
+        (Method::POST, decision, "{", 400, "the body is no JSON object"),
+        (Method::POST, decision, "{\"verdict\": \"maybe\"}", 400, "`verdict`: unknown variant `maybe`"),
         (
             Method::POST,
-            &decision,
+            decision,
             "{\"verdicts\": \"right\"}",
             400,
             "`verdicts` is no field of this call; did you mean `verdict`?",
         ),
         (Method::POST, "/api/v1/cases/none/decision", "{\"verdict\": \"right\"}", 404, "there is no case none"),
-        (Method::DELETE, &decision, "", 404, "there is no decision of admin"),
+        (Method::DELETE, decision, "", 404, "there is no decision of admin"),
         (Method::POST, "/api/v1/cases/decisions", "{\"verdict\": \"right\"}", 400, "name one of `ids` and `filter`"),
         (Method::POST, "/api/v1/purge", "{\"filter\": {}}", 400, "`filter` lets every case through"),
         (Method::POST, "/api/v1/purge", "{\"filter\": {\"subjects\": \"a\"}}", 400, "`filter`: unknown field `subjects`"),
-        (Method::POST, "/api/v1/exceptions", &" ".repeat((1 << 20) + 1), 413, "a body has at most 1048576 bytes"),
+        (Method::POST, "/api/v1/exceptions", large.as_str(), 413, "a body has at most 1048576 bytes"),
     ] {
         let answer = by(&proxy, Role::Admin, method.clone(), path, body).await;
         assert_eq!(answer.status.as_u16(), status, "{method} {path}: {answer:?}");
