@@ -89,7 +89,8 @@ async fn a_journal_waits_for_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
     let (spool, store) = (dir.path().join("spool"), format!("sqlite://{}", dir.path().join("r.db").display()));
     let start = async || {
-        let proxy = Proxy::with(&spooling(), |config| {
+        let rules = spooling();
+        let proxy = Proxy::with(&rules, |config| {
             config.review.spool.clone_from(&spool);
             config.review.store.clone_from(&store);
         });
