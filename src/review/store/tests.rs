@@ -4,7 +4,10 @@ use futures_util::{StreamExt as _, TryStreamExt as _, future::join_all};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::*;
+use super::{
+    selection::{Search, Selection},
+    *,
+};
 use crate::{
     config::{Content, ReviewKey},
     policy::Unstored,
@@ -274,6 +277,37 @@ async fn filters_alone_and_together_find_what_they_mean() {
                 assert_eq!(rest, newest.iter().copied().skip(page.len() / 2 + 1).take(2).collect::<Vec<_>>(), "{filter:?}");
             }
             assert_eq!(store.count_up_to(&filter, 40).await.unwrap() as usize, meant.len().min(40), "{filter:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_filter_reads_its_page_off_an_index() {
+    let (stores, _dir) = stores().await;
+    let store = &stores[0];
+    let text = |text: &str| Some(text.to_owned());
+    for (filter, index) in [
+        (Filter::default(), "cases_by_time"),
+        (Filter { min_score: Some(0.5), since: "1d".parse().ok(), ..Filter::default() }, "cases_by_time"),
+        (Filter { rule: text("r"), direction: Some(Direction::Request), ..Filter::default() }, "case_rules_by_rule"),
+        (Filter { policy: text("p"), ..Filter::default() }, "case_rules_by_policy"),
+        (Filter { direction: Some(Direction::Request), ..Filter::default() }, "case_rules_by_direction"),
+        (Filter { language: text("th"), ..Filter::default() }, "cases_by_language"),
+        (Filter { tenant: text("t"), ..Filter::default() }, "cases_by_tenant"),
+        (Filter { key: text("k"), ..Filter::default() }, "cases_by_caller"),
+        (Filter { subject: text("s"), ..Filter::default() }, "cases_by_subject"),
+        (Filter { decision: text("flag"), ..Filter::default() }, "cases_by_decision"),
+        (Filter { state: Some(State::Open), until: "1d".parse().ok(), ..Filter::default() }, "cases_by_state"),
+    ] {
+        let lead = store.lead(&filter).await.unwrap();
+        let place = Place { at_ms: 1, id: "a".into() };
+        for from in [None, Some(&place)] {
+            let selection = Selection::led(store, &filter, (lead, Search::Not), Order::NewestFirst).after(from);
+            let explain = format!("EXPLAIN QUERY PLAN SELECT c.body FROM {}", selection.from);
+            let plan = selection.fetch(store, &explain, &selection.order()).await.unwrap();
+            let plan: Vec<String> = plan.iter().map(|row| sqlx::Row::get(row, "detail")).collect();
+            let plan = plan.join("; ");
+            assert!(plan.contains(&format!("INDEX {index}")) && !plan.contains("TEMP"), "{filter:?}: {plan}");
         }
     }
 }
