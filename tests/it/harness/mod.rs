@@ -117,7 +117,7 @@ impl Proxy {
         config.stream.sentence_chars = 8;
         change(&mut config);
         let store = config.review.store.clone();
-        let server = Server::bind(config).await.unwrap();
+        let server = Box::pin(Server::bind(config)).await.unwrap();
         let (address, admin) = (server.address().unwrap(), server.admin_address().unwrap());
         let inner = Arc::clone(server.proxy());
         let routes = server.console().routes().to_vec();
