@@ -26,8 +26,6 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
     fn begin(&self) -> &'static str;
     /// How a column is named whose own index is not to be used, where another is known to be better.
     fn unindexed(&self, column: &str) -> String;
-    /// The time by which cases are put in order once they are found another way than by it.
-    fn at_last(&self) -> &'static str;
     /// Holds of a case (`c`) whose texts have the text that is the argument of this number.
     fn contains(&self, argument: usize) -> String;
     /// What the index is asked for to find a text.
@@ -155,10 +153,6 @@ impl Backend for Sqlite {
         format!("+{column}")
     }
 
-    fn at_last(&self) -> &'static str {
-        "c.at_ms"
-    }
-
     fn contains(&self, argument: usize) -> String {
         format!("instr(c.texts, ${argument}) > 0")
     }
@@ -278,11 +272,6 @@ impl Backend for Postgres {
     fn unindexed(&self, column: &str) -> String {
         // It knows better, by what it has learned of the values.
         column.to_owned()
-    }
-
-    fn at_last(&self) -> &'static str {
-        // Else it would rather go through all cases in their order than ask the index.
-        "c.at_ms + 0"
     }
 
     fn contains(&self, argument: usize) -> String {

@@ -27,6 +27,8 @@ pub(super) enum Lead {
     Column(&'static str),
     /// The rules that matched, by what the filter asks of them.
     Rules,
+    /// The index of scores.
+    Score,
     /// The index of texts.
     Texts,
 }
@@ -70,6 +72,10 @@ impl Argument {
     }
 }
 
+/// What cases are put in order by once they are found: with the columns alone, a database would rather go through all of them in
+/// their order than ask the index that leads to few.
+const AT_LAST: [&str; 2] = ["c.at_ms + 0", "c.id"];
+
 impl Selection {
     /// All there is, of whatever a query asks.
     pub(super) fn none() -> Self {
@@ -85,6 +91,9 @@ impl Selection {
     /// The same in a certain way.
     pub(super) fn led(store: &Store, filter: &Filter, (lead, search): (Lead, Search), order: Order) -> Self {
         let mut own = Self { order, ..Self::none() };
+        if lead == Lead::Score {
+            own.by = AT_LAST;
+        }
         own.rules(store, filter, lead);
         own.texts(store, filter, lead, search);
         let [at, _] = own.by;
@@ -134,7 +143,7 @@ impl Selection {
             let condition = if lead == Lead::Texts {
                 let (from, condition) = backend.found(number);
                 self.from = from;
-                self.by = [backend.at_last(), "c.id"];
+                self.by = AT_LAST;
                 condition
             } else {
                 backend.search(number)

@@ -58,6 +58,7 @@ CREATE INDEX cases_by_caller ON cases (caller, at_ms, id) WHERE caller IS NOT NU
 CREATE INDEX cases_by_subject ON cases (subject, at_ms, id) WHERE subject IS NOT NULL;
 CREATE INDEX cases_by_language ON cases (language, at_ms, id) WHERE language IS NOT NULL;
 CREATE INDEX cases_by_decision ON cases (decision, at_ms, id);
+CREATE INDEX cases_by_score ON cases (score) WHERE score IS NOT NULL;
 
 -- The rules that matched, to look for.
 CREATE TABLE case_rules (
