@@ -9,11 +9,12 @@ use std::{
     path::Path,
     process::{Child, Command, Stdio},
     sync::{
-        Arc, Mutex,
+        Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc::channel,
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::TryStreamExt as _;
@@ -24,9 +25,13 @@ use super::{BREAK, MEND, execute};
 use crate::harness::{completion, fixture};
 
 const ROUNDS: usize = 200;
+/// Stores, each with its program.
+const LANES: usize = 2;
 const CALLERS: usize = 4;
-/// Milliseconds within which a round ends.
-const LIFE: u64 = 120;
+/// Answers and milliseconds within which a round ends.
+const ANSWERS: u32 = 12;
+const PAUSE_MS: u64 = 20;
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Each exchange is written twice: when it is asked and when it is answered.
 const POLICY: &str = r#"
 name = "cards"
@@ -141,49 +146,63 @@ fn flagged(address: SocketAddr, text: &str) -> Option<String> {
     head.lines().find_map(|line| line.strip_prefix("seawall-request-id: ")).map(str::to_owned)
 }
 
-#[test]
-fn what_was_answered_is_on_record_however_often_it_is_killed() {
+/// Answers that a client saw: ids and texts.
+type Answered = BTreeMap<String, String>;
+
+/// Lets callers ask until the program is killed, at a random point. What they saw answered.
+fn round(program: &mut Program, name: &str) -> Answered {
+    let (over, answered) = (AtomicBool::new(false), Mutex::new(Answered::new()));
+    let (told, heard) = channel();
+    thread::scope(|scope| {
+        for caller in 0..CALLERS {
+            let (over, answered, told, address) = (&over, &answered, told.clone(), program.address);
+            scope.spawn(move || {
+                let texts = (0..).map(|number| format!("{name}/{caller}/{number}: 4111 1111 1111 1111"));
+                for text in texts.take_while(|_| !over.load(Relaxed)) {
+                    let Some(id) = flagged(address, &text) else { continue };
+                    answered.lock().unwrap().insert(id, text);
+                    drop(told.send(()));
+                }
+            });
+        }
+        // Its first answer takes a while: most rounds see some, the others end before or while it begins.
+        for _ in 0..fastrand::u32(1..ANSWERS) * u32::from(fastrand::u8(0..5) > 0) {
+            heard.recv_timeout(PATIENCE).unwrap();
+        }
+        thread::sleep(Duration::from_millis(fastrand::u64(0..PAUSE_MS)));
+        program.child.kill().unwrap();
+        over.store(true, Relaxed);
+        program.child.wait().unwrap();
+    });
+    answered.into_inner().unwrap()
+}
+
+/// A store and a journal of its own, and a program that is killed over and over. In how many rounds the journal was in use.
+fn lane(upstream: SocketAddr) -> usize {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("policy.toml"), POLICY).unwrap();
-    let upstream = upstream();
-    let answered: Arc<Mutex<BTreeMap<String, String>>> = Arc::default();
     let change = |statement| runtime.block_on(execute(&store(dir.path()), statement));
-    let mut spooled = 0;
-    for round in 0..ROUNDS {
-        // Two rounds in order, two not, so that a journal is met by both.
-        let broken = round / 2 % 2 == 1;
+    let spool = dir.path().join("spool");
+    let (mut answered, mut spooled) = (Answered::new(), 0);
+    for number in 0..ROUNDS / LANES {
+        // Two rounds in order, two not, so that both meet what those before have left.
+        let broken = number / 2 % 2 == 1;
         let mut program = Program::start(dir.path(), upstream);
-        if broken && round % 2 == 0 {
+        if broken && number % 2 == 0 {
             change(BREAK);
         }
-        let over = AtomicBool::new(false);
-        thread::scope(|scope| {
-            for caller in 0..CALLERS {
-                let (over, answered, address) = (&over, &answered, program.address);
-                scope.spawn(move || {
-                    let texts = (0..).map(|number| format!("{round}/{caller}/{number}: 4111 1111 1111 1111"));
-                    for text in texts.take_while(|_| !over.load(Relaxed)) {
-                        let id = flagged(address, &text);
-                        answered.lock().unwrap().extend(id.map(|id| (id, text)));
-                    }
-                });
-            }
-            thread::sleep(Duration::from_millis(fastrand::u64(1..LIFE)));
-            program.child.kill().unwrap();
-            over.store(true, Relaxed);
-            program.child.wait().unwrap();
-        });
-        spooled += usize::from(broken && fs::read_dir(dir.path().join("spool")).is_ok_and(|files| files.count() > 1));
-        if broken && round % 2 == 1 {
+        answered.extend(round(&mut program, &number.to_string()));
+        spooled += usize::from(broken && fs::read_dir(&spool).is_ok_and(|files| files.count() > 1));
+        if broken && number % 2 == 1 {
             change(MEND);
         }
     }
-    let answered = Arc::into_inner(answered).unwrap().into_inner().unwrap();
-    assert!(answered.len() > ROUNDS, "only {} were answered", answered.len());
-    assert!(spooled > ROUNDS / 4, "the journal was in use in {spooled} rounds only");
+    assert!(answered.len() > ROUNDS / LANES, "only {} were answered", answered.len());
     let program = Program::start(dir.path(), upstream);
+    let end = Instant::now() + PATIENCE;
     while call(program.admin, "GET", "/readyz", "").unwrap().1["review"]["spooled"] != 0 {
+        assert!(Instant::now() < end, "the journal is not emptied");
         thread::sleep(Duration::from_millis(20));
     }
     drop(program);
@@ -193,9 +212,19 @@ fn what_was_answered_is_on_record_however_often_it_is_killed() {
     let cases: BTreeMap<&str, &Case> = cases.iter().map(|case| (case.id.as_str(), case)).collect();
     assert_eq!(cases.len(), count, "nothing is there twice");
     for (id, text) in &answered {
-        let case = cases.get(id.as_str()).unwrap_or_else(|| panic!("{id} ({text}) was answered and is not on record"));
-        assert_eq!((case.version, case.rules()), (2, vec!["asked", "answered"]), "{id}");
-        assert_eq!(case.prompt(), text.replace("4111 1111 1111 1111", "[payment card]"));
+        let case = cases.get(id.as_str());
+        assert!(case.is_some(), "{id} ({text}) was answered and is not on record");
+        assert_eq!((case.unwrap().version, case.unwrap().rules()), (2, vec!["asked", "answered"]), "{id}");
+        assert_eq!(case.unwrap().prompt(), text.replace("4111 1111 1111 1111", "[payment card]"));
     }
-    assert!(fs::read_dir(dir.path().join("spool")).unwrap().all(|file| file.unwrap().file_name() == "lock"));
+    assert!(fs::read_dir(spool).unwrap().all(|file| file.unwrap().file_name() == "lock"), "all of it was taken");
+    spooled
+}
+
+#[test]
+fn what_was_answered_is_on_record_however_often_it_is_killed() {
+    let upstream = upstream();
+    let lanes: Vec<_> = (0..LANES).map(|_| thread::spawn(move || lane(upstream))).collect();
+    let spooled: usize = lanes.into_iter().map(|lane| lane.join().unwrap()).sum();
+    assert!(spooled > ROUNDS / 5, "the journal was in use in {spooled} rounds only");
 }
