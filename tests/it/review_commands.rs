@@ -13,6 +13,7 @@ use sqlx::SqlitePool;
 
 use crate::harness::{Proxy, RULES, ask, completion, fixture, postgres};
 
+/// Runs the program. The test's own thread waits for it, so the proxy, which may be writing to the store, needs another.
 fn seawall(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_seawall"));
     command.args(arguments).env("SEAWALL_GUARD__THREADS", "1").env("USER", "ana").output().unwrap()
@@ -66,7 +67,7 @@ fn guard(dir: &Path) -> String {
     copy.display().to_string()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn decisions_become_a_guards_thresholds() {
     for proxy in proxies(RULES).await {
         let store = proxy.store.as_str();
@@ -119,7 +120,7 @@ async fn decisions_become_a_guards_thresholds() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_case_is_looked_at_decided_and_taken_back_and_all_of_it_is_on_record() {
     for proxy in proxies(RULES).await {
         let store = proxy.store.as_str();
@@ -165,7 +166,7 @@ async fn a_case_is_looked_at_decided_and_taken_back_and_all_of_it_is_on_record()
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cases_are_purged_only_by_who_says_which() {
     for proxy in proxies(RULES).await {
         let store = proxy.store.as_str();
@@ -183,7 +184,7 @@ async fn cases_are_purged_only_by_who_says_which() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exception_lets_a_text_pass_until_it_is_ended() {
     for proxy in proxies(RULES).await {
         let store = proxy.store.as_str();
