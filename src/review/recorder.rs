@@ -310,8 +310,8 @@ impl Writer {
         for (id, error) in &refused {
             tracing::error!(id, %error, "a case of the journal is set aside: the store does not take it");
         }
-        let refused = refused.into_iter().map(|(id, _)| id).collect();
-        if let Err(error) = self.with_spool(move |spool| spool.done(batch, refused)).await {
+        let refused: Vec<String> = refused.into_iter().map(|(id, _)| id).collect();
+        if let Err(error) = self.with_spool(move |spool| spool.done(&batch, &refused)).await {
             self.puts_off(&error);
         }
     }

@@ -152,7 +152,7 @@ impl Spool {
     }
 
     /// Forgets the first cases, which the store has now, but for these, which are set aside.
-    pub(super) fn done(&mut self, batch: Batch, refused: Vec<String>) -> Result<(), Error> {
+    pub(super) fn done(&mut self, batch: &Batch, refused: &[String]) -> Result<(), Error> {
         let aside = |id: &Option<String>| id.as_ref().is_none_or(|id| refused.contains(id));
         let lines: Vec<&[u8]> = batch.lines.iter().filter(|(id, _)| aside(id)).map(|(_, line)| line.as_slice()).collect();
         let forget = || -> io::Result<()> {
@@ -353,13 +353,13 @@ mod tests {
         assert_eq!(ids(&batch), "1 2");
         own.append(&[case("4")]).unwrap();
         assert_eq!(ids(&own.first(2).unwrap()), "1 2", "they stay until they are done");
-        own.done(batch, vec![]).unwrap();
+        own.done(&batch, &[]).unwrap();
         let batch = own.first(9).unwrap();
         assert_eq!((ids(&batch), own.waiting()), ("3".to_owned(), 2), "a file at a time");
-        own.done(batch, vec![]).unwrap();
+        own.done(&batch, &[]).unwrap();
         let batch = own.first(9).unwrap();
         assert_eq!(batch.cases, [case("4")]);
-        own.done(batch, vec![]).unwrap();
+        own.done(&batch, &[]).unwrap();
         assert_eq!((own.waiting(), files(&dir).len()), (0, 0));
         assert!(own.first(9).unwrap().cases.is_empty());
     }
@@ -398,7 +398,7 @@ mod tests {
         let mut own = spool(&dir);
         let batch = own.first(9).unwrap();
         assert_eq!(ids(&batch), "2 3");
-        own.done(batch, vec!["3".into()]).unwrap();
+        own.done(&batch, &["3".into()]).unwrap();
         let aside: Vec<&str> = lines.lines().enumerate().filter(|(at, _)| *at != 1).map(|(_, line)| line).collect();
         assert_eq!(fs::read_to_string(dir.path().join("spool").join(ASIDE)).unwrap().lines().collect::<Vec<_>>(), aside);
         assert_eq!(own.waiting(), 0);

@@ -102,6 +102,7 @@ impl Demo {
             ("admin.address", own("127.0.0.1:0".to_owned())),
             ("upstream.url", own(format!("http://{upstream}"))),
             ("review.store", own(format!("sqlite://{}", record.display()))),
+            ("review.spool", own(record.with_extension("spool").display().to_string())),
         ])?;
         // The table tells what happened; the log would only repeat it.
         "warn".clone_into(&mut config.telemetry.log);

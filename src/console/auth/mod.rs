@@ -26,6 +26,7 @@ use axum::{
     response::Response,
 };
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
 pub(super) use self::origin::is_api;
 pub use self::users::{TooShort, password_hash};
@@ -42,7 +43,7 @@ use crate::{
     config::{self, Role},
     connect::Misconfigured,
     identity::{chance, hash},
-    review::{Session, Store},
+    review::{Action, Session, Store},
 };
 
 /// Where scripts put the session's token against forgery; forms have it in the field `csrf`.
@@ -152,10 +153,11 @@ impl Auth {
         }
         let token = chance().map_err(failed)?;
         let (now, [age, _]) = (now(), self.age);
-        let role = role.map(|role| role.name().to_owned());
+        let (vouched, role) = (role.is_some(), role.map(|role| role.name().to_owned()));
         let expires_ms = now.saturating_add(millis(age));
         let session = Session { name: name.to_owned(), role, proof, created_ms: now, expires_ms };
         self.store.session_new(&hash(token.expose()), &session).await?;
+        self.store.audit(name, Action::SignIn, None, &json!({"how": if vouched { "oidc" } else { "password" }})).await?;
         tracing::info!(name, "signed in");
         SESSION.set(token.expose(), age).ok_or_else(|| failed("the session's token is no header's value".to_owned()))
     }
@@ -163,14 +165,16 @@ impl Auth {
     /// Ends a session.
     async fn end(&self, name: &str, id: &str) -> Result<(), Refusal> {
         self.store.session_end(id).await?;
+        self.store.audit(name, Action::SignOut, None, &Value::Null).await?;
         tracing::info!(name, "signed out");
         Ok(())
     }
 
-    /// Remembers a sign-in that failed.
+    /// Remembers a sign-in that failed. What is no known name is told to nobody: people type passwords there.
     async fn failed(&self, name: &str, how: &str) -> Result<(), Refusal> {
+        let name = if self.is_named(name) { name } else { "unknown" };
         tracing::warn!(name, how, "a sign-in has failed");
-        Ok(())
+        Ok(self.store.audit(name, Action::SignInFailed, None, &json!({"how": how})).await?)
     }
 }
 

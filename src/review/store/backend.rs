@@ -168,7 +168,7 @@ impl Backend for Sqlite {
         let text: Vec<char> = text.chars().collect();
         let last = text.len().saturating_sub(3);
         let step = (last / STRETCHES).max(1);
-        let stretches = (0..=last).step_by(step).chain((last % step != 0).then_some(last));
+        let stretches = (0..=last).step_by(step).chain((!last.is_multiple_of(step)).then_some(last));
         let stretch = |at: usize| {
             let stretch: String = text.iter().skip(at).take(3).collect();
             format!("\"{}\"", stretch.replace('"', "\"\""))

@@ -106,7 +106,7 @@ impl Store {
     }
 
     /// What of a filter leads to fewest cases.
-    async fn lead(&self, filter: &Filter) -> Result<Lead, Error> {
+    pub(super) async fn lead(&self, filter: &Filter) -> Result<Lead, Error> {
         let of_rules = rules(filter).into_iter().next();
         let of_rules = of_rules.map(|(column, value)| (Lead::Rules, "case_rules", column, value));
         let own = columns(filter).map(|(column, value)| (Lead::Column(column), "cases", column, value));

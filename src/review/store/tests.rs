@@ -4,7 +4,10 @@ use futures_util::{StreamExt as _, TryStreamExt as _, future::join_all};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::*;
+use super::{
+    selection::{Search, Selection},
+    *,
+};
 use crate::{
     config::{Content, ReviewKey},
     policy::Unstored,
@@ -170,22 +173,22 @@ async fn the_last_writing_counts_whatever_comes_first() {
 fn various(number: usize) -> Case {
     let pick = |all: &[&'static str], step: usize| all[number / step % all.len()];
     let rules = [&["often"][..], &["often", "now-and-then"], &["often", "often"], &["seldom"]]
-        [usize::from(number % 7 == 0) + number / 5 % 3];
+        [usize::from(number.is_multiple_of(7)) + number / 5 % 3];
     let reason = |rule: &&str| {
         let (policy, direction) = (pick(&["p", "q"], 4), pick(&["request", "response"], 3));
         json!({"policy": policy, "rule": rule, "direction": direction})
     };
     let call = Facts {
-        tenant: (number % 3 > 0).then(|| pick(&["t", "u", "v"], 2).to_owned()),
+        tenant: (!number.is_multiple_of(3)).then(|| pick(&["t", "u", "v"], 2).to_owned()),
         key: Some(pick(&["k", "l"], 6).to_owned()),
-        subject: (number % 11 == 0).then(|| "s".to_owned()),
+        subject: number.is_multiple_of(11).then(|| "s".to_owned()),
         ..case("", "").call.unwrap()
     };
     Case {
         at: format!("2026-01-01T00:{:02}:00Z", number / 4),
         decision: pick(&["block", "flag"], 5).to_owned(),
         language: Some(pick(&["en", "th"], 1).to_owned()),
-        score: (number % 4 > 0).then(|| number as f32 / 100.0),
+        score: (!number.is_multiple_of(4)).then(|| number as f32 / 100.0),
         reasons: rules.iter().map(reason).collect(),
         call: Some(call),
         ..case(&format!("{number:03}"), &format!("{} number {number}", pick(&["Well,", "ดีมาก", "It's 100%_sure"], 3)))
@@ -194,7 +197,7 @@ fn various(number: usize) -> Case {
 
 /// What a filter means, said the simple way.
 fn meant(filter: &Filter, case: &Case) -> bool {
-    fn is<T: PartialEq>(asked: Option<T>, own: Option<T>) -> bool {
+    fn is<T: PartialEq + Copy>(asked: Option<T>, own: Option<T>) -> bool {
         asked.is_none() || asked == own
     }
     let call = case.call.as_ref().unwrap();
@@ -274,6 +277,37 @@ async fn filters_alone_and_together_find_what_they_mean() {
                 assert_eq!(rest, newest.iter().copied().skip(page.len() / 2 + 1).take(2).collect::<Vec<_>>(), "{filter:?}");
             }
             assert_eq!(store.count_up_to(&filter, 40).await.unwrap() as usize, meant.len().min(40), "{filter:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_filter_reads_its_page_off_an_index() {
+    let (stores, _dir) = stores().await;
+    let store = &stores[0];
+    let text = |text: &str| Some(text.to_owned());
+    for (filter, index) in [
+        (Filter::default(), "cases_by_time"),
+        (Filter { min_score: Some(0.5), since: "1d".parse().ok(), ..Filter::default() }, "cases_by_time"),
+        (Filter { rule: text("r"), direction: Some(Direction::Request), ..Filter::default() }, "case_rules_by_rule"),
+        (Filter { policy: text("p"), ..Filter::default() }, "case_rules_by_policy"),
+        (Filter { direction: Some(Direction::Request), ..Filter::default() }, "case_rules_by_direction"),
+        (Filter { language: text("th"), ..Filter::default() }, "cases_by_language"),
+        (Filter { tenant: text("t"), ..Filter::default() }, "cases_by_tenant"),
+        (Filter { key: text("k"), ..Filter::default() }, "cases_by_caller"),
+        (Filter { subject: text("s"), ..Filter::default() }, "cases_by_subject"),
+        (Filter { decision: text("flag"), ..Filter::default() }, "cases_by_decision"),
+        (Filter { state: Some(State::Open), until: "1d".parse().ok(), ..Filter::default() }, "cases_by_state"),
+    ] {
+        let lead = store.lead(&filter).await.unwrap();
+        let place = Place { at_ms: 1, id: "a".into() };
+        for from in [None, Some(&place)] {
+            let selection = Selection::led(store, &filter, (lead, Search::Not), Order::NewestFirst).after(from);
+            let explain = format!("EXPLAIN QUERY PLAN SELECT c.body FROM {}", selection.from);
+            let plan = selection.fetch(store, &explain, &selection.order()).await.unwrap();
+            let plan: Vec<String> = plan.iter().map(|row| sqlx::Row::get(row, "detail")).collect();
+            let plan = plan.join("; ");
+            assert!(plan.contains(&format!("INDEX {index}")) && !plan.contains("TEMP"), "{filter:?}: {plan}");
         }
     }
 }
@@ -417,7 +451,7 @@ async fn a_full_disk_is_refused_or_spooled_and_taken_once_there_is_room() {
     assert_eq!((status.written, status.spooled, status.refused, status.waiting), (1, 2, 1, 2));
     limit("1073741823").await;
     while recorder.status().waiting > 0 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(told(&store, &Filter::default()).await, "a2 a0");
     assert_eq!(store.case("a2").await.unwrap(), Some(Case { version: 2, ..large("a2") }));

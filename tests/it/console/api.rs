@@ -1,7 +1,6 @@
 //! `/api/v1`: what tools ask and do.
 
 use http::{Method, StatusCode};
-use jiff::{Timestamp, tz::TimeZone};
 use seawall::{
     config::{AdminToken, Config, Role},
     console::Access,
@@ -151,7 +150,7 @@ async fn reviewers_decide_and_take_it_back() {
 async fn a_false_positive_becomes_an_exception() {
     let proxy = proxy().await;
     let id = &flagged(&proxy, 1).await[0];
-    let expires = TimeZone::UTC.to_datetime(Timestamp::now()).date().tomorrow().unwrap();
+    let expires = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24)).strftime("%Y-%m-%d").to_string();
     let wish = json!({"case": id, "note": "a name", "expires": expires}).to_string();
     let made = by(&proxy, Role::Reviewer, Method::POST, "/api/v1/exceptions", &wish).await;
     assert_eq!(made.status, StatusCode::CREATED, "{made:?}");

@@ -102,6 +102,7 @@ impl Proxy {
         let upstream = Upstream::start().await;
         let store = format!("sqlite://{}", dir.path().join("review.db").display());
         let mut config = Config::default();
+        config.review.spool = dir.path().join("spool");
         config.listen.address = SocketAddr::from(([127, 0, 0, 1], 0));
         config.admin.address = SocketAddr::from(([127, 0, 0, 1], 0));
         config.admin.tokens = vec![AdminToken { name: "tests".to_owned(), hash: hash(TOKEN), role: Role::Admin }];
@@ -116,7 +117,7 @@ impl Proxy {
         config.stream.sentence_chars = 8;
         change(&mut config);
         let store = config.review.store.clone();
-        let server = Server::bind(config).await.unwrap();
+        let server = Box::pin(Server::bind(config)).await.unwrap();
         let (address, admin) = (server.address().unwrap(), server.admin_address().unwrap());
         let inner = Arc::clone(server.proxy());
         let routes = server.console().routes().to_vec();

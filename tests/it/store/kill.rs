@@ -162,19 +162,16 @@ fn what_was_answered_is_on_record_however_often_it_is_killed() {
             for caller in 0..CALLERS {
                 let (over, answered, address) = (&over, &answered, program.address);
                 scope.spawn(move || {
-                    for number in 0.. {
-                        let text = format!("{round}/{caller}/{number}: 4111 1111 1111 1111");
-                        match flagged(address, &text) {
-                            Some(id) => drop(answered.lock().unwrap().insert(id, text)),
-                            None if over.load(Relaxed) => return,
-                            None => {}
-                        }
+                    let texts = (0..).map(|number| format!("{round}/{caller}/{number}: 4111 1111 1111 1111"));
+                    for text in texts.take_while(|_| !over.load(Relaxed)) {
+                        let id = flagged(address, &text);
+                        answered.lock().unwrap().extend(id.map(|id| (id, text)));
                     }
                 });
             }
             thread::sleep(Duration::from_millis(fastrand::u64(1..LIFE)));
-            over.store(true, Relaxed);
             program.child.kill().unwrap();
+            over.store(true, Relaxed);
             program.child.wait().unwrap();
         });
         spooled += usize::from(broken && fs::read_dir(dir.path().join("spool")).is_ok_and(|files| files.count() > 1));

@@ -88,11 +88,13 @@ async fn flagged_traffic_is_refused_while_the_store_is_away_and_no_longer() {
 async fn a_journal_waits_for_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
     let (spool, store) = (dir.path().join("spool"), format!("sqlite://{}", dir.path().join("r.db").display()));
-    let start = || {
-        Proxy::with(&spooling(), |config| {
+    let start = async || {
+        let rules = spooling();
+        let proxy = Proxy::with(&rules, |config| {
             config.review.spool.clone_from(&spool);
             config.review.store.clone_from(&store);
-        })
+        });
+        proxy.await
     };
     let proxy = start().await;
     execute(&store, BREAK).await;
