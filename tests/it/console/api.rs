@@ -94,6 +94,7 @@ async fn mistakes_are_told_in_one_shape() {
         (Method::GET, "/api/v1/cases?before=x", "", 400, "`before` must be what a page told as `next`"),
         (Method::GET, "/api/v1/cases?state=new", "", 400, "`state`: unknown variant `new`, expected one of"),
         (Method::GET, "/api/v1/cases?since=soon", "", 400, "`since`: must be a day such as"),
+        (Method::GET, "/api/v1/cases/export?format=csv&search=a", "", 422, "search: "),
         (Method::GET, "/api/v1/cases/none", "", 404, "there is no case of this id"),
         (Method::GET, "/api/v1/cases/%ff", "", 400, "Invalid UTF-8"),
         (Method::GET, "/api/v1/none", "", 404, "there is no such call"),
