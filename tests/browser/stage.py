@@ -41,9 +41,8 @@ class Stage:
             settings.append(lines)
         for name, role in PEOPLE.items():
             settings.append(said("user", "new", name, "--role", role, "--password-stdin", cwd=folder, stdin=password(name)))
-        (folder / "seawall.toml").write_text("\n".join(settings))
         self.llm = Script()
-        self.seawall = Seawall(folder, self.llm.url, HERE / "policies")
+        self.seawall = Seawall(folder, self.llm.url, HERE / "policies", "\n".join(settings))
         self.url = self.seawall.admin
 
     def word(self) -> str:

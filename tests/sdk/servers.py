@@ -121,7 +121,8 @@ class Seawall(Program):
     """`seawall serve`, with its record in its own folder."""
 
     def __init__(self, folder: Path, upstream: str, policy: str | None, settings: str = ""):
-        (folder / "seawall.toml").write_text(settings)
+        if settings:
+            (folder / "seawall.toml").write_text(settings)
         self.store = f"sqlite://{folder / 'seawall.db'}"
         arguments = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--upstream", upstream, "--store", self.store]
         if policy:
