@@ -30,7 +30,7 @@ const LANES: usize = 2;
 const CALLERS: usize = 4;
 /// Answers and milliseconds within which a round ends.
 const ANSWERS: u32 = 12;
-const PAUSE_MS: u64 = 20;
+const PAUSE_MS: u64 = 40;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Each exchange is written twice: when it is asked and when it is answered.
 const POLICY: &str = r#"
@@ -161,12 +161,14 @@ fn round(program: &mut Program, name: &str) -> Answered {
                 for text in texts.take_while(|_| !over.load(Relaxed)) {
                     let Some(id) = flagged(address, &text) else { continue };
                     answered.lock().unwrap().insert(id, text);
-                    drop(told.send(()));
+                    if told.send(()).is_err() {
+                        return;
+                    }
                 }
             });
         }
-        // Its first answer takes a while: most rounds see some, the others end before or while it begins.
-        for _ in 0..fastrand::u32(1..ANSWERS) * u32::from(fastrand::u8(0..5) > 0) {
+        // Its first answer takes a while: some rounds see more, the others end while it begins and empties the journal.
+        for _ in 0..fastrand::u32(1..ANSWERS) * u32::from(fastrand::u8(0..5) > 2) {
             heard.recv_timeout(PATIENCE).unwrap();
         }
         thread::sleep(Duration::from_millis(fastrand::u64(0..PAUSE_MS)));
@@ -226,5 +228,5 @@ fn what_was_answered_is_on_record_however_often_it_is_killed() {
     let upstream = upstream();
     let lanes: Vec<_> = (0..LANES).map(|_| thread::spawn(move || lane(upstream))).collect();
     let spooled: usize = lanes.into_iter().map(|lane| lane.join().unwrap()).sum();
-    assert!(spooled > ROUNDS / 5, "the journal was in use in {spooled} rounds only");
+    assert!(spooled > ROUNDS / 10, "the journal was in use in {spooled} rounds only");
 }
