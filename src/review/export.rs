@@ -53,16 +53,23 @@ struct Labelled<'c> {
 /// label if `undecided` texts are wanted, and else not at all.
 pub fn labelled(store: &Store, filter: Filter, undecided: bool) -> impl Stream<Item = Result<String, Error>> + '_ {
     let lines = store.cases(filter, Order::OldestFirst).and_then(move |case| async move {
-        let label = match store.state(&case.id).await? {
-            State::Right => Some("unsafe"),
-            State::Wrong => Some("safe"),
-            State::Open | State::Disputed if undecided => None,
-            State::Open | State::Disputed => return Ok(Vec::new()),
-        };
+        let label = label(store.state(&case.id).await?);
+        if label.is_none() && !undecided {
+            return Ok(Vec::new());
+        }
         let wrong = |e: serde_json::Error| Error::Row { id: case.id.clone(), why: e.to_string() };
         lines(&case, label).iter().map(|line| serde_json::to_string(line).map_err(wrong)).collect()
     });
     lines.map_ok(|lines| stream::iter(lines).map(Ok)).try_flatten()
+}
+
+/// What a guard should say of what reviewers decided so.
+fn label(state: State) -> Option<&'static str> {
+    match state {
+        State::Right => Some("unsafe"),
+        State::Wrong => Some("safe"),
+        State::Open | State::Disputed => None,
+    }
 }
 
 fn lines<'c>(case: &'c Case, label: Option<&'static str>) -> Vec<Labelled<'c>> {
@@ -87,11 +94,12 @@ fn lines<'c>(case: &'c Case, label: Option<&'static str>) -> Vec<Labelled<'c>> {
 }
 
 /// The table's columns.
-const COLUMNS: [&str; 17] = [
+const COLUMNS: [&str; 18] = [
     "id",
     "at",
     "decision",
     "state",
+    "label",
     "dialect",
     "model",
     "stream",
@@ -131,6 +139,7 @@ fn cells<'c>(case: &'c Case, state: State, decisions: &[Decision]) -> [Cow<'c, s
         case.at.as_str().into(),
         case.decision.as_str().into(),
         state.name().into(),
+        label(state).unwrap_or_default().into(),
         case.dialect.as_str().into(),
         case.model.as_str().into(),
         if case.stream { "yes" } else { "no" }.into(),

@@ -53,7 +53,7 @@ def test_one_walks_from_case_to_case_within_what_was_asked(page, stage):
     expect(talk).to_contain_text("of kind 1")
     page.keyboard.press("k")
     expect(talk).to_contain_text("of kind 2")
-    page.get_by_role("link", name="Queue").first.click()
+    page.get_by_role("navigation", name="Cases").get_by_role("link", name="Queue").click()
     expect(rows(page)).to_have_count(3)
 
 

@@ -8,7 +8,7 @@ from moves import open_case, told
 def test_an_exception_lets_the_very_same_text_pass_until_it_is_removed(page, stage):
     prompt = f"Is there danger in the word {stage.word()}?"
     refused = stage.ask(prompt)
-    assert refused.error()["message"] == "No such prompts."
+    assert refused.headers["seawall-decision"] == "block" and b"No such prompts." in refused.body
     open_case(page, refused.headers["seawall-request-id"])
     page.get_by_text("Make an exception", exact=True).click()
     form = page.get_by_role("form", name="Make an exception")
@@ -17,9 +17,9 @@ def test_an_exception_lets_the_very_same_text_pass_until_it_is_removed(page, sta
     form.get_by_role("button", name="Make the exception").click()
     expect(told(page)).to_contain_text("xception")
 
-    assert stage.ask(prompt).status == 200
-    assert stage.ask(prompt, key="bank").status == 200
-    assert stage.ask(f"{prompt} Now.").status != 200, "any other text is judged as ever"
+    assert stage.ask(prompt).headers["seawall-decision"] == "allow"
+    assert stage.ask(prompt, key="bank").headers["seawall-decision"] == "allow"
+    assert stage.ask(f"{prompt} Now.").headers["seawall-decision"] == "block", "any other text is judged as ever"
 
     page.get_by_role("link", name="Exceptions").click()
     card = page.get_by_role("list", name="Exceptions").get_by_role("listitem").filter(has_text="Safety team")
@@ -28,7 +28,7 @@ def test_an_exception_lets_the_very_same_text_pass_until_it_is_removed(page, sta
     expect(card).to_contain_text("days left")
     card.get_by_role("button", name="Remove").click()
     expect(card).to_have_count(0)
-    assert stage.ask(prompt).status != 200
+    assert stage.ask(prompt).headers["seawall-decision"] == "block"
 
 
 def test_what_was_masked_cannot_be_excepted(page, stage):

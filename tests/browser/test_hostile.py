@@ -6,7 +6,7 @@ import time
 import pytest
 from playwright.sync_api import expect
 
-from moves import decide, look_for, open_case, rows
+from moves import decide, look_for, open_case, rows, told
 from texts import HOSTILE
 
 # A page of text this long opens within this time, in seconds.
@@ -71,6 +71,7 @@ def test_what_reviewers_write_is_text_too(page, stage):
     form.get_by_label("Owner").fill(evil)
     form.get_by_label("Why").fill(evil)
     form.get_by_role("button", name="Make the exception").click()
+    expect(told(page)).to_contain_text("xception")
     page.goto("/review/exceptions")
     card = page.get_by_role("listitem").filter(has_text="<img src=x").first
     expect(card).to_be_visible()

@@ -98,10 +98,10 @@ def test_the_charts_have_figures(page, judged):
     page.goto("/review/charts")
     expect(page.get_by_role("img", name=re.compile(r"\d+ flags in \d+ days"))).to_be_visible()
     for chart in ("By rule", "By language", "Reviewers", "Scores by rule"):
-        expect(page.get_by_role("region", name=chart)).to_be_visible()
+        expect(page.get_by_role("region", name=chart, exact=True)).to_be_visible()
     expect(page.get_by_role("region", name="By language")).to_contain_text("th")
     expect(page.get_by_text(re.compile(r"threshold 0\.50")).first).to_be_visible()
-    page.get_by_role("region", name="By rule").get_by_role("link", name="card").click()
+    page.get_by_role("region", name="By rule", exact=True).get_by_role("link", name="card").click()
     expect(rows(page).first).to_contain_text("card")
 
 
@@ -115,6 +115,11 @@ def test_people_choose_their_theme(page):
     assert page.evaluate(colour) == other, "it is kept"
     page.get_by_role("button", name="Switch between light and dark").click()
     assert page.evaluate(colour) == first
+    page.get_by_role("button", name="Switch between light and dark").click()
+    page.context.clear_cookies()
+    page.goto("/review")
+    expect(page.get_by_label("Password")).to_be_visible()
+    assert page.evaluate(colour) == other, "also before signing in"
 
 
 def test_a_phone_has_all_of_it(phone, stage):

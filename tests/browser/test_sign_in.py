@@ -55,7 +55,9 @@ def test_after_signing_in_people_are_where_they_wanted(visit):
 
 
 @pytest.mark.parametrize(
-    ("who", "decides", "audits"), [("viewer", False, False), ("reviewer", True, False), ("admin", True, True)]
+    # How many they see of what it takes.
+    ("who", "decides", "audits"),
+    [("viewer", 0, 0), ("reviewer", 1, 0), ("admin", 1, 1)],
 )
 def test_each_role_sees_what_it_may_do(be, stage, who, decides, audits):
     page = be(who)

@@ -143,7 +143,7 @@ async fn a_case_is_looked_at_decided_and_taken_back_and_all_of_it_is_on_record()
         assert!(complaint(&review(store, &["list", "--state", "closed"])).1.contains("must be `open`, `right`"));
 
         let csv = said(&review(store, &["export", "--format", "csv"]));
-        assert!(csv.starts_with("id,at,decision,state,") && csv.contains("'=danger, and more of it"), "{csv}");
+        assert!(csv.starts_with("id,at,decision,state,label,") && csv.contains("'=danger, and more of it"), "{csv}");
         assert_eq!(said(&review(store, &["export"])).lines().count(), 2);
         let back = said(&review(store, &["undo", &id]));
         assert!(back.contains("the case is open"), "{back}");

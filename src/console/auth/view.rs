@@ -4,8 +4,10 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::sign_in;
 
-/// Where the style of all pages is.
+/// Where the style of all pages is, and the theme that somebody chose on one of them.
 const STYLE: &str = "/review/assets/review.css";
+const THEME: &str = "/review/assets/theme.js";
+const ICON: &str = "/review/assets/icon.svg";
 
 /// In which ways somebody can sign in.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +64,7 @@ pub(super) fn onward(next: &str) -> Markup {
                 meta charset="utf-8";
                 meta http-equiv="refresh" content={ "0; url=" (next) };
                 title { "Seawall" }
+                (icon())
             }
             body { p { a href=(next) { "Go on" } } }
         }
@@ -77,9 +80,16 @@ fn page(main: &Markup) -> Markup {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 title { "Seawall review" }
+                (icon())
                 link rel="stylesheet" href=(STYLE);
+                script src=(THEME) {}
             }
             body { main class="narrow" { (main) } }
         }
     }
+}
+
+/// Without it browsers ask for one where none is.
+fn icon() -> Markup {
+    html! { link rel="icon" type="image/svg+xml" href=(ICON); }
 }

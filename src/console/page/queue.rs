@@ -100,9 +100,11 @@ impl Queue<'_> {
         Asked::default().href("/review", &[("state", state)])
     }
 
+    /// An end of the scores. What is no number cannot stand in the field: that it was asked is told as a mistake.
     fn bound(&self, name: &str, label: &str, hint: &str) -> Markup {
+        let asked = self.asked.get(name).parse::<f32>().ok().filter(|score| score.is_finite());
         html! {
-            input type="number" name=(name) value=(self.asked.get(name)) min="0" max="1" step="any" inputmode="decimal"
+            input type="number" name=(name) value=[asked] min="0" max="1" step="any" inputmode="decimal"
                 placeholder=(hint) aria-label=(label);
         }
     }

@@ -31,7 +31,8 @@ pub(super) fn columns(label: &str, columns: &[Column], line: Option<(f32, &str)>
     let height = TOP + HEIGHT + BOTTOM;
     html! {
         svg.chart role="img" aria-label=(label) width="100%" height=(height) {
-            @for (value, y) in [(top, TOP), (top / 2, TOP + HEIGHT / 2.0)] {
+            @for value in [top, top / 2] {
+                @let y = TOP + HEIGHT * (1.0 - ratio(value, top));
                 line.grid x1="0" x2="100%" y1=(y) y2=(y) {}
                 @if top > 1 || value == top { text.axis x="0" y=(y - 3.0) { (value) } }
             }

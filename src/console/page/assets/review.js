@@ -107,6 +107,10 @@ async function send(form, button) {
   }
 }
 
+// What of the address the content is of. A jump within it, as the skip link's, asks for nothing new.
+const address = () => location.pathname + location.search;
+let shown = address();
+
 function show(url, fresh, content, here) {
   const moved = new URL(url).pathname !== location.pathname;
   const scroll = scrollY;
@@ -114,6 +118,7 @@ function show(url, fresh, content, here) {
   $(".told")?.replaceChildren(...($(".told", fresh)?.childNodes ?? []));
   document.title = fresh.title;
   if (url !== location.href) history[moved ? "pushState" : "replaceState"](null, "", url);
+  shown = address();
   ready();
   scrollTo(0, moved ? 0 : scroll);
   if (here >= 0 && rows().length) go(Math.min(here, rows().length - 1));
@@ -234,7 +239,7 @@ document.addEventListener("submit", (event) => {
   }
 });
 addEventListener("pageshow", () => { for (const field of all(".filter [name]")) field.disabled = false; count(); });
-addEventListener("popstate", () => location.reload());
+addEventListener("popstate", () => { if (address() !== shown) location.reload(); });
 addEventListener("pagehide", () => news?.close());
 document.addEventListener("visibilitychange", listen);
 setInterval(tick, 30000);
