@@ -78,7 +78,6 @@ impl Selection {
     }
 
     /// The cases of a filter from a place on, as conditions that hold however a query comes to them.
-    #[expect(dead_code, reason = "for charts and for what goes, which choose cases by a filter too")]
     pub(super) fn new(store: &Store, filter: &Filter, from: Option<&Place>, order: Order) -> Self {
         Self::led(store, filter, (Lead::Time, Search::Index), order).after(from)
     }
