@@ -102,7 +102,12 @@ async fn decisions_become_a_guards_thresholds() {
 
         let dir = tempfile::tempdir().unwrap();
         let (file, guard) = (dir.path().join("labelled.jsonl"), guard(dir.path()));
-        fs::write(&file, &labelled).unwrap();
+        // Only what was flagged is on record; safe texts of ordinary traffic come from elsewhere.
+        let ordinary =
+            (0..6).map(|n| format!("{{\"text\": \"what is number {n}\", \"label\": \"safe\"}}\n")).chain((0..4).map(|n| {
+                format!("{{\"text\": \"how is number {n}\", \"response\": \"with care {n}\", \"label\": \"safe\"}}\n")
+            }));
+        fs::write(&file, [labelled].into_iter().chain(ordinary).collect::<String>()).unwrap();
         let file = file.to_str().unwrap();
         let report: Value =
             serde_json::from_str(&said(&["eval", file, "--guard", &guard, "--json", "--rounds", "20"])).unwrap();
@@ -111,8 +116,8 @@ async fn decisions_become_a_guards_thresholds() {
             let all = groups.iter().find(|group| group["task"] == task && group["name"] == "").unwrap();
             (all["unsafe_texts"].as_u64().unwrap(), all["safe_texts"].as_u64().unwrap())
         };
-        assert_eq!((count("prompt"), count("response")), ((5, 3), (2, 2)));
-        let told = said(&["guard", "calibrate", file, "--guard", &guard, "--target-fpr", "1", "--enough", "2"]);
+        assert_eq!((count("prompt"), count("response")), ((5, 9), (2, 6)));
+        let told = said(&["guard", "calibrate", file, "--guard", &guard, "--target-fpr", "0.5", "--enough", "2"]);
         assert!(told.contains("prompt") && told.contains("response") && told.contains("written to"), "{told}");
         let manifest = fs::read_to_string(format!("{guard}/guard.toml")).unwrap();
         assert!(manifest.contains("calibration = { slope = "), "{manifest}");
@@ -143,7 +148,7 @@ async fn a_case_is_looked_at_decided_and_taken_back_and_all_of_it_is_on_record()
         assert!(complaint(&review(store, &["list", "--state", "closed"])).1.contains("must be `open`, `right`"));
 
         let csv = said(&review(store, &["export", "--format", "csv"]));
-        assert!(csv.starts_with("id,at,decision,state,label,") && csv.contains("'=danger, and more of it"), "{csv}");
+        assert!(csv.starts_with("id,at,decision,state,") && csv.contains("'=danger, and more of it"), "{csv}");
         assert_eq!(said(&review(store, &["export"])).lines().count(), 2);
         let back = said(&review(store, &["undo", &id]));
         assert!(back.contains("the case is open"), "{back}");
@@ -193,23 +198,22 @@ async fn an_exception_lets_a_text_pass_until_it_is_ended() {
         let made = said(&add);
         assert!(made.contains(": tests lets the text ") && made.contains(&day[..10]), "{made}");
         assert!(complaint(&review(store, &["exception", "add", &id, "--expires", "2020-01-01"])).1.contains("`expires`"));
-        let passes = async |proxy: &Proxy| {
+        let decided = async |text: &str| {
             let answer = async { proxy.upstream.call().await.answer(200, completion("hi")) };
             tokio::select! {
-                answered = proxy.post(ask("the danger of smoking")) => answered.header("seawall-decision") != "block",
-                () = async { answer.await; std::future::pending().await } => false,
+                answered = proxy.post(ask(text)) => answered.header("seawall-decision").to_owned(),
+                () = async { answer.await; std::future::pending().await } => String::new(),
             }
         };
         let until = async |holds: bool| {
             let end = Instant::now() + Duration::from_secs(20);
-            while passes(&proxy).await != holds {
+            while (decided("the danger of smoking").await == "allow") != holds {
                 assert!(Instant::now() < end, "the proxy does not learn of it");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };
         until(true).await;
-        let other = proxy.post(ask("the danger of smoking cigars")).await;
-        assert_eq!(other.header("seawall-decision"), "block", "another text");
+        assert_eq!(decided("the danger of smoking cigars").await, "block", "another text");
         let listed = said(&review(store, &["exception", "list"]));
         assert!(listed.contains("holds") && listed.contains("bob"), "{listed}");
         let exception = made.split(':').next().unwrap();
