@@ -17,8 +17,9 @@ def test_an_exception_lets_the_very_same_text_pass_until_it_is_removed(page, sta
     form.get_by_role("button", name="Make the exception").click()
     expect(told(page)).to_contain_text("xception")
 
-    assert stage.ask(prompt).headers["seawall-decision"] == "allow"
-    assert stage.ask(prompt, key="bank").headers["seawall-decision"] == "allow"
+    # The answer is judged with the prompt that it answers, which flags it; it comes all the same.
+    assert b"As you wish." in stage.ask(prompt).body
+    assert b"As you wish." in stage.ask(prompt, key="bank").body
     assert stage.ask(f"{prompt} Now.").headers["seawall-decision"] == "block", "any other text is judged as ever"
 
     page.get_by_role("link", name="Exceptions").click()
