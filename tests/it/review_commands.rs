@@ -190,7 +190,10 @@ async fn cases_are_purged_only_by_who_says_which() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exception_lets_a_text_pass_until_it_is_ended() {
-    for proxy in proxies(RULES).await {
+    // The tests' guard reads the prompt beside its answer, and would find that unsafe in its place.
+    let rules =
+        "name = \"tests\"\n[[rule]]\nname = \"unsafe\"\nwhere = [\"prompt\"]\nthreshold = \"guard\"\naction = \"block\"\n";
+    for proxy in proxies(rules).await {
         let store = proxy.store.as_str();
         let id = asked(&proxy, "the danger of smoking", None).await;
         let day = jiff::Timestamp::now().to_string();
