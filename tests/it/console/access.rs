@@ -227,7 +227,7 @@ async fn every_answer_tells_browsers_to_run_and_keep_nothing() {
     );
     let hostile = "/review/sign-in?next=/review/%22%3E%3Cscript%3Ealert(1)%3C/script%3E";
     let html = String::from_utf8(call(&proxy, Method::GET, hostile, &[], "").await.body.to_vec()).unwrap();
-    assert!(!html.contains("<script"), "{html}");
+    assert!(!html.contains("<script>"), "{html}");
 }
 
 #[tokio::test]
