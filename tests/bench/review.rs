@@ -135,15 +135,15 @@ fn questions() -> Vec<(String, Filter)> {
         ("of a decision".to_owned(), Filter { decision: text("flag"), ..all() }),
         ("of a state".to_owned(), Filter { state: Some(State::Wrong), ..all() }),
         ("of high scores".to_owned(), Filter { min_score: Some(0.995), ..all() }),
-        ("of a rule, a tenant and a state".to_owned(), Filter {
-            rule: text("unsafe-prompt"),
-            tenant: text("team-39"),
-            state: Some(State::Open),
-            ..all()
-        }),
+        (
+            "of a rule, a tenant and a state".to_owned(),
+            Filter { rule: text("unsafe-prompt"), tenant: text("team-39"), state: Some(State::Open), ..all() },
+        ),
     ];
     // Each text has a ticket: low numbers are in many, high ones in few.
-    for sought in ["ticket-1", "ticket-990", "ticket-1001", "zebra crossing", "how to", "ประเทศ", "ကျေးဇူး", "không", "ไม่มีใครเขียนคำนี้"] {
+    for sought in
+        ["ticket-1", "ticket-990", "ticket-1001", "zebra crossing", "how to", "ประเทศ", "ကျေးဇူး", "không", "ไม่มีใครเขียนคำนี้"]
+    {
         questions.push((format!("search `{sought}`"), Filter { search: text(sought), ..all() }));
     }
     let both = Filter { search: text("ticket-5"), tenant: text("team-20"), ..all() };
