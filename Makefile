@@ -44,7 +44,13 @@ serve: build
 
 test: test-rust test-sdk test-export test-remote test-browser
 
-test-rust: build postgres
+# One build for all tests; what they spend their time in is optimised in it (Cargo.toml).
+TESTED := target/debug/seawall
+$(TESTED): $(SOURCES)
+	cargo build --locked
+	@touch $@
+
+test-rust: runtime postgres
 	cargo test --locked
 
 # $(call debian,PACKAGES): what the tests need of the system, by root or by who may act as root.
@@ -63,8 +69,8 @@ browser:
 
 # The official SDKs against an LLM server of other people's making, through the proxy.
 SDK := tests/sdk
-test-sdk: build $(SDK)/.venv/done $(SDK)/node_modules/done
-	$(SDK)/.venv/bin/python -m pytest -q $(SDK)
+test-sdk: $(TESTED) runtime $(SDK)/.venv/done $(SDK)/node_modules/done
+	SEAWALL=$(TESTED) $(SDK)/.venv/bin/python -m pytest -q $(SDK)
 
 $(SDK)/.venv/done: $(SDK)/requirements.txt
 	python3 -m venv $(SDK)/.venv
@@ -91,8 +97,8 @@ $(EXPORT)/node_modules/done: $(EXPORT)/package.json $(EXPORT)/package-lock.json
 
 # Guards that run elsewhere, against a KServe server of other people's making.
 REMOTE := tests/remote
-test-remote: build $(REMOTE)/.venv/done
-	$(REMOTE)/.venv/bin/python -m pytest -q $(REMOTE)
+test-remote: $(TESTED) runtime $(REMOTE)/.venv/done
+	SEAWALL=$(TESTED) $(REMOTE)/.venv/bin/python -m pytest -q $(REMOTE)
 
 $(REMOTE)/.venv/done: $(REMOTE)/requirements.txt
 	python3 -m venv $(REMOTE)/.venv
@@ -101,8 +107,8 @@ $(REMOTE)/.venv/done: $(REMOTE)/requirements.txt
 
 # The reviewers' page in a real browser; how it looks goes to target/screenshots.
 BROWSER := tests/browser
-test-browser: build browser $(BROWSER)/.venv/done $(BROWSER)/node_modules/done
-	$(BROWSER)/.venv/bin/python -m pytest -q $(BROWSER)
+test-browser: $(TESTED) runtime browser $(BROWSER)/.venv/done $(BROWSER)/node_modules/done
+	SEAWALL=$(TESTED) $(BROWSER)/.venv/bin/python -m pytest -q $(BROWSER)
 
 $(BROWSER)/.venv/done: $(BROWSER)/requirements.txt
 	python3 -m venv $(BROWSER)/.venv
