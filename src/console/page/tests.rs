@@ -117,8 +117,11 @@ fn text(target: Target, message: usize, text: &str) -> Text {
 }
 
 fn passage(direction: Direction, target: Target, texts: &[usize], language: &str, scores: &[(usize, f32)]) -> Passage {
-    let verdicts =
-        scores.iter().map(|(guard, score)| Verdict { guard: *guard, said: Said::Score { score: *score, threshold: 0.7 } });
+    let verdicts = scores.iter().map(|(guard, score)| Verdict {
+        guard: *guard,
+        said: Said::Score { score: *score, threshold: 0.7 },
+        windows: vec![],
+    });
     Passage {
         direction,
         target,
@@ -133,7 +136,7 @@ fn passage(direction: Direction, target: Target, texts: &[usize], language: &str
 fn case(evil: &str) -> Case {
     let mut answer = passage(Direction::Response, Target::Completion, &[0], "th", &[(0, 0.41)]);
     answer.piece = Some(Piece { found: vec![], all: false });
-    answer.verdicts.push(Verdict { guard: 1, said: Said::Failed { failed: format!("timed out {evil}") } });
+    answer.verdicts.push(Verdict { guard: 1, said: Said::Failed { failed: format!("timed out {evil}") }, windows: vec![] });
     Case {
         id: "01937a2e-7c1f-7d3a-9f00-2f4e5d6c7b8a".into(),
         version: 1,
