@@ -232,6 +232,16 @@ mod tests {
     use crate::{config::Content, scan::detect::Detectors};
 
     #[test]
+    fn verdicts_of_older_cases_are_read() {
+        let older = r#"{"guard": 0, "score": 0.5, "threshold": 0.7}"#;
+        let read: Verdict = serde_json::from_str(older).unwrap();
+        assert_eq!(read, Verdict { guard: 0, said: Said::Score { score: 0.5, threshold: 0.7 }, windows: vec![] });
+        let window = Window { text: 0, start: 2, end: 9, score: 0.5 };
+        let newer = Verdict { windows: vec![window], ..read };
+        assert_eq!(serde_json::from_value::<Verdict>(serde_json::to_value(&newer).unwrap()).unwrap(), newer);
+    }
+
+    #[test]
     fn credentials_are_not_kept() {
         let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let headers = [header("authorization", "Bearer x"), header("x-team", "a@b.co"), header("x-app", "web")];

@@ -173,7 +173,7 @@ impl Passage {
             reached.filter_map(move |(number, piece)| Some((number, piece.within(&stretch)?, spot.score)))
         };
         let mut placed: Vec<(usize, Piece, f32)> = spots.into_iter().flat_map(stand).take(MOST).collect();
-        placed.sort_by_key(|(number, piece, _)| (*number, piece.start));
+        placed.sort_by_key(|(number, piece, _)| (*number, piece.start, piece.end()));
         placed.into_iter().map(|(_, Piece { segment, range, .. }, score)| Placed { segment, range, score }).collect()
     }
 }
