@@ -5,7 +5,7 @@ use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
 use seawall::{
     config::Content,
     policy::{Exceptions, text_hash},
-    review::{Case, Passage, Window},
+    review::{Case, Window},
 };
 use sqlx::SqlitePool;
 
@@ -111,11 +111,6 @@ async fn a_policy_lets_pass_what_reviewers_found_harmless() {
     assert_eq!(decision().await, "block");
 }
 
-/// The windows of the first verdict on a text that travelled this way.
-fn windows(case: &Case, at: usize) -> &[Window] {
-    &case.evidence.as_ref().unwrap().passages[at].verdicts[0].windows
-}
-
 #[tokio::test]
 async fn of_a_long_prompt_the_bad_stretch_is_on_record() {
     let harmless = "tea for two ".repeat(200);
@@ -129,7 +124,7 @@ async fn of_a_long_prompt_the_bad_stretch_is_on_record() {
             (Some("unsafe-prompt"), Some(0.5))
         );
         assert_eq!(case.reasons[1].get("threshold"), None, "a rule that asks no guard has none");
-        let windows = windows(&case, 0);
+        let windows = &case.evidence.as_ref().unwrap().passages[0].verdicts[0].windows;
         if content == Content::Hash {
             assert!(windows.is_empty(), "there is no text to show them in");
             continue;
@@ -150,7 +145,7 @@ async fn a_streams_checks_are_on_record_with_their_places() {
     let (mut stream, pieces) =
         tokio::join!(proxy.stream(ask_stream("who goes")), async { proxy.upstream.call().await.stream() });
     let harmless = "All is well here and there is tea for all of us. ";
-    for _ in 0..4 {
+    for _ in 0..20 {
         pieces.send(chunk(0, harmless)).await;
         stream.next().await.unwrap().unwrap();
     }
@@ -158,14 +153,11 @@ async fn a_streams_checks_are_on_record_with_their_places() {
     drop(pieces);
     stream.rest().await;
     let case = proxy.cases().await.remove(0);
-    let evidence = case.evidence.as_ref().unwrap();
-    let at = evidence.passages.iter().position(|passage| passage.piece.is_some() && windows_over(passage)).unwrap();
-    let [window] = windows(&case, at) else { panic!("{:?}", windows(&case, at)) };
-    let stretch = &case.response[window.text].text[window.start..window.end];
-    assert!(stretch.contains("menace") && window.start > harmless.len(), "{window:?} {stretch}");
-}
-
-/// Whether a guard found a stretch of it unsafe.
-fn windows_over(passage: &Passage) -> bool {
-    passage.verdicts.iter().flat_map(|verdict| &verdict.windows).any(|window| window.score > 0.5)
+    let passages = case.evidence.as_ref().unwrap().passages.iter().filter(|passage| passage.piece.is_some());
+    let windows = passages.flat_map(|passage| &passage.verdicts[0].windows);
+    let (over, under): (Vec<&Window>, Vec<&Window>) = windows.partition(|window| window.score > 0.5);
+    let stretch = |window: &Window| &case.response[window.text].text[window.start..window.end];
+    assert!(!over.is_empty() && over.iter().all(|window| stretch(window).contains("menace")), "{over:?}");
+    assert!(under.iter().all(|window| !stretch(window).contains("menace")), "{under:?}");
+    assert!(over.iter().all(|window| window.start > 10 * harmless.len()), "a check does not begin with the answer: {over:?}");
 }

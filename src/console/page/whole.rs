@@ -234,7 +234,7 @@ mod tests {
             "aaa<",
             "WORST<",
             "Show 99,995 more",
-            "100,010 characters are not",
+            "100,005 characters are not",
             "AFAR",
             "9 characters",
         ];

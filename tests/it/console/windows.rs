@@ -10,8 +10,9 @@ use crate::harness::{Proxy, RULES, ask};
 async fn the_bad_stretch_of_a_long_prompt_is_shown_and_led_to() {
     let rules = RULES.replacen("threshold = \"guard\"", "threshold = 0.625", 1);
     let proxy = Proxy::with(&rules, people).await;
-    let harmless = "tea for two ".repeat(20_000);
-    let prompt = format!("{harmless} BEFORE danger AFTER {harmless}");
+    let harmless = "t".repeat(60) + " ";
+    // It lies beyond all that the page shows of a text by itself.
+    let prompt = format!("{} BEFORE danger AFTER {}", harmless.repeat(4_000), harmless.repeat(1_500));
     let answer = proxy.post(ask(&prompt)).await;
     let id = answer.header("seawall-request-id");
     let browser = Browser::of(&proxy, "viewer").await;
@@ -21,7 +22,7 @@ async fn the_bad_stretch_of_a_long_prompt_is_shown_and_led_to() {
     let place = |window: &Value, name: &str| usize::try_from(window[name].as_u64().unwrap()).unwrap();
     let worst = windows.iter().max_by(|a, b| a["score"].as_f64().unwrap().total_cmp(&b["score"].as_f64().unwrap())).unwrap();
     assert!(prompt[place(worst, "start")..place(worst, "end")].contains("danger"));
-    assert_eq!(windows.len(), 256, "the worst of thousands");
+    assert_eq!(windows.len(), 256, "the worst of more");
 
     let answer = browser.get(&format!("/review/cases/{id}")).await;
     assert_eq!(answer.status, StatusCode::OK);
