@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     review::{Case, Passage, Said, Text, Verdict, Window},
+    scan::MOST_WINDOWS,
     segment::Direction,
 };
 
@@ -97,7 +98,10 @@ pub(super) fn view(case: &Case, passage: &Passage, verdict: &Verdict, threshold:
     html! {
         div.windows {
             (strip(&label, &laid(texts, passage, &verdict.windows), threshold))
-            p.dim { (thousands(listed.len())) " worst of " (thousands(count)) " stretches" }
+            p.dim {
+                @if listed.len() < count { "The " (thousands(listed.len())) " worst of " }
+                (thousands(count)) @if count >= MOST_WINDOWS { " or more" } " stretches"
+            }
             ol aria-label="The worst stretches" {
                 @for window in &listed {
                     li {

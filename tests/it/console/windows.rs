@@ -18,7 +18,7 @@ async fn the_bad_stretch_of_a_long_prompt_is_shown_and_led_to() {
     let browser = Browser::of(&proxy, "viewer").await;
 
     let case = browser.get(&format!("/api/v1/cases/{id}")).await.json();
-    let windows = case["evidence"]["passages"][0]["verdicts"][0]["windows"].as_array().unwrap().clone();
+    let windows = case["case"]["evidence"]["passages"][0]["verdicts"][0]["windows"].as_array().unwrap().clone();
     let place = |window: &Value, name: &str| usize::try_from(window[name].as_u64().unwrap()).unwrap();
     let worst = windows.iter().max_by(|a, b| a["score"].as_f64().unwrap().total_cmp(&b["score"].as_f64().unwrap())).unwrap();
     assert!(prompt[place(worst, "start")..place(worst, "end")].contains("danger"));
@@ -32,7 +32,8 @@ async fn the_bad_stretch_of_a_long_prompt_is_shown_and_led_to() {
     let at = place(worst, "start");
     assert!(page.contains(&format!("href=\"#request-0-{at}\"")) && page.contains(&format!("id=\"request-0-{at}\"")));
     assert!(
-        page.contains("8 worst of 256 stretches") && page.contains("<svg class=\"strip\" role=\"img\" aria-label=\"How 256")
+        page.contains("The 8 worst of 256 or more stretches")
+            && page.contains("<svg class=\"strip\" role=\"img\" aria-label=\"How 256")
     );
     assert!(page.contains(" of 0.62<") && !page.contains(" of 0.50<"), "the threshold is that of the rule");
     assert!(!page.contains(" style=") && page.len() < 600_000, "{}", page.len());
