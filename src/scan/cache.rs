@@ -182,7 +182,8 @@ fn name(task: Task) -> &'static [u8] {
     }
 }
 
-fn digest(parts: [&[u8]; 5]) -> Key {
+/// BLAKE3 of parts, each preceded by its length.
+pub(super) fn digest<const N: usize>(parts: [&[u8]; N]) -> Key {
     let mut hasher = blake3::Hasher::new();
     for part in parts {
         hasher.update(&(part.len() as u64).to_le_bytes());

@@ -1,6 +1,6 @@
 //! Evidence of content whose scores are known beforehand, such as those that a policy's test gives.
 
-use super::{Ask, Evidence, Passage, Question, Verdict, Which, questions, search, spoken};
+use super::{Ask, Evidence, Passage, Question, Verdict, Which, memo::Spoken, questions, search};
 use crate::{
     guard::Unavailable,
     segment::{Content, Direction, Score, Target},
@@ -15,9 +15,9 @@ pub fn known(
     mut score: impl FnMut(usize, Target, Option<&'static str>) -> Result<Score, Unavailable>,
 ) -> Evidence {
     let Content { segments, unscorable, echoes } = content;
-    let findings = search(&ask.detectors, &segments);
+    let findings = search(&Memo::default(), &ask.detectors, &segments);
     let passage = |Question { target, segments, pieces, text, .. }: Question| {
-        let (language, others) = spoken(&text);
+        let Spoken { first: language, others } = Spoken::of(&text);
         let verdict = |&guard: &usize| {
             let score = score(guard, target, language);
             Verdict { guard, by: Which::First, score, spots: None }

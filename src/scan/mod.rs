@@ -11,6 +11,7 @@ pub mod detect;
 mod judge;
 mod known;
 mod language;
+mod memo;
 pub mod normalise;
 mod search;
 mod window;
@@ -24,6 +25,7 @@ use self::{
     cache::Cache,
     cascade::Cascade,
     detect::Detectors,
+    memo::{Memo, Spoken},
     search::{grown, search, view},
     window::{lay, splice},
 };
@@ -75,6 +77,7 @@ struct Inner {
     default: Cascade,
     named: Vec<(String, Cascade)>,
     cache: Cache,
+    memo: Memo,
 }
 
 /// What is wanted of a scan.
@@ -217,10 +220,10 @@ impl Scanner {
     /// A scanner of this guard, the default, and others by their names.
     #[must_use]
     pub fn new(default: Pair, named: Vec<(String, Pair)>, cache: &config::Cache, metrics: &Arc<Metrics>) -> Self {
-        let cache = Cache::new(cache);
+        let (cache, memo) = (Cache::new(cache), Memo::new(cache));
         let cascade = |pair| Cascade::new(pair, &cache, metrics);
         let (default, named) = (cascade(default), named.into_iter().map(|(name, pair)| (name, cascade(pair))).collect());
-        Self { inner: Arc::new(Inner { default, named, cache }) }
+        Self { inner: Arc::new(Inner { default, named, cache, memo }) }
     }
 
     /// The default guard, or the first of its cascade.
@@ -273,9 +276,9 @@ impl Scanner {
     /// Judges all text of some content.
     pub async fn evidence(&self, ask: &Ask, content: Content, direction: Direction, prompt: Option<&str>) -> Evidence {
         let length = content.segments.iter().map(|segment| segment.text.len()).sum();
-        let detectors = Arc::clone(&ask.detectors);
+        let (memo, detectors) = (self.inner.memo.clone(), Arc::clone(&ask.detectors));
         let (content, findings) = off_reactor(length, move || {
-            let found = search(&detectors, &content.segments);
+            let found = search(&memo, &detectors, &content.segments);
             (content, found)
         })
         .await;
@@ -295,7 +298,7 @@ impl Scanner {
         let asked = guards.iter().filter_map(|&guard| self.inner.cascade(guard).map(|cascade| (guard, cascade)));
         let asked: Vec<Asked<'_>> =
             asked.map(|(guard, cascade)| Asked { guard, cascade, share: Share::at(cascade.all(), meter()) }).collect();
-        let answers = join_all(questions.into_iter().map(|question| judge(question, &asked))).await;
+        let answers = join_all(questions.into_iter().map(|question| judge(&self.inner.memo, question, &asked))).await;
         let hits = answers.iter().flat_map(|(_, hits)| hits);
         let cached = hits.fold(None, |all: Option<bool>, &hit| Some(all.unwrap_or(true) && hit));
         let passages = answers.into_iter().map(|(passage, _)| passage).collect();
@@ -350,8 +353,9 @@ struct Asked<'s> {
 }
 
 /// What all guards asked think of a text, and whether each verdict was known.
-async fn judge(question: Question, asked: &[Asked<'_>]) -> (Passage, Vec<bool>) {
-    let (language, others) = languages(&question.text).await;
+async fn judge(memo: &Memo, question: Question, asked: &[Asked<'_>]) -> (Passage, Vec<bool>) {
+    let spoken = languages(memo, &question.text).await;
+    let (language, others) = (spoken.first, spoken.others.clone());
     let spoken: Vec<Option<&str>> = std::iter::once(language).chain(others.iter().copied()).collect();
     let verdicts = asked.iter().map(async |Asked { guard, cascade, share }| {
         let (by, scored, hit) = cascade.judge(&question, &spoken, share).await;
@@ -363,16 +367,12 @@ async fn judge(question: Question, asked: &[Asked<'_>]) -> (Passage, Vec<bool>) 
     (Passage { target, segments, pieces, language, others, verdicts }, hits)
 }
 
-/// The language that a text begins in, and those of its other stretches, hiding undone.
-async fn languages(text: &str) -> (Option<&'static str>, Vec<Option<&'static str>>) {
-    let text = text.to_owned();
-    off_reactor(text.len(), move || spoken(&text)).await
-}
-
-fn spoken(text: &str) -> (Option<&'static str>, Vec<Option<&'static str>>) {
-    let folded = normalise::fold(text);
-    let language = language::detect(folded.text());
-    (language, language::others(folded.text(), language))
+async fn languages(memo: &Memo, text: &str) -> Arc<Spoken> {
+    if text.len() < LARGE {
+        return memo.spoken(text);
+    }
+    let (memo, text) = (memo.clone(), text.to_owned());
+    off_reactor(text.len(), move || memo.spoken(&text)).await
 }
 
 /// A form in which a text is judged.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
-use super::{detect::Detectors, normalise};
+use super::{detect::Detectors, memo::Memo, normalise};
 use crate::segment::{Finding, Segment, Target, begins_json};
 
 /// What the detectors find in a text, hiding undone; ranges are in the text as written.
@@ -26,16 +26,16 @@ pub(super) fn grown(detectors: &Detectors, json: bool, text: &str, since: usize)
 }
 
 /// What they find in each text of a body, and over the seams between the parts of a passage.
-pub(super) fn search(detectors: &Detectors, segments: &[Segment]) -> Vec<Vec<Finding>> {
-    let mut found: Vec<Vec<Finding>> =
-        segments.iter().map(|segment| findings(detectors, segment.target, &segment.text)).collect();
-    across(detectors, segments, &mut found);
+pub(super) fn search(memo: &Memo, detectors: &Detectors, segments: &[Segment]) -> Vec<Vec<Finding>> {
+    let alone = |segment: &Segment| memo.findings(detectors, segment.target, &segment.text).to_vec();
+    let mut found: Vec<Vec<Finding>> = segments.iter().map(alone).collect();
+    across(memo, detectors, segments, &mut found);
     found
 }
 
 /// Adds what is found over the seams between a passage's parts, by what it covers of each. The parts of a tool's definition or
 /// call are values of their own.
-fn across(detectors: &Detectors, segments: &[Segment], found: &mut [Vec<Finding>]) {
+fn across(memo: &Memo, detectors: &Detectors, segments: &[Segment], found: &mut [Vec<Finding>]) {
     let mut passages = BTreeMap::<usize, Vec<(usize, &Segment)>>::new();
     for (index, segment) in segments.iter().enumerate() {
         if !matches!(segment.target, Target::ToolDefinition | Target::ToolCall) {
@@ -50,7 +50,7 @@ fn across(detectors: &Detectors, segments: &[Segment], found: &mut [Vec<Finding>
             whole.push_str(&part.text);
             places.push((index, start..whole.len()));
         }
-        for Finding { detector, range } in findings(detectors, target, &whole) {
+        for Finding { detector, range } in memo.findings(detectors, target, &whole).iter() {
             let first = places.partition_point(|(_, place)| place.end <= range.start);
             let reached = places.iter().skip(first).take_while(|(_, place)| place.start < range.end);
             let cut = |(index, place): &(usize, Range<usize>)| {
@@ -61,7 +61,7 @@ fn across(detectors: &Detectors, segments: &[Segment], found: &mut [Vec<Finding>
             // What a part holds by itself ends with that part.
             let known = |(index, piece): &(usize, Range<usize>)| {
                 let same =
-                    |own: &Finding| own.detector == detector && own.range.start < piece.end && piece.start < own.range.end;
+                    |own: &Finding| own.detector == *detector && own.range.start < piece.end && piece.start < own.range.end;
                 found.get(*index).is_some_and(|found| found.iter().any(same))
             };
             if pieces.len() < 2 || pieces.iter().any(known) {
@@ -70,7 +70,7 @@ fn across(detectors: &Detectors, segments: &[Segment], found: &mut [Vec<Finding>
             for (index, range) in pieces {
                 let Some(found) = found.get_mut(index) else { continue };
                 let at = found.partition_point(|own| own.range.start <= range.start);
-                found.insert(at, Finding { detector: Arc::clone(&detector), range });
+                found.insert(at, Finding { detector: Arc::clone(detector), range });
             }
         }
     }
@@ -140,7 +140,7 @@ mod tests {
         let over = |target, texts: &[&str]| {
             let segments: Vec<Segment> = texts.iter().map(|text| segment(target, 1, text)).collect();
             let mut found: Vec<_> = texts.iter().map(|text| findings(&Detectors::default(), target, text)).collect();
-            across(&Detectors::default(), &segments, &mut found);
+            across(&Memo::default(), &Detectors::default(), &segments, &mut found);
             let parts = texts
                 .iter()
                 .zip(found)

@@ -1,6 +1,9 @@
 //! All that is looked for in a text: what is built in, and what operators add.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use super::{
     NAMES, TABLE, family, find,
@@ -16,6 +19,8 @@ use crate::segment::Finding;
 #[derive(Debug, Default)]
 pub struct Detectors {
     own: Recognisers,
+    /// Those that find the same have the same; 0 is what is built in.
+    generation: u64,
 }
 
 /// Whether a built-in detector, or a family of them, has this name.
@@ -30,7 +35,15 @@ impl Detectors {
     /// # Errors
     /// The first of the own ones that cannot be used, and why.
     pub fn new(own: &[Own]) -> Result<Self, Unfit> {
-        Ok(Self { own: Recognisers::new(own)? })
+        static GENERATION: AtomicU64 = AtomicU64::new(0);
+        let generation = if own.is_empty() { 0 } else { 1 + GENERATION.fetch_add(1, Ordering::Relaxed) };
+        Ok(Self { own: Recognisers::new(own)?, generation })
+    }
+
+    /// A number that no detectors have, in this process, that find anything else.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Every recognised span in the text, in order; of those that begin together, what is worth most stands first, and an

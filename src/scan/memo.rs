@@ -1,0 +1,83 @@
+//! What is read of a text without a guard: what the detectors find in it, and the languages that it is in. That hangs on the text
+//! and the detectors alone, and most texts come again: a conversation's earlier turns come with each new one.
+
+use std::sync::Arc;
+
+use moka::sync::Cache as Moka;
+
+use super::{
+    cache::{Key, digest},
+    detect::Detectors,
+    language, normalise,
+    search::findings,
+};
+use crate::{
+    config,
+    segment::{Finding, Target},
+};
+
+/// Findings that take about the room of a reading without any.
+const FINDINGS: usize = 8;
+
+/// The language that a text begins in, and those of its other stretches, hiding undone; `None` where they do not tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Spoken {
+    pub(super) first: Option<&'static str>,
+    pub(super) others: Vec<Option<&'static str>>,
+}
+
+/// Readings by text; the default keeps none. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Memo {
+    kept: Option<Kept>,
+}
+
+#[derive(Debug, Clone)]
+struct Kept {
+    found: Moka<Key, Arc<[Finding]>>,
+    spoken: Moka<Key, Arc<Spoken>>,
+}
+
+impl Memo {
+    pub(super) fn new(settings: &config::Cache) -> Self {
+        let kept = (settings.entries > 0).then(|| Kept {
+            found: Moka::builder()
+                .max_capacity(settings.entries)
+                .weigher(|_, found: &Arc<[Finding]>| u32::try_from(1 + found.len() / FINDINGS).unwrap_or(u32::MAX))
+                .build(),
+            spoken: Moka::builder().max_capacity(settings.entries).build(),
+        });
+        Self { kept }
+    }
+
+    /// What the detectors find in a text.
+    pub(super) fn findings(&self, detectors: &Detectors, target: Target, text: &str) -> Arc<[Finding]> {
+        let Some(Kept { found, .. }) = &self.kept else { return findings(detectors, target, text).into() };
+        // What is read as JSON whatever it looks like has other escapes than prose has.
+        let key = digest([b"findings", &detectors.generation().to_le_bytes(), target.name().as_bytes(), text.as_bytes()]);
+        found.get(&key).unwrap_or_else(|| {
+            let new: Arc<[Finding]> = findings(detectors, target, text).into();
+            found.insert(key, Arc::clone(&new));
+            new
+        })
+    }
+
+    /// The languages that a text is in.
+    pub(super) fn spoken(&self, text: &str) -> Arc<Spoken> {
+        let Some(Kept { spoken, .. }) = &self.kept else { return Arc::new(Spoken::of(text)) };
+        let key = digest([b"spoken", text.as_bytes()]);
+        spoken.get(&key).unwrap_or_else(|| {
+            let new = Arc::new(Spoken::of(text));
+            spoken.insert(key, Arc::clone(&new));
+            new
+        })
+    }
+}
+
+impl Spoken {
+    pub(super) fn of(text: &str) -> Self {
+        let folded = normalise::fold(text);
+        let first = language::detect(folded.text());
+        Self { first, others: language::others(folded.text(), first) }
+    }
+}
