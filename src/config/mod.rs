@@ -301,7 +301,7 @@ pub struct Stream {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cache {
-    /// Verdicts kept; 0 turns the cache off.
+    /// Verdicts kept; 0 turns the cache off. One of a long text counts for as many as it takes the room of.
     pub entries: u64,
     /// Time after which a verdict is forgotten.
     pub ttl_s: u64,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    review::{Kept, Piece},
+    review::{Kept, Moves, Piece},
     scan::{Evidence, Passage, Scanner, Verdict},
     segment::{Channel, Check, Direction},
 };
@@ -55,13 +55,13 @@ impl Heard {
         }
     }
 
-    /// Adds them to what is kept of an exchange whose answer has these texts, by their channels.
-    pub(super) fn tell(&self, kept: &mut Kept, scanner: &Scanner, texts: &[(Channel, usize)]) {
+    /// Adds them to what is kept of an exchange whose answer has these texts, by their channels, whose stretches moved so.
+    pub(super) fn tell(&self, kept: &mut Kept, scanner: &Scanner, texts: &[(Channel, usize)], moves: &[Moves]) {
         for (place, (channel, length)) in texts.iter().enumerate() {
             for heed in self.checks.get(channel).into_iter().flatten() {
                 let found = heed.found.iter().map(|name| name.to_string()).collect();
                 let piece = Piece { found, all: heed.whole == Some(*length) };
-                kept.add(scanner, &heed.passage, (Direction::Response, vec![place]), Some(piece));
+                kept.add(scanner, &heed.passage, (Direction::Response, vec![place], moves), Some(piece));
             }
         }
     }
@@ -108,11 +108,12 @@ mod tests {
         for (scores, found, language, told) in checks {
             let verdicts = scores.iter().enumerate().map(|(guard, score)| {
                 let score = score.clone().map(|value| Score { value, threshold: 0.5 });
-                Verdict { guard, by: Which::First, score }
+                Verdict { guard, by: Which::First, score, spots: None }
             });
             let passage = Passage {
                 target: Target::Completion,
                 segments: vec![0],
+                pieces: None,
                 language: *language,
                 others: Vec::new(),
                 verdicts: verdicts.collect(),

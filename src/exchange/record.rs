@@ -9,7 +9,7 @@ use super::{admit::Admitted, heard::Heard};
 use crate::{
     config,
     policy::{Action, Call, Decision, Selected, Unstored},
-    review::{self, Care, Case, Facts, Kept, Text, Told, Unscorable},
+    review::{self, Care, Case, Facts, Kept, Moves, Text, Told, Unscorable},
     scan::{self, Evidence, Scanner, Which, detect::Detectors},
     segment::{Channel, Check, Segment},
 };
@@ -182,7 +182,9 @@ impl Record {
         self.version += 1;
         let care = Care { content, detectors: &self.detectors };
         let (guard, by) = self.guard;
-        let streamed = self.streamed.iter().map(|(_, segment)| Text::searched(segment, care));
+        let streamed = self.streamed.iter().map(|(_, segment)| Text::moved(segment, care));
+        let (request, asked): (Vec<Text>, Vec<Moves>) = texts(self.request.as_ref(), care).unzip();
+        let (response, told): (Vec<Text>, Vec<Moves>) = texts(self.response.as_ref(), care).chain(streamed).unzip();
         let facts = |(call, named): &(Arc<Call>, bool)| Facts::of(call, *named, care);
         Case {
             id: self.id.clone(),
@@ -197,28 +199,30 @@ impl Record {
             guard: scanner.identity(guard, by).to_owned(),
             policy: self.policy.clone(),
             reasons: review::reasons(&self.reasons),
-            request: texts(self.request.as_ref(), care).collect(),
-            response: texts(self.response.as_ref(), care).chain(streamed).collect(),
+            request,
+            response,
             call: self.call.as_ref().map(facts),
-            evidence: Some(self.evidence(scanner)),
+            evidence: Some(self.evidence(scanner, &asked, &told)),
         }
     }
 
-    fn evidence(&self, scanner: &Scanner) -> Kept {
+    /// The evidence, its stretches where they stand in the texts asked and told as these are kept.
+    fn evidence(&self, scanner: &Scanner, asked: &[Moves], told: &[Moves]) -> Kept {
         let mut kept = Kept { unscorable: self.unscorable.clone(), ..Kept::default() };
-        for evidence in self.request.iter().chain(&self.response) {
+        for (evidence, moves) in self.request.iter().map(|own| (own, asked)).chain(self.response.iter().map(|own| (own, told)))
+        {
             for passage in &evidence.passages {
-                kept.add(scanner, passage, (evidence.direction, passage.segments.clone()), None);
+                kept.add(scanner, passage, (evidence.direction, passage.segments.clone(), moves), None);
             }
         }
         let texts: Vec<(Channel, usize)> =
             self.streamed.iter().map(|(channel, segment)| (*channel, segment.text.len())).collect();
-        self.heard.tell(&mut kept, scanner, &texts);
+        self.heard.tell(&mut kept, scanner, &texts, told);
         kept
     }
 }
 
-fn texts<'e>(evidence: Option<&'e Evidence>, care: Care<'e>) -> impl Iterator<Item = Text> + 'e {
+fn texts<'e>(evidence: Option<&'e Evidence>, care: Care<'e>) -> impl Iterator<Item = (Text, Moves)> + 'e {
     let texts = evidence.into_iter().flat_map(|evidence| evidence.segments.iter().zip(&evidence.findings));
     texts.map(move |(segment, findings)| Text::of(segment, findings, care))
 }

@@ -117,7 +117,7 @@ impl<'e> Seen<'e> {
     }
 
     fn judged(&self, policy: &Policy, rule: &Compiled, selected: &Selected) -> Outcome {
-        let mut told = None;
+        let (mut told, mut against) = (None, None);
         if let Some(thresholds) = &rule.threshold {
             let score = match self.passage.score(thresholds.guard) {
                 Ok(score) => score,
@@ -127,7 +127,7 @@ impl<'e> Seen<'e> {
             if score.value < threshold {
                 return Outcome::Below { score: score.value, threshold };
             }
-            told = Some(score);
+            (told, against) = (Some(score), Some(threshold));
         }
         let mut note = None;
         if let Some(when) = &rule.when {
@@ -148,7 +148,7 @@ impl<'e> Seen<'e> {
         detectors.sort_unstable();
         detectors.dedup();
         let score = told.map(|score| score.value);
-        Outcome::Matched(Reason { score, detectors, note, ..Reason::new(policy, rule, self.passage) })
+        Outcome::Matched(Reason { score, threshold: against, detectors, note, ..Reason::new(policy, rule, self.passage) })
     }
 
     /// What the rule's detectors found, by segment.

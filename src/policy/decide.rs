@@ -48,6 +48,9 @@ pub struct Reason {
     pub target: Option<Target>,
     /// P(unsafe) of that text, where the rule asked for it.
     pub score: Option<f32>,
+    /// From which P(unsafe) on the rule matched that text; `None` if it asked for no score, or in its condition.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f32>,
     /// What the detectors found there, where the rule asked for it.
     pub detectors: Vec<String>,
     /// What could not be judged, or why; or why its condition has no answer.
@@ -65,6 +68,7 @@ impl Reason {
             mode: rule.mode,
             target: Some(passage.target),
             score: None,
+            threshold: None,
             detectors: Vec::new(),
             note: None,
         }
@@ -138,6 +142,7 @@ impl Judge<'_> {
             mode: policy.mode,
             target: None,
             score: None,
+            threshold: None,
             detectors: Vec::new(),
             note: Some(kind.clone()),
         };

@@ -40,12 +40,14 @@ fn evidence(score: Result<f32, Unavailable>) -> Evidence {
         passages: vec![Passage {
             target: Target::Prompt,
             segments: vec![0],
+            pieces: None,
             language: Some("en"),
             others: Vec::new(),
             verdicts: vec![Verdict {
                 guard: scan::DEFAULT,
                 by: Which::First,
                 score: score.map(|value| Score { value, threshold: 0.5 }),
+                spots: None,
             }],
         }],
         unscorable: Vec::new(),

@@ -144,6 +144,7 @@ impl Side {
             passages.push(scan::Passage {
                 target: passage.target,
                 segments: places,
+                pieces: None,
                 language: passage.language.as_deref().and_then(known_language),
                 others: passage.others.iter().map(|other| known_language(other)).collect(),
                 verdicts: passage.verdicts.iter().filter_map(|verdict| judged(verdict, kept, policies)).collect(),
@@ -218,7 +219,7 @@ fn judged(verdict: &review::Verdict, kept: &Kept, policies: &Policies) -> Option
         Said::Score { score, threshold } => Ok(Score { value: *score, threshold: *threshold }),
         Said::Failed { failed } => Err(Unavailable::Engine(failed.clone())),
     };
-    Some(Verdict { guard, by: Which::First, score })
+    Some(Verdict { guard, by: Which::First, score, spots: None })
 }
 
 #[cfg(test)]

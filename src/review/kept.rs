@@ -3,12 +3,12 @@
 //! It is bounded by what was judged: of a stream only the checks that mattered. Claims of tokens are not kept, nor are
 //! credentials.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Care;
+use super::{Care, text::Moves};
 use crate::{
     identity::Method,
     policy::Call,
@@ -105,6 +105,24 @@ pub struct Verdict {
     /// What it said.
     #[serde(flatten)]
     pub said: Said,
+    /// The stretches that it judged by themselves, at most 256 of them, the worst, by text and place. None if it judged all at
+    /// once, and of texts of which only a hash is kept; older cases have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<Window>,
+}
+
+/// A stretch of a text that a guard judged by itself, in bytes of the text as it is kept. It overlaps with the next.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Window {
+    /// The text, by its place in the case's request or response. A stretch that goes over from one text to the next is told of
+    /// both.
+    pub text: usize,
+    /// Where it begins.
+    pub start: usize,
+    /// Where it ends.
+    pub end: usize,
+    /// P(unsafe). None of a text has to reach the score of all of it: that is the highest over its forms too, hiding undone.
+    pub score: f32,
 }
 
 /// What a guard said.
@@ -169,21 +187,29 @@ impl Facts {
 }
 
 impl Kept {
-    /// Adds what `scanner` made of a text, which is made of these texts of the case's request or response.
+    /// Adds what `scanner` made of a text, which is made of these texts of the case's request or response; `moves` are those of
+    /// all of the request's or the response's texts.
     pub fn add(
         &mut self,
         scanner: &Scanner,
         passage: &scan::Passage,
-        (direction, texts): (Direction, Vec<usize>),
+        (direction, texts, moves): (Direction, Vec<usize>, &[Moves]),
         piece: Option<Piece>,
     ) {
+        let window = |scan::Placed { segment, range, score }: scan::Placed| {
+            let at = passage.segments.iter().position(|own| *own == segment)?;
+            let text = *texts.get(at)?;
+            let Range { start, end } = moves.get(text)?.of(&range)?;
+            Some(Window { text, start, end, score })
+        };
         let verdicts = passage.verdicts.iter().map(|verdict| {
             let name = scanner.guard_names().nth(verdict.guard).unwrap_or_default();
             let said = match &verdict.score {
                 Ok(score) => Said::Score { score: score.value, threshold: score.threshold },
                 Err(unavailable) => Said::Failed { failed: unavailable.public() },
             };
-            Verdict { guard: self.judge(name, scanner.identity(verdict.guard, verdict.by)), said }
+            let windows = passage.windows(verdict).into_iter().filter_map(window).collect();
+            Verdict { guard: self.judge(name, scanner.identity(verdict.guard, verdict.by)), said, windows }
         });
         let verdicts = verdicts.collect();
         let language = passage.language.map(str::to_owned);
@@ -204,6 +230,16 @@ impl Kept {
 mod tests {
     use super::*;
     use crate::{config::Content, scan::detect::Detectors};
+
+    #[test]
+    fn verdicts_of_older_cases_are_read() {
+        let older = r#"{"guard": 0, "score": 0.5, "threshold": 0.7}"#;
+        let read: Verdict = serde_json::from_str(older).unwrap();
+        assert_eq!(read, Verdict { guard: 0, said: Said::Score { score: 0.5, threshold: 0.7 }, windows: vec![] });
+        let window = Window { text: 0, start: 2, end: 9, score: 0.5 };
+        let newer = Verdict { windows: vec![window], ..read };
+        assert_eq!(serde_json::from_value::<Verdict>(serde_json::to_value(&newer).unwrap()).unwrap(), newer);
+    }
 
     #[test]
     fn credentials_are_not_kept() {

@@ -27,14 +27,14 @@ pub use self::{
     filter::{Chosen, Filter, Moment, Opinion, Place, State},
     flagged::Flagged,
     hook::Hook,
-    kept::{Facts, Judge, Kept, Passage, Piece, Said, Unscorable, Verdict},
+    kept::{Facts, Judge, Kept, Passage, Piece, Said, Unscorable, Verdict, Window},
     recorder::{Recorder, Status},
     seal::{Seal, SealError, Sealed, new_sealing_key},
     store::{
         Action, Charts, Choices, Day, Decision, Delivery, Entry, Exception, Group, Keep, Line, NewDecision, NewException,
         Order, Person, Purged, Session, Spread, Store, Trail, Verified,
     },
-    text::{Care, Found, Text},
+    text::{Care, Found, Moves, Text},
 };
 use crate::{
     policy::Reason,

@@ -45,6 +45,15 @@ pub struct Text {
     pub findings: Vec<Found>,
 }
 
+/// Where the stretches of a text as written stand in what is kept of it.
+#[derive(Debug)]
+pub struct Moves {
+    /// Ranges that gave way to masks, and where these stand.
+    masks: Vec<(Range<usize>, Range<usize>)>,
+    /// No more than a hash is kept.
+    is_hashed: bool,
+}
+
 /// What a detector found in a text, in bytes of the text as it is kept: of a hash, nowhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Found {
@@ -86,9 +95,9 @@ impl Care<'_> {
 }
 
 impl Text {
-    /// The text of a segment as it may be kept, with what was found in it.
+    /// The text of a segment as it may be kept, with what was found in it; and where its stretches stand there.
     #[must_use]
-    pub fn of(segment: &Segment, findings: &[Finding], care: Care<'_>) -> Self {
+    pub fn of(segment: &Segment, findings: &[Finding], care: Care<'_>) -> (Self, Moves) {
         let (mut text, mut done, mut masks) = (String::new(), 0, Vec::new());
         for Edit { range, with } in care.masks(&segment.text, findings) {
             let Some(before) = segment.text.get(done..range.start) else { continue };
@@ -103,21 +112,28 @@ impl Text {
         if hashed.is_some() {
             text.clear();
         }
+        let moves = Moves { masks, is_hashed: hashed.is_some() };
         let mut known = BTreeSet::new();
         let mut kept = Vec::new();
         for finding in findings {
             if known.insert(&finding.detector) || kept.len() < FINDINGS {
-                let Range { start, end } = if hashed.is_some() { 0..0 } else { moved(&masks, &finding.range) };
+                let Range { start, end } = moves.of(&finding.range).unwrap_or_default();
                 kept.push(Found { detector: finding.detector.to_string(), start, end });
             }
         }
-        let (target, message, whole) = (segment.target, segment.passage, masks.is_empty());
-        Self { target, text, hashed, whole, message, findings: kept }
+        let (target, message, whole) = (segment.target, segment.passage, moves.masks.is_empty());
+        (Self { target, text, hashed, whole, message, findings: kept }, moves)
     }
 
     /// The same of a segment that has yet to be searched.
     #[must_use]
     pub fn searched(segment: &Segment, care: Care<'_>) -> Self {
+        Self::moved(segment, care).0
+    }
+
+    /// The same, and where its stretches stand.
+    #[must_use]
+    pub fn moved(segment: &Segment, care: Care<'_>) -> (Self, Moves) {
         Self::of(segment, &findings(care.detectors, segment.target, &segment.text), care)
     }
 
@@ -130,16 +146,20 @@ impl Text {
     }
 }
 
-/// Where a span of a text stands once these ranges gave way to those; what is masked of it counts whole.
-fn moved(masks: &[(Range<usize>, Range<usize>)], span: &Range<usize>) -> Range<usize> {
-    let shifted = |at: usize| {
-        let before = masks.iter().rev().find(|(written, _)| written.end <= at);
-        before.map_or(at, |(written, mask)| mask.end + (at - written.end))
-    };
-    let begins = masks.iter().find(|(written, _)| written.contains(&span.start));
-    let ends = masks.iter().find(|(written, _)| written.start < span.end && span.end <= written.end);
-    let start = begins.map_or_else(|| shifted(span.start), |(_, mask)| mask.start);
-    start..ends.map_or_else(|| shifted(span.end), |(_, mask)| mask.end)
+impl Moves {
+    /// Where a span of the text stands; what is masked of it counts whole. `None` of a text of which only a hash is kept.
+    #[must_use]
+    pub fn of(&self, span: &Range<usize>) -> Option<Range<usize>> {
+        let shifted = |at: usize| {
+            let before = self.masks.iter().rev().find(|(written, _)| written.end <= at);
+            before.map_or(at, |(written, mask)| mask.end + (at - written.end))
+        };
+        let begins = self.masks.iter().find(|(written, _)| written.contains(&span.start));
+        let ends = self.masks.iter().find(|(written, _)| written.start < span.end && span.end <= written.end);
+        let start = begins.map_or_else(|| shifted(span.start), |(_, mask)| mask.start);
+        let end = ends.map_or_else(|| shifted(span.end), |(_, mask)| mask.end);
+        (!self.is_hashed).then_some(start..end)
+    }
 }
 
 /// What of a web address may tell of somebody: who logs in, and what is asked of the host. A reviewer needs to know the host.
@@ -232,9 +252,24 @@ mod tests {
         let finding = |name: &str, range| Finding { detector: name.into(), range };
         let findings = [finding("email", 1..4), finding("team/x", 2..5), finding("ip_address", 5..6)];
         let care = Care { content: Content::Redacted, detectors: &Detectors::default() };
-        let kept = Text::of(&segment, &findings, care);
+        let kept = Text::of(&segment, &findings, care).0;
         let ranges: Vec<_> = found(&kept).into_iter().map(|(_, range)| range).collect();
         assert_eq!((kept.text.as_str(), ranges), ("a[email][ip address]", vec!["[email]", "[email]", "[ip address]"]));
+    }
+
+    #[test]
+    fn stretches_are_told_where_they_stand() {
+        let segment = Segment { target: Target::Prompt, passage: 0, text: WRITTEN.into(), place: None };
+        let detectors = Detectors::default();
+        let stretches = |content| {
+            let (kept, moves) = Text::moved(&segment, Care { content, detectors: &detectors });
+            let cuts = [0..WRITTEN.len(), 0..8, 8..WRITTEN.len(), 25..WRITTEN.len()];
+            cuts.map(|cut| moves.of(&cut).map(|range| kept.text[range].to_owned()))
+        };
+        let told = ["ก [payment card], [email].", "ก [payment card]", "[payment card], [email].", "[email]."];
+        assert_eq!(stretches(Content::Redacted), told.map(|text| Some(text.to_owned())));
+        assert_eq!(stretches(Content::Full)[1].as_deref(), Some("ก 4111"));
+        assert_eq!(stretches(Content::Hash), [const { None }; 4]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The verdict cache: what a guard said of a text, under a key that nothing else can share.
 //!
 //! The key covers guard, kind of text, task, context and the text as written. Scores depend on both the text's written and its unhidden
-//! form, so two spellings that fold to one form must not share a verdict. Values are scores, never decisions: a change of
-//! policy needs no flush.
+//! form, so two spellings that fold to one form must not share a verdict. Values are scores, a long text's with those of its
+//! windows, never decisions: a change of policy needs no flush.
 
 use std::{
     collections::HashMap,
@@ -14,6 +14,7 @@ use std::{
 use futures_util::future::{BoxFuture, FutureExt as _, Shared, WeakShared};
 use moka::future::Cache as Moka;
 
+use super::window::Scored;
 use crate::{
     config,
     guard::{Unavailable, Window},
@@ -31,12 +32,12 @@ pub(super) struct Cache {
 
 #[derive(Debug)]
 struct Kept {
-    scores: Moka<Key, f32>,
+    scores: Moka<Key, Scored>,
     flights: Flights,
 }
 
 /// A scoring under way. It ends when it is done, or when nobody waits for it any more.
-type Flight = BoxFuture<'static, Result<f32, Unavailable>>;
+type Flight = BoxFuture<'static, Result<Scored, Unavailable>>;
 
 /// What one who asks waits for.
 enum Joined<F> {
@@ -61,7 +62,7 @@ impl Flights {
     /// The scoring under way for a key, else `work` as one.
     fn join<F>(&self, key: Key, work: F) -> Joined<F>
     where
-        F: Future<Output = Result<f32, Unavailable>> + Send + 'static,
+        F: Future<Output = Result<Scored, Unavailable>> + Send + 'static,
     {
         let mut board = self.lock();
         if let Some(flight) = board.flights.get(&key).and_then(|(_, flight)| flight.upgrade()) {
@@ -108,7 +109,11 @@ impl Drop for Landing {
 impl Cache {
     pub(super) fn new(settings: &config::Cache) -> Self {
         let kept = (settings.entries > 0).then(|| Kept {
-            scores: Moka::builder().max_capacity(settings.entries).time_to_live(Duration::from_secs(settings.ttl_s)).build(),
+            scores: Moka::builder()
+                .max_capacity(settings.entries)
+                .weigher(|_, scored: &Scored| scored.weight())
+                .time_to_live(Duration::from_secs(settings.ttl_s))
+                .build(),
             flights: Flights::default(),
         });
         Self { kept }
@@ -124,9 +129,9 @@ impl Cache {
     /// The score kept under `key`, or that of `work`, and whether it was kept or under way. A caller that goes away does not
     /// take the score from others who wait for it; when all have gone, the work ends too. Failures are not kept, and those that
     /// hang on who asked are nobody else's: who waited in vain then works for itself.
-    pub(super) async fn get_or<F>(&self, key: Key, work: F) -> (Result<f32, Unavailable>, bool)
+    pub(super) async fn get_or<F>(&self, key: Key, work: F) -> (Result<Scored, Unavailable>, bool)
     where
-        F: Future<Output = Result<f32, Unavailable>> + Send + 'static,
+        F: Future<Output = Result<Scored, Unavailable>> + Send + 'static,
     {
         let Some(Kept { scores, flights }) = &self.kept else { return (work.await, false) };
         if let Some(score) = scores.get(&key).await {
@@ -135,8 +140,8 @@ impl Cache {
         let kept = scores.clone();
         let work = async move {
             let score = work.await;
-            if let Ok(score) = score {
-                kept.insert(key, score).await;
+            if let Ok(score) = &score {
+                kept.insert(key, score.clone()).await;
             }
             score
         };
@@ -222,14 +227,14 @@ mod tests {
             async move {
                 runs.fetch_add(1, Ordering::SeqCst);
                 tokio::task::yield_now().await;
-                outcome
+                outcome.map(Scored::from)
             }
         };
         let failed = cache.get_or([0; 32], work(Err(Unavailable::Deadline))).await;
         assert_eq!(failed, (Err(Unavailable::Deadline), false));
         let answers = futures_util::future::join_all((0..10).map(|_| cache.get_or([0; 32], work(Ok(0.5))))).await;
         assert_eq!(runs.load(Ordering::SeqCst), 2);
-        assert!(answers.iter().all(|(score, _)| *score == Ok(0.5)));
+        assert!(answers.iter().all(|(score, _)| *score == Ok(0.5.into())));
         assert_eq!(answers.iter().filter(|(_, cached)| !cached).count(), 1);
     }
 
@@ -238,8 +243,8 @@ mod tests {
         let cache = Cache::new(&config::Cache::default());
         let broken = Unavailable::Engine("for anybody".to_owned());
         for (number, (failed, told)) in [
-            (Unavailable::Deadline, (Ok(0.5), false)),
-            (Unavailable::Overloaded, (Ok(0.5), false)),
+            (Unavailable::Deadline, (Ok(0.5.into()), false)),
+            (Unavailable::Overloaded, (Ok(0.5.into()), false)),
             (broken.clone(), (Err(broken.clone()), true)),
         ]
         .into_iter()
@@ -251,9 +256,9 @@ mod tests {
                 tokio::task::yield_now().await;
                 Err(error)
             });
-            let (first, second) = tokio::join!(first, cache.get_or(key, async { Ok(0.5) }));
+            let (first, second) = tokio::join!(first, cache.get_or(key, async { Ok(0.5.into()) }));
             assert_eq!((first, &second), ((Err(failed), false), &told));
-            assert_eq!(cache.get_or(key, async { Ok(0.25) }).await.1, second.0.is_ok(), "what it scored itself is kept");
+            assert_eq!(cache.get_or(key, async { Ok(0.25.into()) }).await.1, second.0.is_ok(), "what it scored itself is kept");
         }
     }
 
@@ -263,9 +268,9 @@ mod tests {
         let other = cache.beside();
         let mut slow = Box::pin(cache.get_or([4; 32], std::future::pending()));
         assert!((&mut slow).now_or_never().is_none());
-        assert_eq!(other.get_or([4; 32], async { Ok(0.25) }).await, (Ok(0.25), false));
+        assert_eq!(other.get_or([4; 32], async { Ok(0.25.into()) }).await, (Ok(0.25.into()), false));
         drop(slow);
-        assert_eq!(cache.get_or([4; 32], async { Ok(0.75) }).await, (Ok(0.25), true));
+        assert_eq!(cache.get_or([4; 32], async { Ok(0.75.into()) }).await, (Ok(0.25.into()), true));
     }
 
     #[tokio::test]
@@ -273,16 +278,18 @@ mod tests {
         let cache = Cache::new(&config::Cache::default());
         let board = || cache.kept.as_ref().unwrap().flights.lock().flights.len();
         let (done, answer) = tokio::sync::oneshot::channel();
-        let mut first = Box::pin(cache.get_or([1; 32], async move { answer.await.map_err(|_| Unavailable::Deadline) }));
-        let mut second = Box::pin(cache.get_or([1; 32], async { Ok(0.1) }));
+        let mut first =
+            Box::pin(cache.get_or([1; 32], async move { answer.await.map(Scored::from).map_err(|_| Unavailable::Deadline) }));
+        let mut second = Box::pin(cache.get_or([1; 32], async { Ok(0.1.into()) }));
         assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
         drop(first);
         assert!(!done.is_closed(), "the second still waits for it");
         done.send(0.7).unwrap();
-        assert_eq!((second.await, board()), ((Ok(0.7), true), 0));
+        assert_eq!((second.await, board()), ((Ok(0.7.into()), true), 0));
 
         let (done, answer) = tokio::sync::oneshot::channel::<f32>();
-        let mut only = Box::pin(cache.get_or([2; 32], async move { answer.await.map_err(|_| Unavailable::Deadline) }));
+        let mut only =
+            Box::pin(cache.get_or([2; 32], async move { answer.await.map(Scored::from).map_err(|_| Unavailable::Deadline) }));
         assert!((&mut only).now_or_never().is_none());
         drop(only);
         assert!(done.is_closed());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Question, cache::Cache, judge::Judge};
+use super::{Question, cache::Cache, judge::Judge, window::Spots};
 use crate::{
     guard::{Guard, Share, Unavailable},
     segment::Score,
@@ -80,17 +80,17 @@ impl Cascade {
         question: &Question,
         languages: &[Option<&str>],
         share: &Share,
-    ) -> (Which, Result<Score, Unavailable>, bool) {
-        let (mut by, (mut value, mut hit)) = (Which::First, self.first.ask(question, share).await);
+    ) -> (Which, Result<(Score, Spots), Unavailable>, bool) {
+        let (mut by, (mut scored, mut hit)) = (Which::First, self.first.ask(question, share).await);
         if let Some((band, second)) = &self.second {
-            if value.as_ref().is_ok_and(|value| band.holds(*value)) {
+            if scored.as_ref().is_ok_and(|scored| band.holds(scored.value)) {
                 // If the second cannot tell, nobody can: the first has said that it is unsure.
                 let (score, known) = second.ask(question, share).await;
-                (by, value, hit) = (Which::Second, score, hit && known);
+                (by, scored, hit) = (Which::Second, score, hit && known);
             }
             self.first.metrics.cascade(by == Which::Second);
         }
         let threshold = self.get(by).manifest().task(question.target.task()).threshold(languages);
-        (by, value.map(|value| Score { value, threshold }), hit)
+        (by, scored.map(|scored| (Score { value: scored.value, threshold }, scored.spots)), hit)
     }
 }

@@ -1,13 +1,14 @@
 //! One guard at work: a text's forms and windows, each through the verdict cache.
 
-use std::{future::ready, sync::Arc};
+use std::sync::Arc;
 
 use futures_util::stream::{FuturesUnordered, TryStreamExt as _};
 
 use super::{
-    Question,
+    Form, Question,
     cache::{Cache, key, window_key},
     forms, off_reactor,
+    window::Scored,
 };
 use crate::{
     guard::{Guard, Share, Unavailable, Window},
@@ -26,7 +27,7 @@ pub(super) struct Judge {
 impl Judge {
     /// P(unsafe) of a text, and whether it was known. A guard's scores are kept under its own identity, so that neither
     /// another band nor another guard beside it makes a kept one wrong.
-    pub(super) async fn ask(self: &Arc<Self>, question: &Question, share: &Share) -> (Result<f32, Unavailable>, bool) {
+    pub(super) async fn ask(self: &Arc<Self>, question: &Question, share: &Share) -> (Result<Scored, Unavailable>, bool) {
         // What is read as JSON has other unhidden forms than plain text has.
         let kind = if question.target == Target::ToolCall { "json" } else { "text" };
         let key = key([self.guard.identity(), kind], question.target.task(), question.prompt.as_deref(), &question.text);
@@ -37,31 +38,34 @@ impl Judge {
     }
 
     /// P(unsafe) of a text: the worst of its forms.
-    async fn score(self: Arc<Self>, question: Question, share: Share) -> Result<f32, Unavailable> {
+    async fn score(self: Arc<Self>, question: Question, share: Share) -> Result<Scored, Unavailable> {
         let work = async {
             let forms = off_reactor(question.text.len(), move || forms(question)).await;
-            worst(forms.iter().map(|form| self.form(form, &share)).collect()).await
+            Ok(Scored::worst(all(forms.iter().map(|form| self.form(form, &share))).await?))
         };
         self.guard.in_time(work).await
     }
 
     /// P(unsafe) of one form of a text: the worst of its windows. The windows of a text that does not fit in one are cached
     /// by themselves, so that a text that grows is not scored again from its beginning.
-    async fn form(self: &Arc<Self>, form: &Question, share: &Share) -> Result<f32, Unavailable> {
-        let grows = form.grows;
-        let mut windows = self.guard.windows(form.target.task(), &form.text, form.prompt.as_deref()).await?;
+    async fn form(self: &Arc<Self>, form: &Form, share: &Share) -> Result<Scored, Unavailable> {
+        let Question { target, text, prompt, grows, .. } = &form.question;
+        let grows = *grows;
+        let mut windows = self.guard.windows(target.task(), text, prompt.as_deref()).await?;
         if windows.len() == 1
             && let Some(window) = windows.pop()
         {
-            return self.window(window, grows, share).await;
+            return self.window(window, grows, share).await.map(Scored::from);
         }
+        let places: Vec<_> = windows.iter().map(|window| form.origin(window.range.clone())).collect();
         let scores = windows.into_iter().map(|window| {
             let key = window_key(self.guard.identity(), &window);
             let (judge, share) = (Arc::clone(self), share.clone());
-            let work = async move { judge.window(window, grows, &share).await };
+            let work = async move { judge.window(window, grows, &share).await.map(Scored::from) };
             async move { self.cache.get_or(key, work).await.0 }
         });
-        worst(scores.collect()).await
+        let scores = all(scores).await?;
+        Ok(Scored::of(places.into_iter().zip(scores).map(|(place, score)| (place, score.value))))
     }
 
     async fn window(&self, window: Window, grows: bool, share: &Share) -> Result<f32, Unavailable> {
@@ -71,13 +75,18 @@ impl Judge {
     }
 }
 
-/// The greatest of scores that are awaited together, up to the first failure, which ends the others.
-async fn worst(scores: FuturesUnordered<impl Future<Output = Result<f32, Unavailable>>>) -> Result<f32, Unavailable> {
-    scores.try_fold(0.0, |worst: f32, score| ready(Ok(worst.max(score)))).await
+/// What is awaited together, in the order given, up to the first failure, which ends the others.
+async fn all<T>(asked: impl Iterator<Item = impl Future<Output = Result<T, Unavailable>>>) -> Result<Vec<T>, Unavailable> {
+    let numbered = asked.enumerate().map(|(number, asked)| async move { Ok::<_, Unavailable>((number, asked.await?)) });
+    let mut answers: Vec<(usize, T)> = numbered.collect::<FuturesUnordered<_>>().try_collect().await?;
+    answers.sort_unstable_by_key(|(number, _)| *number);
+    Ok(answers.into_iter().map(|(_, answer)| answer).collect())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
+
     use futures_util::FutureExt as _;
 
     use super::*;
@@ -86,8 +95,15 @@ mod tests {
     fn the_first_failure_ends_the_rest() {
         let never = std::future::pending().boxed();
         let scores = [ready(Ok(0.5)).boxed(), never, ready(Err(Unavailable::Overloaded)).boxed()];
-        assert_eq!(worst(scores.into_iter().collect()).now_or_never(), Some(Err(Unavailable::Overloaded)));
-        let scores = [0.25, 0.5, 0.125].map(|score| ready(Ok(score)));
-        assert_eq!(worst(scores.into_iter().collect()).now_or_never(), Some(Ok(0.5)));
+        assert_eq!(all(scores.into_iter()).now_or_never(), Some(Err(Unavailable::Overloaded)));
+    }
+
+    #[tokio::test]
+    async fn answers_come_in_the_order_of_their_questions() {
+        let late = async {
+            tokio::task::yield_now().await;
+            Ok(0.25)
+        };
+        assert_eq!(all([late.boxed(), ready(Ok(0.5)).boxed()].into_iter()).await, Ok(vec![0.25, 0.5]));
     }
 }

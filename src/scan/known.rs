@@ -16,11 +16,14 @@ pub fn known(
 ) -> Evidence {
     let Content { segments, unscorable, echoes } = content;
     let findings = search(&ask.detectors, &segments);
-    let passage = |Question { target, segments, text, .. }: Question| {
+    let passage = |Question { target, segments, pieces, text, .. }: Question| {
         let (language, others) = spoken(&text);
-        let verdict = |&guard: &usize| Verdict { guard, by: Which::First, score: score(guard, target, language) };
+        let verdict = |&guard: &usize| {
+            let score = score(guard, target, language);
+            Verdict { guard, by: Which::First, score, spots: None }
+        };
         let verdicts = ask.guards.iter().map(verdict).collect();
-        Passage { target, segments, language, others, verdicts }
+        Passage { target, segments, pieces, language, others, verdicts }
     };
     let passages = questions(&segments, prompt).into_iter().map(passage).collect();
     Evidence { direction, segments, findings, passages, unscorable, echoes, cached: None }

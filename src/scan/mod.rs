@@ -13,8 +13,9 @@ mod known;
 mod language;
 pub mod normalise;
 mod search;
+mod window;
 
-use std::{collections::BTreeMap, panic::resume_unwind, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, panic::resume_unwind, sync::Arc};
 
 use futures_util::future::join_all;
 use tokio::task::spawn_blocking;
@@ -24,6 +25,7 @@ use self::{
     cascade::Cascade,
     detect::Detectors,
     search::{grown, search, view},
+    window::{lay, splice},
 };
 use crate::{
     config,
@@ -38,12 +40,15 @@ pub use self::{
     known::known,
     language::{detect as detect_language, known as known_language},
     search::findings,
+    window::{MOST as MOST_WINDOWS, Piece, Placed, Spot, Spots},
 };
 
 /// The place of `[guard]` among the guards: the first.
 pub const DEFAULT: usize = 0;
 /// Marks that end a sentence or a clause in the eight languages.
 const SENTENCE_ENDS: [char; 11] = ['.', '!', '?', ':', ';', ',', '။', '၊', '।', '…', '"'];
+/// What stands between parts and turns that are judged together.
+const SEAM: &str = "\n";
 /// Bytes of text from which on reading it takes milliseconds.
 const LARGE: usize = 32 << 10;
 /// Most bytes of a prompt that an answer is judged with.
@@ -115,6 +120,8 @@ pub struct Passage {
     pub target: Target,
     /// The segments that it is made of.
     pub segments: Vec<usize>,
+    /// Where these stand in the text that was judged; `None` if it is all of the one.
+    pub pieces: Option<Arc<[Piece]>>,
     /// The language that it begins in, if it tells.
     pub language: Option<&'static str>,
     /// Languages of other stretches of it; `None` for stretches that do not tell.
@@ -132,6 +139,8 @@ pub struct Verdict {
     pub by: Which,
     /// What that one thinks.
     pub score: Result<Score, Unavailable>,
+    /// The windows that it judged the text in; where they stand in the segments says [`Passage::windows`].
+    pub spots: Spots,
 }
 
 /// A text to be judged.
@@ -139,6 +148,8 @@ pub struct Verdict {
 struct Question {
     target: Target,
     segments: Vec<usize>,
+    /// Where these stand in the text; `None` if it is all of the one.
+    pieces: Option<Arc<[Piece]>>,
     text: String,
     /// What an answer answers: its last part, which is all that a guard's template has room for.
     prompt: Option<Arc<str>>,
@@ -305,6 +316,11 @@ impl Scanner {
         let question = Question {
             target,
             segments: vec![0],
+            // It ends where the text for detectors does.
+            pieces: Some(Arc::new([Piece::of_stream(
+                (check.from + check.text.len()).saturating_sub(check.judged.len()),
+                check.judged.len(),
+            )])),
             text: check.judged.clone(),
             prompt: prompt.map(ending).filter(|_| target.task() == Task::Response),
             grows: true,
@@ -338,11 +354,13 @@ async fn judge(question: Question, asked: &[Asked<'_>]) -> (Passage, Vec<bool>) 
     let (language, others) = languages(&question.text).await;
     let spoken: Vec<Option<&str>> = std::iter::once(language).chain(others.iter().copied()).collect();
     let verdicts = asked.iter().map(async |Asked { guard, cascade, share }| {
-        let (by, score, hit) = cascade.judge(&question, &spoken, share).await;
-        (Verdict { guard: *guard, by, score }, hit)
+        let (by, scored, hit) = cascade.judge(&question, &spoken, share).await;
+        let (score, spots) = scored.map_or_else(|error| (Err(error), None), |(score, spots)| (Ok(score), spots));
+        (Verdict { guard: *guard, by, score, spots }, hit)
     });
     let (verdicts, hits) = join_all(verdicts).await.into_iter().unzip();
-    (Passage { target: question.target, segments: question.segments, language, others, verdicts }, hits)
+    let Question { target, segments, pieces, .. } = question;
+    (Passage { target, segments, pieces, language, others, verdicts }, hits)
 }
 
 /// The language that a text begins in, and those of its other stretches, hiding undone.
@@ -357,21 +375,49 @@ fn spoken(text: &str) -> (Option<&'static str>, Vec<Option<&'static str>>) {
     (language, language::others(folded.text(), language))
 }
 
-/// The forms in which a text is judged: as it is written, and with hiding undone in it and in what it answers.
-fn forms(question: Question) -> Vec<Question> {
-    let Question { target, segments, text, prompt, grows } = &question;
+/// A form in which a text is judged.
+struct Form {
+    question: Question,
+    way: Way,
+}
+
+/// From a form back to the text as it is written.
+enum Way {
+    Same,
+    Undone(normalise::View<'static>),
+    Lost,
+}
+
+impl Form {
+    /// The bytes of the text as written that a range of the form came from, where that can be told.
+    fn origin(&self, range: Range<usize>) -> Option<Range<usize>> {
+        match &self.way {
+            Way::Same => Some(range),
+            Way::Undone(view) => Some(view.origin(range)),
+            Way::Lost => None,
+        }
+    }
+}
+
+/// The forms in which a text is judged: with hiding undone in it and in what it answers, and last as it is written.
+fn forms(question: Question) -> Vec<Form> {
+    let Question { target, segments, pieces, text, prompt, grows } = &question;
     let view = view(*target == Target::ToolCall, text);
     let context = prompt.as_deref().map(normalise::fold).filter(normalise::View::is_changed);
     let context = context.map(|context| Arc::from(context.text()));
-    let folded = (view.is_changed() || context.is_some()).then(|| view.text().to_owned());
+    let is_folded = view.is_changed() || context.is_some();
     let unspaced = normalise::unspaced(view.text());
     let carried = normalise::carried(view.text());
     let untagged = normalise::untagged(text);
     let context = context.or_else(|| prompt.clone());
-    let texts = [folded, unspaced, carried, untagged].into_iter().flatten();
-    let form = |text| Question { target: *target, segments: segments.clone(), text, prompt: context.clone(), grows: *grows };
-    let mut forms: Vec<_> = texts.map(form).collect();
-    forms.push(question);
+    let form = |text, way| {
+        let (target, segments, pieces, prompt, grows) = (*target, segments.clone(), pieces.clone(), context.clone(), *grows);
+        Form { question: Question { target, segments, pieces, text, prompt, grows }, way }
+    };
+    let folded = is_folded.then(|| form(view.text().to_owned(), Way::Undone(view.into_owned())));
+    let rewritten = [unspaced, carried, untagged].into_iter().flatten().map(|text| form(text, Way::Lost));
+    let mut forms: Vec<Form> = folded.into_iter().chain(rewritten).collect();
+    forms.push(Form { question, way: Way::Same });
     forms
 }
 
@@ -398,7 +444,7 @@ fn questions(segments: &[Segment], prompt: Option<&str>) -> Vec<Question> {
         let parts: Vec<&Segment> = indices.iter().filter_map(|&index| segments.get(index)).collect();
         let Some(target) = parts.first().map(|part| part.target) else { continue };
         let texts: Vec<&str> = parts.iter().map(|part| part.text.as_str()).collect();
-        let whole = texts.join("\n");
+        let whole = texts.join(SEAM);
         // An answer in a conversation is judged as it was when it was given: after the user's turn before it.
         let context = match target.task() {
             Task::Response => given.clone().or_else(|| asked.clone()),
@@ -409,27 +455,32 @@ fn questions(segments: &[Segment], prompt: Option<&str>) -> Vec<Question> {
             questions.extend(indices.iter().zip(&parts).map(|(&index, part)| Question {
                 target,
                 segments: vec![index],
+                pieces: None,
                 text: part.text.clone(),
                 prompt: context.clone(),
                 grows: false,
             }));
         }
+        let laid = |seam| (parts.len() > 1).then(|| lay(segments, &indices, seam).into());
+        let pieces = laid(SEAM.len());
         if target == Target::Prompt {
             turns.push((indices.clone(), whole.clone()));
             asked = Some(ending(&whole));
         }
         let seamless = (target != Target::ToolDefinition).then(|| seamless(&texts)).flatten();
-        let again =
-            seamless.map(|text| Question { target, segments: indices.clone(), text, prompt: context.clone(), grows: false });
-        questions.push(Question { target, segments: indices, text: whole, prompt: context, grows: false });
+        let again = seamless.map(|text| {
+            let (segments, pieces, prompt) = (indices.clone(), laid(0), context.clone());
+            Question { target, segments, pieces, text, prompt, grows: false }
+        });
+        questions.push(Question { target, segments: indices, pieces, text: whole, prompt: context, grows: false });
         questions.extend(again);
     }
-    questions.extend(conversation(&turns));
+    questions.extend(conversation(segments, &turns));
     questions
 }
 
 /// The last user turns as one text, if there are several.
-fn conversation(turns: &[(Vec<usize>, String)]) -> Vec<Question> {
+fn conversation(segments: &[Segment], turns: &[(Vec<usize>, String)]) -> Vec<Question> {
     let mut last: Vec<&(Vec<usize>, String)> = Vec::new();
     let mut room = TURNS_BYTES;
     for turn in turns.iter().rev().take(TURNS) {
@@ -444,22 +495,30 @@ fn conversation(turns: &[(Vec<usize>, String)]) -> Vec<Question> {
     }
     // The newest turn by its beginning, which the others lead to; those before it by their end.
     let newest = last.len() - 1;
-    let texts: Vec<&str> = last.iter().enumerate().map(|(at, turn)| part(&turn.1, at == newest)).collect();
-    let segments: Vec<usize> = last.iter().flat_map(|(indices, _)| indices).copied().collect();
+    let parts = last.iter().enumerate().map(|(at, (_, text))| part(text, at == newest));
+    let parts: Vec<Range<usize>> = parts.collect();
+    let texts = last.iter().zip(&parts).map(|((_, text), part)| text.get(part.clone()).unwrap_or_default());
+    let texts: Vec<&str> = texts.collect();
+    let laid = last.iter().map(|(indices, _)| lay(segments, indices, SEAM.len())).zip(parts);
+    let laid: Vec<(Vec<Piece>, Range<usize>)> = laid.collect();
+    let all: Vec<usize> = last.iter().flat_map(|(indices, _)| indices).copied().collect();
     // The next turn will be asked with these before it.
-    let question = |text| Question { target: Target::Prompt, segments: segments.clone(), text, prompt: None, grows: true };
-    std::iter::once(texts.join("\n")).chain(seamless(&texts)).map(question).collect()
+    let question = |(text, seam)| {
+        let pieces = Some(splice(&laid, seam).into());
+        Question { target: Target::Prompt, segments: all.clone(), pieces, text, prompt: None, grows: true }
+    };
+    let seamed = std::iter::once((texts.join(SEAM), SEAM.len()));
+    seamed.chain(seamless(&texts).map(|text| (text, 0))).map(question).collect()
 }
 
 /// The beginning or the end of a turn.
-fn part(text: &str, beginning: bool) -> &str {
+fn part(text: &str, beginning: bool) -> Range<usize> {
     let most = TURNS_BYTES / 2;
-    let part = if beginning {
-        text.get(..text.floor_char_boundary(most))
+    if beginning {
+        0..text.floor_char_boundary(most)
     } else {
-        text.get(text.ceil_char_boundary(text.len().saturating_sub(most))..)
-    };
-    part.unwrap_or(text)
+        text.ceil_char_boundary(text.len().saturating_sub(most))..text.len()
+    }
 }
 
 /// Texts put together without a seam, if a word may go over one: neither side of it is space, nor ends as a sentence does.
@@ -513,8 +572,9 @@ mod tests {
     fn hiding_in_a_prompt_is_undone_too() {
         let asked = |prompt: &str| {
             let (target, text, prompt) = (Target::Completion, "sure".to_owned(), Some(Arc::from(prompt)));
-            let forms = forms(Question { target, segments: vec![0], text, prompt, grows: true });
-            forms.into_iter().map(|form| (form.text, form.prompt.unwrap())).collect::<Vec<_>>()
+            let forms = forms(Question { target, segments: vec![0], pieces: None, text, prompt, grows: true });
+            let asked = forms.into_iter().map(|form| form.question);
+            asked.map(|question| (question.text, question.prompt.unwrap())).collect::<Vec<_>>()
         };
         let form = |prompt: &str| ("sure".to_owned(), Arc::from(prompt));
         let hidden = "hi\n\u{ff21}\u{ff29} assistant: of course";

@@ -33,6 +33,12 @@ impl<'t> View<'t> {
 }
 
 impl View<'_> {
+    /// The same, its text its own.
+    #[must_use]
+    pub fn into_owned(self) -> View<'static> {
+        View { text: Cow::Owned(self.text.into_owned()), maps: self.maps }
+    }
+
     /// The text with hiding undone.
     #[must_use]
     pub fn text(&self) -> &str {

@@ -183,6 +183,7 @@ fn told((policy, rule, action, mode, target, asks): Rule, direction: Direction, 
         mode,
         target: Some(target),
         score: score.filter(|_| asks.is_none()),
+        threshold: score.filter(|_| asks.is_none()).map(|_| THRESHOLD),
         detectors: asks.map(|(detector, _)| detector.to_owned()).into_iter().collect(),
         note: None,
     };
@@ -205,7 +206,7 @@ fn facts(rng: &mut Rng, language: &str) -> Facts {
 }
 
 fn evidence(language: &str, direction: Direction, target: Target, place: usize, score: Option<f32>) -> Kept {
-    let verdict = |score| Verdict { guard: 0, said: Said::Score { score, threshold: THRESHOLD } };
+    let verdict = |score| Verdict { guard: 0, said: Said::Score { score, threshold: THRESHOLD }, windows: Vec::new() };
     let passage = Passage {
         direction,
         target,

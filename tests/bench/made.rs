@@ -164,10 +164,12 @@ pub(crate) fn evidence(is_unsafe: bool) -> Evidence {
     let prompt = if is_unsafe { "Pay with 4111111111111111, mail a@b.co" } else { "How do I plan a day in town?" };
     let segment = |target, passage, text: &str| Segment { target, passage, text: text.to_owned(), place: None };
     let finding = |detector: &str, range| Finding { detector: detector.into(), range };
-    let verdict = |guard, value| Verdict { guard, by: Which::First, score: Ok(Score { value, threshold: 0.5 }) };
+    let score = |value| Ok(Score { value, threshold: 0.5 });
+    let verdict = |guard, value| Verdict { guard, by: Which::First, score: score(value), spots: None };
     let passage = |target, segment, value| Passage {
         target,
         segments: vec![segment],
+        pieces: None,
         language: Some("en"),
         others: Vec::new(),
         verdicts: vec![verdict(DEFAULT, value), verdict(1, value)],

@@ -20,6 +20,13 @@ def test_the_conversation_is_shown_with_why(page, stage):
     expect(page.get_by_role("region", name="The call")).to_contain_text("gpt-test")
 
 
+def test_the_bad_stretch_of_a_long_text_is_led_to(page, stage):
+    harmless = "All of us would like some tea now. " * 1_000
+    open_case(page, stage.flag(f"{harmless} There is danger here. {harmless}"))
+    page.get_by_role("list", name="The worst stretches").first.get_by_role("link").first.click()
+    expect(page.locator(".at:target")).to_be_in_viewport()
+
+
 def test_what_was_found_is_marked_and_masked(page, stage):
     for prompts in PROSE.values():
         open_case(page, stage.flag(prompts[2]))

@@ -84,3 +84,61 @@ fn the_deadline_covers_the_encoding() {
         assert_eq!(scanner.guard().windows(Task::Prompt, "hi", None).await.unwrap().len(), 1);
     });
 }
+
+fn scanner() -> Scanner {
+    let settings = config::Guard { dir: Some(fixture("guard")), ..config::Guard::default() };
+    let guard = Guard::load(&Runtime::load(None).unwrap(), &settings).unwrap();
+    Scanner::new(Pair { first: guard, second: None }, Vec::new(), &config::Cache::default(), &Arc::default())
+}
+
+#[tokio::test]
+async fn a_long_texts_windows_are_told_where_they_stand() {
+    let scanner = scanner();
+    let words = "ชา ｔｅａ é\u{301} ";
+    // The second is read only with hiding undone, and still told where it is written.
+    for bad in ["danger", "dan\u{200b}ger"] {
+        let text = [&words.repeat(40), bad, " ", &words.repeat(20)].concat();
+        for cached in [false, true] {
+            let segment = Segment { target: Target::Prompt, passage: 0, text: text.clone(), place: None };
+            let content = Content { segments: vec![segment], ..Content::default() };
+            let evidence = scanner.evidence(&Ask::only(scan::DEFAULT), content, Direction::Request, None).await;
+            assert_eq!(evidence.cached, Some(cached));
+            let (passage, verdict) = (&evidence.passages[0], &evidence.passages[0].verdicts[0]);
+            let windows = passage.windows(verdict);
+            assert_eq!((windows[0].range.start, windows[windows.len() - 1].range.end), (0, text.len()), "{bad:?}");
+            assert!(windows.windows(2).all(|pair| pair[0].range.start < pair[1].range.start), "they are in order");
+            assert!(windows.windows(2).all(|pair| pair[1].range.start < pair[0].range.end), "and overlap");
+            assert!(windows.iter().all(|window| window.segment == 0 && text.get(window.range.clone()).is_some()));
+            let worst = windows.iter().map(|window| window.score).fold(0.0, f32::max);
+            assert_eq!(verdict.score.as_ref().map(|score| score.value), Ok(worst));
+            let mut unsafe_ones = 0;
+            for window in &windows {
+                assert_eq!(window.score > 0.5, text[window.range.clone()].contains(bad), "{bad:?} {window:?}");
+                unsafe_ones += usize::from(window.score > 0.5);
+            }
+            assert!(windows.len() > 8 && (1..3).contains(&unsafe_ones), "{windows:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_window_over_parts_and_turns_is_told_of_each() {
+    let scanner = scanner();
+    let part = |passage, text: String| Segment { target: Target::Prompt, passage, text, place: None };
+    let turn = |passage, text: &str| [part(passage, "tea ".repeat(20)), part(passage, text.to_owned())];
+    let segments = [turn(1, "danger first"), turn(2, "and then tea")].concat();
+    let content = Content { segments: segments.clone(), ..Content::default() };
+    let evidence = scanner.evidence(&Ask::only(scan::DEFAULT), content, Direction::Request, None).await;
+    let told = evidence
+        .passages
+        .iter()
+        .flat_map(|passage| passage.windows(&passage.verdicts[0]).into_iter().zip([passage].repeat(99)));
+    let mut over_parts = 0;
+    for (window, passage) in told {
+        assert!(passage.segments.contains(&window.segment), "{window:?}");
+        let text = &segments[window.segment].text[window.range.clone()];
+        over_parts += usize::from(window.score > 0.5 && text == "danger first" && passage.segments.len() > 1);
+        assert!(window.score > 0.5 || !text.contains("danger"), "{window:?}");
+    }
+    assert!(over_parts > 1, "in its message and in the conversation");
+}

@@ -5,7 +5,7 @@ use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
 use seawall::{
     config::Content,
     policy::{Exceptions, text_hash},
-    review::Case,
+    review::{Case, Window},
 };
 use sqlx::SqlitePool;
 
@@ -109,4 +109,55 @@ async fn a_policy_lets_pass_what_reviewers_found_harmless() {
     assert_eq!(proxy.post(ask("danger!")).await.header("seawall-decision"), "block", "it is another text");
     proxy.inner.replace_exceptions(Exceptions::default());
     assert_eq!(decision().await, "block");
+}
+
+#[tokio::test]
+async fn of_a_long_prompt_the_bad_stretch_is_on_record() {
+    let harmless = "tea for two ".repeat(200);
+    let prompt = format!("pay 4111 1111 1111 1111 {harmless} danger {harmless}");
+    for content in [Content::Full, Content::Redacted, Content::Hash] {
+        let proxy = Proxy::with(RULES, |config| config.review.content = content).await;
+        let answer = proxy.post(ask(&prompt)).await;
+        let case = proxy.review().await.find(answer.header("seawall-request-id")).await.unwrap().unwrap();
+        assert_eq!(
+            (case.reasons[0]["rule"].as_str(), case.reasons[0]["threshold"].as_f64()),
+            (Some("unsafe-prompt"), Some(0.5))
+        );
+        assert_eq!(case.reasons[1].get("threshold"), None, "a rule that asks no guard has none");
+        let windows = &case.evidence.as_ref().unwrap().passages[0].verdicts[0].windows;
+        if content == Content::Hash {
+            assert!(windows.is_empty(), "there is no text to show them in");
+            continue;
+        }
+        assert!(windows.len() > 50 && windows.is_sorted_by_key(|window| window.start), "{}", windows.len());
+        assert_eq!((windows[0].start, windows[windows.len() - 1].end), (0, case.prompt().len()));
+        for window in windows {
+            let stretch = &case.request[window.text].text[window.start..window.end];
+            assert_eq!(window.score > 0.5, stretch.contains("danger"), "{window:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_streams_checks_are_on_record_with_their_places() {
+    let rules = RULES.replacen("action = \"block\"\nmessage = \"no such answers\"", "action = \"flag\"", 1);
+    let proxy = Proxy::with(&rules, |_| {}).await;
+    let (mut stream, pieces) =
+        tokio::join!(proxy.stream(ask_stream("who goes")), async { proxy.upstream.call().await.stream() });
+    let harmless = "All is well here and there is tea for all of us. ";
+    for _ in 0..20 {
+        pieces.send(chunk(0, harmless)).await;
+        stream.next().await.unwrap().unwrap();
+    }
+    pieces.send([chunk(0, "A menace of some kind. "), finish(0)].concat()).await;
+    drop(pieces);
+    stream.rest().await;
+    let case = proxy.cases().await.remove(0);
+    let passages = case.evidence.as_ref().unwrap().passages.iter().filter(|passage| passage.piece.is_some());
+    let windows = passages.flat_map(|passage| &passage.verdicts[0].windows);
+    let (over, under): (Vec<&Window>, Vec<&Window>) = windows.partition(|window| window.score > 0.5);
+    let stretch = |window: &Window| &case.response[window.text].text[window.start..window.end];
+    assert!(!over.is_empty() && over.iter().all(|window| stretch(window).contains("menace")), "{over:?}");
+    assert!(under.iter().all(|window| !stretch(window).contains("menace")), "{under:?}");
+    assert!(over.iter().all(|window| window.start > 10 * harmless.len()), "a check does not begin with the answer: {over:?}");
 }

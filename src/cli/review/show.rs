@@ -57,10 +57,11 @@ fn tell(case: &Case, state: State, decisions: &[Decision]) -> Result<(), Failed>
     say(format!("guard     {}\npolicy    {}", case.guard, case.policy))?;
     for reason in case.reasons.as_array().into_iter().flatten() {
         let field = |name: &str| reason.get(name).and_then(serde_json::Value::as_str).unwrap_or("-");
-        let score = reason
-            .get("score")
-            .and_then(serde_json::Value::as_f64)
-            .map_or_else(String::new, |score| format!(", score {score:.3}"));
+        let number = |name: &str, word: &str| {
+            let number = reason.get(name).and_then(serde_json::Value::as_f64);
+            number.map_or_else(String::new, |number| format!("{word} {number:.3}"))
+        };
+        let score = number("score", ", score") + &number("threshold", " of");
         let found = reason.get("detectors").and_then(serde_json::Value::as_array).into_iter().flatten();
         let found: Vec<&str> = found.filter_map(serde_json::Value::as_str).collect();
         let found = if found.is_empty() { String::new() } else { format!(", found {}", found.join(", ")) };

@@ -4,7 +4,8 @@ use jiff::{Timestamp, civil::Date};
 use maud::{Markup, html};
 
 use super::{
-    conversation, evidence,
+    conversation,
+    evidence::{self, Why},
     parts::{Icon, ago, csrf, decision, rules, state, two},
     query::Asked,
     queue::row_view,
@@ -58,16 +59,17 @@ pub(super) struct View<'a> {
 impl View<'_> {
     /// The page's content.
     pub(super) fn view(&self) -> Markup {
+        let reasons = Why::of(self.case);
         html! {
             div.case data-case=(self.case.id) {
                 (self.head())
                 @if self.decides { (self.decide()) }
                 div.columns {
-                    section aria-label="Conversation" { (conversation::view(self.case)) }
+                    section aria-label="Conversation" { (conversation::view(self.case, &reasons)) }
                     aside aria-label="About this case" {
                         @if !self.decisions.is_empty() { (self.decided()) }
-                        (evidence::rules(self.case))
-                        (evidence::scores(self.case))
+                        (evidence::rules(&reasons))
+                        (evidence::scores(self.case, &reasons))
                         (self.facts())
                         @if self.decides { (self.exception()) }
                         (self.beside())

@@ -3,8 +3,11 @@
 use maud::{Markup, html};
 
 use super::{
+    evidence::{Why, against},
     parts::two,
-    text::{thousands, whole},
+    text::thousands,
+    whole::whole,
+    windows::pointed,
 };
 use crate::{
     review::{Case, Passage, Said, Text},
@@ -20,7 +23,7 @@ const ROOM: usize = 2_000_000;
 #[derive(Debug, Default, Clone)]
 struct Known<'c> {
     language: Option<&'c str>,
-    /// The highest score of a passage that it is part of, and the guard's threshold there.
+    /// The highest score of a passage that it is part of, and the threshold there.
     worst: Option<(f32, f32)>,
 }
 
@@ -32,13 +35,13 @@ struct Message<'c> {
 }
 
 /// The conversation of a case.
-pub(super) fn view(case: &Case) -> Markup {
+pub(super) fn view(case: &Case, reasons: &[Why]) -> Markup {
     let request = messages(Direction::Request, &case.request);
     let response = messages(Direction::Response, &case.response);
     let (earlier, shown) = request.split_at(request.len().saturating_sub(SHOWN));
     let mut room = ROOM;
     let mut bubbles = |messages: &[Message<'_>]| {
-        html! { @for message in messages { (bubble(case, message, &mut room)) } }
+        html! { @for message in messages { (bubble(case, reasons, message, &mut room)) } }
     };
     // The newest are what people read: they take their room first.
     let (answer, shown, earlier_view) = (bubbles(&response), bubbles(shown), bubbles(earlier));
@@ -76,9 +79,9 @@ fn messages(direction: Direction, texts: &[Text]) -> Vec<Message<'_>> {
     messages
 }
 
-fn bubble(case: &Case, message: &Message<'_>, room: &mut usize) -> Markup {
+fn bubble(case: &Case, reasons: &[Why], message: &Message<'_>, room: &mut usize) -> Markup {
     let Message { direction, target, texts } = message;
-    let known: Vec<Known<'_>> = texts.iter().map(|(at, _)| known(case, *direction, *at)).collect();
+    let known: Vec<Known<'_>> = texts.iter().map(|(at, _)| known(case, reasons, *direction, *at)).collect();
     let worst = known.iter().filter_map(|known| known.worst).max_by(|a, b| a.0.total_cmp(&b.0));
     let over = worst.is_some_and(|(score, threshold)| score >= threshold);
     let found = texts.iter().any(|(_, text)| !text.findings.is_empty());
@@ -90,7 +93,7 @@ fn bubble(case: &Case, message: &Message<'_>, room: &mut usize) -> Markup {
         html! {
             div.text id=(format!("{}-{at}", direction.name())) lang=[language] dir="auto" {
                 @if left.is_some() {
-                    (whole(&text.text, &text.findings, &href))
+                    (whole(&text.text, &text.findings, &pointed(case, reasons, *direction, at), &href))
                 } @else {
                     p.cut { a href=(href) download { "Download this text: " (thousands(text.text.len())) " bytes" } }
                 }
@@ -129,19 +132,19 @@ fn role(target: Target) -> (&'static str, &'static str) {
     }
 }
 
-fn known(case: &Case, direction: Direction, at: usize) -> Known<'_> {
+fn known<'c>(case: &'c Case, reasons: &[Why], direction: Direction, at: usize) -> Known<'c> {
     let passages = case.evidence.iter().flat_map(|evidence| &evidence.passages);
     let about = passages.filter(|passage| passage.direction == direction && passage.texts.contains(&at));
     about.fold(Known::default(), |known, passage| Known {
         language: known.language.or(passage.language.as_deref()),
-        worst: known.worst.into_iter().chain(worst(passage)).max_by(|a, b| a.0.total_cmp(&b.0)),
+        worst: known.worst.into_iter().chain(worst(reasons, passage)).max_by(|a, b| a.0.total_cmp(&b.0)),
     })
 }
 
-/// The highest score of a passage, and its guard's threshold.
-pub(super) fn worst(passage: &Passage) -> Option<(f32, f32)> {
+/// The highest score of a passage, and the threshold there.
+pub(super) fn worst(reasons: &[Why], passage: &Passage) -> Option<(f32, f32)> {
     let scores = passage.verdicts.iter().filter_map(|verdict| match verdict.said {
-        Said::Score { score, threshold } => Some((score, threshold)),
+        Said::Score { score, threshold } => Some((score, against(reasons, passage, score, threshold))),
         Said::Failed { .. } => None,
     });
     scores.max_by(|a, b| a.0.total_cmp(&b.0))

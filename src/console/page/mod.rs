@@ -26,6 +26,8 @@ mod svg;
 mod tests;
 mod text;
 mod visit;
+mod whole;
+mod windows;
 
 use super::{Access, Route};
 use crate::config::Role;

@@ -8,6 +8,9 @@ const HEIGHT: f64 = 160.0;
 /// Room above the columns for the axis's highest label, and below them for what they stand for.
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 22.0;
+/// A strip's height, and the parts that it has.
+const STRIP: f64 = 28.0;
+const PARTS: usize = 64;
 /// Labels below that a phone has room for.
 const LABELS: usize = 5;
 
@@ -90,6 +93,37 @@ pub(super) fn across(parts: &[(&'static str, u64)], most: u64) -> Markup {
     }
 }
 
+/// A stretch of a text, as shares of its length, and its score.
+#[derive(Debug)]
+pub(super) struct Stretch {
+    pub(super) from: f64,
+    pub(super) to: f64,
+    pub(super) score: f32,
+}
+
+/// Scores over the length of a text, the worst of what lies in each part of it, with the threshold across them.
+pub(super) fn strip(label: &str, stretches: &[Stretch], threshold: f32) -> Markup {
+    let parts: Vec<Option<f32>> = (0..PARTS).map(|part| worst(stretches, share(part, PARTS), share(part + 1, PARTS))).collect();
+    let height = |score: f32| (f64::from(score.clamp(0.0, 1.0)) * STRIP).max(1.0);
+    let line = two(STRIP - height(threshold));
+    html! {
+        svg.strip role="img" aria-label=(label) width="100%" height=(STRIP) {
+            @for (at, score) in parts.into_iter().enumerate() {
+                @if let Some(score) = score {
+                    @let height = height(score);
+                    rect.over[score >= threshold] x=(percent(share(at, PARTS))) width=(percent(share(1, PARTS))) y=(two(STRIP - height)) height=(two(height)) {}
+                }
+            }
+            line.threshold x1="0" x2="100%" y1=(line) y2=(line) {}
+        }
+    }
+}
+
+fn worst(stretches: &[Stretch], from: f64, to: f64) -> Option<f32> {
+    let here = stretches.iter().filter(|stretch| stretch.from < to && stretch.to > from);
+    here.map(|stretch| stretch.score).max_by(f32::total_cmp)
+}
+
 /// The axis's end: the first of 1, 2, 5, 10, 20, … that takes in the most.
 fn nice(most: u64) -> u64 {
     let mut scale = 1;
@@ -131,6 +165,14 @@ mod tests {
         for (most, top) in [(0, 1), (1, 1), (3, 5), (5, 5), (6, 10), (101, 200), (u64::MAX, u64::MAX)] {
             assert_eq!(nice(most), top);
         }
+    }
+
+    #[test]
+    fn a_strip_shows_the_worst_of_each_part() {
+        let stretch = |from, to, score| Stretch { from, to, score };
+        let page = strip("scores", &[stretch(0.0, 0.5, 0.25), stretch(0.25, 0.5, 0.75)], 0.5).into_string();
+        assert_eq!((page.matches("<rect").count(), page.matches("<rect class=\"over\"").count()), (PARTS / 2, PARTS / 4));
+        assert!(page.contains("y=\"21.00\" height=\"7.00\"") && page.contains("y1=\"14.00\""), "{page}");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::{
     identity::Method,
     review::{
         Case, Charts, Choices, Day, Decision, Entry, Exception, Facts, Found, Group, Judge, Kept, Line, Opinion, Passage,
-        Person, Piece, Said, Spread, State, Text, Unscorable, Verdict,
+        Person, Piece, Said, Spread, State, Text, Unscorable, Verdict, Window,
     },
     segment::{Direction, Target},
 };
@@ -117,8 +117,11 @@ fn text(target: Target, message: usize, text: &str) -> Text {
 }
 
 fn passage(direction: Direction, target: Target, texts: &[usize], language: &str, scores: &[(usize, f32)]) -> Passage {
-    let verdicts =
-        scores.iter().map(|(guard, score)| Verdict { guard: *guard, said: Said::Score { score: *score, threshold: 0.7 } });
+    let verdicts = scores.iter().map(|(guard, score)| Verdict {
+        guard: *guard,
+        said: Said::Score { score: *score, threshold: 0.7 },
+        windows: vec![],
+    });
     Passage {
         direction,
         target,
@@ -133,7 +136,7 @@ fn passage(direction: Direction, target: Target, texts: &[usize], language: &str
 fn case(evil: &str) -> Case {
     let mut answer = passage(Direction::Response, Target::Completion, &[0], "th", &[(0, 0.41)]);
     answer.piece = Some(Piece { found: vec![], all: false });
-    answer.verdicts.push(Verdict { guard: 1, said: Said::Failed { failed: format!("timed out {evil}") } });
+    answer.verdicts.push(Verdict { guard: 1, said: Said::Failed { failed: format!("timed out {evil}") }, windows: vec![] });
     Case {
         id: "01937a2e-7c1f-7d3a-9f00-2f4e5d6c7b8a".into(),
         version: 1,
@@ -148,7 +151,7 @@ fn case(evil: &str) -> Case {
         policy: "baseline@9a3f0c".into(),
         reasons: json!([
             {"direction": "request", "policy": "baseline", "rule": "unsafe-prompt", "action": "block", "mode": "enforce",
-             "target": "prompt", "score": 0.93, "detectors": [], "note": null},
+             "target": "prompt", "score": 0.93_f32, "threshold": 0.8_f32, "detectors": [], "note": null},
             {"direction": "request", "policy": "baseline", "rule": format!("watch{evil}"), "action": "flag", "mode": "shadow",
              "target": "tool_result", "score": null, "detectors": ["email"], "note": format!("the condition had no answer{evil}")},
         ]),
@@ -294,7 +297,12 @@ fn pages(evil: &str) -> Vec<(&'static str, String)> {
     let done = Toast { said: "Marked 1 case right.".into(), failed: false, undo: vec!["01937a2e".into()] };
     let narrow = Asked::new(&format!("q={evil}&rule=watch&since=7d&score_from=0.5"));
     let mut long = case(evil);
-    long.request = vec![text(Target::Prompt, 0, &format!("{evil} {}", "one long text of many words\n".repeat(40_000)))];
+    long.request = vec![text(Target::Prompt, 0, &format!("{evil} {}{evil}", "one long text of many words\n".repeat(40_000)))];
+    let mut judged = passage(Direction::Request, Target::Prompt, &[0], "en", &[(0, 0.93)]);
+    let end = long.request[0].text.len();
+    let window = |(start, end, score)| Window { text: 0, start, end, score };
+    judged.verdicts[0].windows = [(0, 500, 0.2), (400, 900, 0.1), (end - 200, end + 7, 0.93)].map(window).into();
+    long.evidence.as_mut().unwrap().passages = vec![judged];
     let page = |room, title, main: &Markup| shell(room, title, main, None);
     vec![
         ("queue", shell(Room::Queue, "Queue", &queue(&Asked::default(), &rows()), Some(&done))),
@@ -327,6 +335,19 @@ fn a_very_long_text_makes_no_very_long_page() {
     let (_, page) = pages(EVIL).into_iter().find(|(name, _)| *name == "long").unwrap();
     assert!(page.len() < 300_000, "{}", page.len());
     assert!(page.contains("Download this text") && page.contains("<details class=\"fold\">"));
+    let worst = page.split_once("<mark class=\"worst\">").unwrap().1.split_once("</mark>").unwrap().0;
+    assert!(
+        worst.contains("&lt;script&gt;x()") && worst.contains("worst, score 0.93"),
+        "its end, which is bad, is there: {worst}"
+    );
+    assert_eq!(page.matches("href=\"#request-0-").count(), 3);
+}
+
+#[test]
+fn scores_stand_against_the_threshold_of_the_rule_that_matched() {
+    let (_, page) = pages(EVIL).into_iter().find(|(name, _)| *name == "case").unwrap();
+    assert!(page.contains("title=\"P(unsafe) 0.930, threshold 0.800\"") && page.contains(" of <span class=\"figure\">0.80<"));
+    assert!(page.contains(" of 0.70<"), "others stand against the guard's own");
 }
 
 /// Writes the pages where `SEAWALL_PAGES` says, to look at them in a browser.

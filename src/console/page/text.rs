@@ -1,19 +1,12 @@
 //! Recorded text on a page.
 //!
 //! It is hostile by nature: it never becomes markup (maud escapes it), and what hides in it or turns its letters around is
-//! shown as a mark instead of doing its work. A long one is folded, a very long one cut and offered as a file.
+//! shown as a mark instead of doing its work.
 
-use std::{iter::once, ops::Range};
+use std::iter::once;
 
 use maud::{Markup, html};
 
-use crate::review::Found;
-
-/// Characters of a text that are shown at once; of a longer one its opening is, and the rest is folded.
-const WHOLE: usize = 20_000;
-const OPENING: usize = 4_000;
-/// Characters that are on the page at all, folded or not.
-const MOST: usize = 200_000;
 /// Names of one run's hidden characters that are told.
 const NAMED: usize = 4;
 
@@ -30,30 +23,6 @@ pub(super) fn line(text: &str, most: usize) -> Markup {
     }
 }
 
-/// A text with what was found in it marked. `file` is where all of it can be had.
-pub(super) fn whole(text: &str, found: &[Found], file: &str) -> Markup {
-    let spans = spans(found);
-    let at = |characters: usize| text.char_indices().nth(characters).map(|(at, _)| at);
-    if at(WHOLE).is_none() {
-        return stretch(text, &spans, 0..text.len());
-    }
-    let opening = at(OPENING).unwrap_or(text.len());
-    let end = at(MOST);
-    let rest = opening..end.unwrap_or(text.len());
-    let characters = text.chars().count();
-    html! {
-        (stretch(text, &spans, 0..opening))
-        details.fold {
-            summary { "Show the rest: " (thousands(characters.min(MOST) - OPENING)) " more characters" }
-            (stretch(text, &spans, rest))
-        }
-        p.cut {
-            @if end.is_some() { (thousands(characters - MOST)) " characters are not on this page. " }
-            a href=(file) download { "Download this text" }
-        }
-    }
-}
-
 /// A number for people.
 pub(super) fn thousands(number: usize) -> String {
     let digits = number.to_string();
@@ -65,55 +34,6 @@ pub(super) fn thousands(number: usize) -> String {
         out.push(digit);
     }
     out
-}
-
-/// A piece of a text that detectors found, with their names.
-struct Span<'t> {
-    range: Range<usize>,
-    names: Vec<&'t str>,
-}
-
-/// What was found, in order; what overlaps is one.
-fn spans(found: &[Found]) -> Vec<Span<'_>> {
-    let mut sorted: Vec<&Found> = found.iter().filter(|found| found.start < found.end).collect();
-    sorted.sort_by_key(|found| (found.start, found.end));
-    let mut spans: Vec<Span<'_>> = Vec::new();
-    for found in sorted {
-        match spans.last_mut() {
-            Some(last) if found.start < last.range.end => {
-                last.range.end = last.range.end.max(found.end);
-                if !last.names.contains(&found.detector.as_str()) {
-                    last.names.push(&found.detector);
-                }
-            }
-            _ => spans.push(Span { range: found.start..found.end, names: vec![&found.detector] }),
-        }
-    }
-    spans
-}
-
-/// A part of a text, what was found there marked.
-fn stretch(text: &str, spans: &[Span<'_>], part: Range<usize>) -> Markup {
-    let mut pieces = Vec::new();
-    let mut done = part.start;
-    for Span { range, names } in spans {
-        let (start, end) = (range.start.max(part.start), range.end.min(part.end));
-        if start < end {
-            pieces.extend([(done..start, None), (start..end, Some(names))]);
-            done = end;
-        }
-    }
-    pieces.push((done..part.end, None));
-    html! {
-        @for (range, names) in pieces {
-            @let text = plain(text.get(range).unwrap_or_default());
-            @if let Some(names) = names {
-                mark { (text) span.by { span.vh { " found by " } (plain(&names.join(", "))) } }
-            } @else {
-                (text)
-            }
-        }
-    }
 }
 
 /// A text as it is, what hides in it shown.
@@ -258,20 +178,8 @@ fn name(c: char) -> String {
 mod tests {
     use super::*;
 
-    fn found(detector: &str, start: usize, end: usize) -> Found {
-        Found { detector: detector.into(), start, end }
-    }
-
     fn shown(text: &str) -> String {
         plain(text).into_string()
-    }
-
-    #[test]
-    fn markup_in_a_text_stays_text() {
-        let text = "<script>alert(1)</script><img src=x onerror=\"y\">&amp;";
-        let page = whole(text, &[found("<b>", 0, 8)], "/f").into_string();
-        assert!(!page.contains("<script") && !page.contains("<img") && !page.contains("<b>"), "{page}");
-        assert!(page.contains("&lt;script&gt;<span class=\"by\">") && page.contains("&amp;amp;"), "{page}");
     }
 
     #[test]
@@ -298,23 +206,6 @@ mod tests {
         {
             assert_eq!(shown(text), text);
         }
-    }
-
-    #[test]
-    fn what_overlaps_is_one_mark() {
-        let page = whole("abcdef", &[found("b", 2, 4), found("a", 1, 3), found("c", 4, 5), found("d", 9, 12)], "/f");
-        let page = page.into_string().replace("<span class=\"vh\"> found by </span>", "");
-        assert_eq!(page, "a<mark>bcd<span class=\"by\">a, b</span></mark><mark>e<span class=\"by\">c</span></mark>f");
-    }
-
-    #[test]
-    fn a_long_text_is_folded_and_a_longer_one_cut() {
-        let short = whole(&"ü".repeat(WHOLE), &[], "/f").into_string();
-        assert!(!short.contains("<details"), "all of it is there");
-        let long = "ü".repeat(MOST) + "END";
-        let page = whole(&long, &[found("x", long.len() - 3, long.len())], "/file").into_string();
-        assert!(page.contains("196,000 more characters") && page.contains("3 characters are not"), "{}", page.len());
-        assert!(!page.contains("END") && page.contains("href=\"/file\""));
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(super) fn case(id: &str, at: &str, score: f32) -> Case {
         texts: vec![0],
         language: Some("th".into()),
         others: vec![],
-        verdicts: vec![Verdict { guard: 0, said: Said::Score { score, threshold: 0.625 } }],
+        verdicts: vec![Verdict { guard: 0, said: Said::Score { score, threshold: 0.625 }, windows: vec![] }],
         piece: None,
     };
     let guards = vec![Judge { name: "default".into(), identity: "g".into() }];

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize as _, Serialize};
 use sqlx::Row as _;
 
 use super::{
@@ -78,7 +78,7 @@ pub struct Spread {
     pub rule: String,
     /// Counts in equal parts from 0 to 1.
     pub bins: Vec<u64>,
-    /// The guard's own threshold, as the newest of these cases has it.
+    /// The threshold that the rule matched by in the newest of these cases; the guard's own, if the rule asked in its condition.
     pub threshold: Option<f32>,
 }
 
@@ -238,7 +238,7 @@ impl Store {
         own
     }
 
-    /// The guard's threshold for the text at which a rule matched last.
+    /// The threshold for the text at which a rule matched last.
     async fn threshold(&self, filter: &Filter, policy: &str, rule: &str) -> Result<Option<f32>, Error> {
         let mut selection = Selection::none();
         selection.and_text("r.rule = ", Some(rule));
@@ -250,7 +250,7 @@ impl Store {
         let Some(row) = rows.first() else { return Ok(None) };
         let (id, score): (String, f64) =
             (row.try_get("case_id").map_err(|e| self.fail(&e))?, row.try_get("score").map_err(|e| self.fail(&e))?);
-        Ok(self.case(&id).await?.as_ref().and_then(|case| threshold(case, score)))
+        Ok(self.case(&id).await?.as_ref().and_then(|case| threshold(case, (policy, rule), score)))
     }
 
     /// Who decided, and how far reviewers agree.
@@ -286,14 +286,23 @@ impl Store {
     }
 }
 
-/// The threshold that belongs to a score of this case.
-fn threshold(case: &Case, sought: f64) -> Option<f32> {
+/// The threshold that belongs to a score at which a rule matched in this case: its own, or else that of the guard.
+fn threshold(case: &Case, (policy, rule): (&str, &str), sought: f64) -> Option<f32> {
+    let gap = |score: f64| (score - sought).abs();
+    let own = case.reasons.as_array().into_iter().flatten().filter_map(|reason| {
+        let is_of = reason.get("policy")?.as_str() == Some(policy) && reason.get("rule")?.as_str() == Some(rule);
+        let threshold = Option::<f32>::deserialize(reason.get("threshold")?).ok()??;
+        is_of.then_some((gap(reason.get("score")?.as_f64()?), threshold))
+    });
+    if let Some((_, threshold)) = own.min_by(|(a, _), (b, _)| a.total_cmp(b)) {
+        return Some(threshold);
+    }
     let verdicts = case.evidence.iter().flat_map(|kept| &kept.passages).flat_map(|passage| &passage.verdicts);
     let scores = verdicts.filter_map(|verdict| match verdict.said {
         Said::Score { score, threshold } => Some((score, threshold)),
         Said::Failed { .. } => None,
     });
-    let nearest = scores.min_by(|(a, _), (b, _)| (f64::from(*a) - sought).abs().total_cmp(&(f64::from(*b) - sought).abs()));
+    let nearest = scores.min_by(|(a, _), (b, _)| gap((*a).into()).total_cmp(&gap((*b).into())));
     nearest.map(|(_, threshold)| threshold)
 }
 

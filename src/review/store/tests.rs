@@ -37,7 +37,7 @@ fn text(target: Target, text: &str) -> Text {
 }
 
 fn evidence() -> Kept {
-    let verdict = |guard, said| Verdict { guard, said };
+    let verdict = |guard, said| Verdict { guard, said, windows: vec![] };
     let passage = Passage {
         direction: Direction::Request,
         target: Target::Prompt,

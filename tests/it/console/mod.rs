@@ -3,6 +3,7 @@
 mod access;
 mod api;
 mod oidc;
+mod windows;
 
 use std::net::Ipv4Addr;
 

@@ -150,6 +150,15 @@ function decide(verdict) {
   bulk.requestSubmit($(`[name=verdict][value=${verdict}]`, bulk));
 }
 
+// What a link leads to may be folded.
+
+function unfold() {
+  const goal = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!goal) return;
+  for (let fold = goal.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+  goal.scrollIntoView();
+}
+
 // Keys
 
 const keys = {
@@ -240,6 +249,7 @@ document.addEventListener("submit", (event) => {
 });
 addEventListener("pageshow", () => { for (const field of all(".filter [name]")) field.disabled = false; count(); });
 addEventListener("popstate", () => { if (address() !== shown) location.reload(); });
+addEventListener("hashchange", unfold);
 addEventListener("pagehide", () => news?.close());
 document.addEventListener("visibilitychange", listen);
 setInterval(tick, 30000);

@@ -19,7 +19,7 @@ async fn charts_count_what_a_filter_lets_through() {
             case.decision = "flag".into();
             case.reasons = json!([
                 {"policy": "p", "rule": "r", "action": "flag", "mode": "enforce", "direction": "request", "target": "prompt",
-                    "score": case.score},
+                    "score": case.score, "threshold": 0.5},
                 {"policy": "q", "rule": "cards", "action": "redact", "mode": "enforce", "direction": "response",
                     "target": "completion", "detectors": ["payment_card"]},
             ]);
@@ -57,7 +57,7 @@ async fn charts_count_what_a_filter_lets_through() {
         let bins: Vec<_> =
             charts.spreads.iter().flat_map(|spread| spread.bins.iter().enumerate()).filter(|(_, n)| **n > 0).collect();
         assert_eq!(bins, [(12, &1), (15, &1), (17, &1), (19, &1)]);
-        assert_eq!((charts.spreads[0].bins.len(), charts.spreads[0].threshold), (20, Some(0.625)));
+        assert_eq!((charts.spreads[0].bins.len(), charts.spreads[0].threshold), (20, Some(0.5)), "the rule's own");
         let people: Vec<_> =
             charts.people.iter().map(|own| (own.name.as_str(), [own.right, own.wrong, own.shared, own.agreed])).collect();
         assert_eq!(people, [("ana", [1, 2, 2, 1]), ("bob", [2, 0, 2, 1])]);
@@ -68,6 +68,8 @@ async fn charts_count_what_a_filter_lets_through() {
         assert_eq!((cards.days.len(), cards.spreads.len()), (2, 0));
         let thai = store.charts(&Filter { language: Some("th".into()), ..filter.clone() }).await.unwrap();
         assert_eq!((thai.rules, thai.languages.len()), (vec![group("p/r", [0, 1, 1, 0])], 1));
+        let early = store.charts(&Filter { until: Some("2026-03-02".parse().unwrap()), ..Filter::default() }).await.unwrap();
+        assert_eq!(early.spreads[0].threshold, Some(0.625), "the guard's, of a case that does not tell the rule's");
         let since = Some("2025-12-31".parse().unwrap());
         let all = store.charts(&Filter { since, ..filter }).await.unwrap();
         assert_eq!((all.days.len(), all.people.len()), (4, 3));
