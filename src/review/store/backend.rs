@@ -117,10 +117,11 @@ impl Backend for Sqlite {
 
     fn greeting(&self) -> &'static [&'static str] {
         &[
+            // As long as for a connection: another process may be writing, on a busy disk.
+            "PRAGMA busy_timeout = 30000",
             "PRAGMA journal_mode = WAL",
             // A case must outlive a power cut, not only a crash of this process.
             "PRAGMA synchronous = FULL",
-            "PRAGMA busy_timeout = 5000",
             // What is purged is to be gone from the file.
             "PRAGMA secure_delete = ON",
             "PRAGMA foreign_keys = ON",

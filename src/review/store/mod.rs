@@ -53,8 +53,8 @@ pub use self::{
 };
 use super::{Error, Hook, Seal};
 
-/// Longest wait for a connection.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest wait for a connection. Who cannot wait so long, such as an exchange, sets a time of its own.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two tries to bring the schema up to date.
 const PAUSE: Duration = Duration::from_millis(100);
 
