@@ -7,7 +7,7 @@ mod made;
 #[path = "../it/harness/postgres.rs"]
 mod postgres;
 
-use std::{env, error::Error, path::Path, sync::Arc, time::Instant};
+use std::{env, error::Error, fs, path::Path, time::Instant};
 
 use cases::Made;
 use futures_util::future::try_join_all;
@@ -38,7 +38,7 @@ type Answer<T> = Result<T, Box<dyn Error>>;
 fn main() -> Answer<()> {
     let records = records()?;
     let prose = made::prose(Path::new(env!("CARGO_MANIFEST_DIR")), PROSE_BYTES)?;
-    let made = Arc::new(Made::new(records, Timestamp::now(), prose));
+    let made = Made::new(records, Timestamp::now(), prose);
     let dir = tempfile::tempdir()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     println!("{records} records; medians of {ROUNDS} rounds, `!` where one is over {AIM} s\n");
@@ -57,18 +57,20 @@ fn records() -> Answer<u32> {
 }
 
 #[expect(clippy::print_stdout, reason = "this is how it answers")]
-async fn run(name: &str, url: &str, made: &Arc<Made>, dir: &Path) -> Answer<()> {
+async fn run(name: &str, url: &str, made: &Made, dir: &Path) -> Answer<()> {
     let store = Store::open(url).await?;
     let seeded = made.count() - MEASURED;
     seed(&store, url, made, seeded).await?;
     println!("{name}");
     let recorder = Recorder::start(store.clone(), dir.join(name))?;
-    let begun = Instant::now();
-    let callers = (0..CALLERS).map(|caller| {
-        let (recorder, made) = (recorder.clone(), Arc::clone(made));
+    let cases = |caller| (seeded + caller..made.count()).step_by(CALLERS as usize).map(|number| made.case(number));
+    let cases: Vec<Vec<Case>> = (0..CALLERS).map(|caller| cases(caller).collect()).collect();
+    let begun = Spent::now()?;
+    let callers = cases.into_iter().map(|cases| {
+        let recorder = recorder.clone();
         tokio::spawn(async move {
-            for number in (seeded + caller..made.count()).step_by(CALLERS as usize) {
-                recorder.record(made.case(number), Unstored::Block).await?;
+            for case in cases {
+                recorder.record(case, Unstored::Block).await?;
             }
             Ok::<_, seawall::review::Error>(())
         })
@@ -76,9 +78,9 @@ async fn run(name: &str, url: &str, made: &Arc<Made>, dir: &Path) -> Answer<()> 
     for recorded in try_join_all(callers).await? {
         recorded?;
     }
-    told("flagged exchanges a second, 64 callers", f64::from(MEASURED) / begun.elapsed().as_secs_f64());
+    written("flagged exchanges a second, 64 callers", &begun)?;
     while store.index().await? > 0 {}
-    told("  the same until all texts are in the index", f64::from(MEASURED) / begun.elapsed().as_secs_f64());
+    written("  the same until all texts are in the index", &begun)?;
     for (what, filter) in questions() {
         let mut rows = 0;
         let seconds = time(async || {
@@ -99,7 +101,7 @@ async fn run(name: &str, url: &str, made: &Arc<Made>, dir: &Path) -> Answer<()> 
 }
 
 /// Writes the records before the measured ones, the fast way.
-async fn seed(store: &Store, url: &str, made: &Arc<Made>, count: u32) -> Answer<()> {
+async fn seed(store: &Store, url: &str, made: &Made, count: u32) -> Answer<()> {
     let mut direct = if url.starts_with("postgres") { Some(PgConnection::connect(url).await?) } else { None };
     if let Some(direct) = &mut direct {
         sqlx::query("DROP INDEX cases_by_text").execute(direct).await?;
@@ -163,9 +165,25 @@ async fn time(mut what: impl AsyncFnMut() -> Answer<()>) -> Answer<Vec<f64>> {
     Ok(seconds)
 }
 
+/// When something began, and this process's seconds of processor time until then.
+struct Spent(Instant, f64);
+
+impl Spent {
+    fn now() -> Answer<Self> {
+        let stat = fs::read_to_string("/proc/self/stat")?;
+        // What follows the name, which may have anything in it; Linux counts hundredths of a second, of programs and of itself.
+        let (_, fields) = stat.rsplit_once(')').ok_or("/proc/self/stat is not as known")?;
+        let spent: Result<Vec<f64>, _> = fields.split_whitespace().skip(11).take(2).map(str::parse).collect();
+        Ok(Self(Instant::now(), spent?.iter().sum::<f64>() / 100.0))
+    }
+}
+
 #[expect(clippy::print_stdout, reason = "this is how it answers")]
-fn told(what: &str, figure: f64) {
-    println!("  {what:<44}{figure:>10.0}");
+fn written(what: &str, begun: &Spent) -> Answer<()> {
+    let (records, Spent(now, spent)) = (f64::from(MEASURED), Spent::now()?);
+    let a_second = records / now.duration_since(begun.0).as_secs_f64();
+    println!("  {what:<44}{a_second:>10.0}, {:.0} µs of processor time each", 1e6 * (spent - begun.1) / records);
+    Ok(())
 }
 
 #[expect(clippy::print_stdout, reason = "this is how it answers")]

@@ -205,7 +205,7 @@ impl Store {
     /// Begins a change.
     pub(super) async fn change<'s>(&'s self, actor: &'s str) -> Result<Change<'s>, Error> {
         let fail = |e: sqlx::Error| self.fail(&e);
-        let mut transaction = self.pool.begin_with(self.backend.begin()).await.map_err(fail)?;
+        let mut transaction = self.writer.begin_with(self.backend.begin()).await.map_err(fail)?;
         if let Some(statement) = self.backend.alone() {
             sqlx::query(statement).execute(&mut *transaction).await.map_err(fail)?;
         }

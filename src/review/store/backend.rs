@@ -16,8 +16,10 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
     fn address(&self, url: &str, create: bool) -> Result<String, Error>;
     /// What each connection begins with.
     fn greeting(&self) -> &'static [&'static str];
-    /// Connections at once.
+    /// Connections at once, beside one that only writes.
     fn connections(&self) -> u32;
+    /// What else the one connection begins with that all is written through, where only one can write at a time.
+    fn writer(&self) -> Option<&'static [&'static str]>;
     /// The schema's steps in their order; a step that was released is never changed.
     fn steps(&self) -> &'static [(i64, &'static str, &'static str)];
     /// How often it is tried to take the steps, where those who take them at once do not wait for each other.
@@ -115,21 +117,29 @@ impl Backend for Sqlite {
 
     fn greeting(&self) -> &'static [&'static str] {
         &[
+            // As long as for a connection: another process may be writing, on a busy disk.
+            "PRAGMA busy_timeout = 30000",
             "PRAGMA journal_mode = WAL",
             // A case must outlive a power cut, not only a crash of this process.
             "PRAGMA synchronous = FULL",
-            "PRAGMA busy_timeout = 5000",
             // What is purged is to be gone from the file.
             "PRAGMA secure_delete = ON",
             "PRAGMA foreign_keys = ON",
             // KiB: what one search goes through of the index.
             "PRAGMA cache_size = -32768",
+            // Pages of the log, after which they go to their places: those that each batch changes go there once.
+            "PRAGMA wal_autocheckpoint = 8192",
         ]
     }
 
     fn connections(&self) -> u32 {
-        // One writes at a time; the others serve readers.
-        4
+        3
+    }
+
+    fn writer(&self) -> Option<&'static [&'static str]> {
+        // Always the same one, for what another writes empties its cache. What undoes a statement is kept in memory; readers put
+        // too much in order for that.
+        Some(&["PRAGMA temp_store = MEMORY"])
     }
 
     fn steps(&self) -> &'static [(i64, &'static str, &'static str)] {
@@ -255,6 +265,10 @@ impl Backend for Postgres {
 
     fn connections(&self) -> u32 {
         8
+    }
+
+    fn writer(&self) -> Option<&'static [&'static str]> {
+        None
     }
 
     fn steps(&self) -> &'static [(i64, &'static str, &'static str)] {

@@ -92,7 +92,7 @@ impl Store {
         .bind(now)
         .bind(hook)
         .bind(i64::from(limit))
-        .fetch_all(&self.pool)
+        .fetch_all(&self.writer)
         .await;
         let read = |row: &AnyRow| -> Result<Delivery, sqlx::Error> {
             Ok(Delivery {
@@ -113,7 +113,7 @@ impl Store {
     /// # Errors
     /// The store cannot be written.
     pub async fn delivered(&self, id: &str) -> Result<(), Error> {
-        let done = sqlx::query("DELETE FROM deliveries WHERE id = $1").bind(id).execute(&self.pool).await;
+        let done = sqlx::query("DELETE FROM deliveries WHERE id = $1").bind(id).execute(&self.writer).await;
         done.map(drop).map_err(|e| self.fail(&e))
     }
 
@@ -123,7 +123,7 @@ impl Store {
     /// The store cannot be written.
     pub async fn undelivered(&self, id: &str, next: i64, why: &str) -> Result<(), Error> {
         let later = sqlx::query("UPDATE deliveries SET next_ms = $2, lease_ms = 0, error = $3 WHERE id = $1");
-        let later = later.bind(id).bind(next).bind(why).execute(&self.pool).await;
+        let later = later.bind(id).bind(next).bind(why).execute(&self.writer).await;
         later.map(drop).map_err(|e| self.fail(&e))
     }
 
@@ -136,7 +136,7 @@ impl Store {
         let seconds = u64::try_from(before.as_second()).unwrap_or_default();
         // Ids that were made then begin as this one does.
         let id = Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, seconds, 0));
-        let given_up = sqlx::query("DELETE FROM deliveries WHERE id < $1").bind(id.to_string()).execute(&self.pool).await;
+        let given_up = sqlx::query("DELETE FROM deliveries WHERE id < $1").bind(id.to_string()).execute(&self.writer).await;
         given_up.map(|done| done.rows_affected()).map_err(|e| self.fail(&e))
     }
 }

@@ -38,7 +38,7 @@ impl Store {
     pub async fn index(&self) -> Result<usize, Error> {
         let Some(indexing) = self.backend.index() else { return Ok(0) };
         let fail = |e: sqlx::Error| self.fail(&e);
-        let mut transaction = self.pool.begin_with(self.backend.begin()).await.map_err(fail)?;
+        let mut transaction = self.writer.begin_with(self.backend.begin()).await.map_err(fail)?;
         let rows = sqlx::query(indexing.waiting).bind(CASES).fetch_all(&mut *transaction).await.map_err(fail)?;
         let (mut last, mut count, mut size) = (None, 0, 0);
         for row in &rows {

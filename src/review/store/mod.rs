@@ -53,8 +53,8 @@ pub use self::{
 };
 use super::{Error, Hook, Seal};
 
-/// Longest wait for a connection.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest wait for a connection. Who cannot wait so long, such as an exchange, sets a time of its own.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two tries to bring the schema up to date.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -62,6 +62,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: AnyPool,
+    /// What all is written through.
+    writer: AnyPool,
     backend: &'static dyn Backend,
     /// What texts are sealed with.
     seal: Option<Arc<Seal>>,
@@ -97,14 +99,21 @@ impl Store {
         let backend = backend::of(url)?;
         let told = backend::public(url);
         let fail = |why: String| Error::Store { url: told.clone(), why };
-        let options = AnyPoolOptions::new()
-            .max_connections(backend.connections())
-            .acquire_timeout(PATIENCE)
-            .after_connect(move |connection, _| Box::pin(greet(connection, backend)));
-        let pool = options.connect(&backend.address(url, create)?).await.map_err(|e| fail(reason(&e)))?;
+        let address = backend.address(url, create)?;
+        let connected = async |connections, greeting: &'static [&'static str]| {
+            let options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE);
+            let greetings = [backend.greeting(), greeting];
+            let options = options.after_connect(move |connection, _| Box::pin(greet(connection, greetings)));
+            options.connect(&address).await.map_err(|e| fail(reason(&e)))
+        };
+        let pool = connected(backend.connections(), &[]).await?;
         migrate(&pool, backend).await.map_err(|e| fail(e.to_string()))?;
+        let writer = match backend.writer() {
+            Some(greeting) => connected(1, greeting).await?,
+            None => pool.clone(),
+        };
         let outbox = watch::Sender::default();
-        Ok(Self { pool, backend, seal: None, url: told, excepted: Arc::default(), hooks: Arc::default(), outbox })
+        Ok(Self { pool, writer, backend, seal: None, url: told, excepted: Arc::default(), hooks: Arc::default(), outbox })
     }
 
     /// The same store, which seals texts and opens those that are sealed.
@@ -121,6 +130,7 @@ impl Store {
 
     /// Waits for what is being written and closes.
     pub async fn close(&self) {
+        self.writer.close().await;
         self.pool.close().await;
     }
 
@@ -151,8 +161,8 @@ async fn migrate(pool: &AnyPool, backend: &dyn Backend) -> Result<(), MigrateErr
     migrator.run(pool).await
 }
 
-async fn greet(connection: &mut AnyConnection, backend: &dyn Backend) -> Result<(), sqlx::Error> {
-    for statement in backend.greeting() {
+async fn greet(connection: &mut AnyConnection, greetings: [&'static [&'static str]; 2]) -> Result<(), sqlx::Error> {
+    for statement in greetings.into_iter().flatten() {
         sqlx::query(*statement).execute(&mut *connection).await?;
     }
     Ok(())

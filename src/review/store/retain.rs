@@ -106,7 +106,7 @@ impl Store {
     /// Sees to it that nothing is left of what was deleted.
     pub(super) async fn tidy(&self) -> Result<(), sqlx::Error> {
         let Tidy { merge, last } = self.backend.tidy();
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.writer.acquire().await?;
         if let Some([first, next, told]) = merge {
             sqlx::query(first).execute(&mut *connection).await?;
             let mut before = i64::MIN;

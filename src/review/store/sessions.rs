@@ -30,7 +30,7 @@ impl Store {
     /// The store cannot be written.
     pub async fn session_new(&self, token: &str, session: &Session) -> Result<(), Error> {
         let ended = sqlx::query("DELETE FROM sessions WHERE expires_ms <= $1").bind(session.created_ms);
-        ended.execute(&self.pool).await.map_err(|e| self.fail(&e))?;
+        ended.execute(&self.writer).await.map_err(|e| self.fail(&e))?;
         let new = "INSERT INTO sessions (token, name, role, proof, created_ms, seen_ms, expires_ms) \
                    VALUES ($1, $2, $3, $4, $5, $5, $6)";
         sqlx::query(new)
@@ -40,7 +40,7 @@ impl Store {
             .bind(&session.proof)
             .bind(session.created_ms)
             .bind(session.expires_ms)
-            .execute(&self.pool)
+            .execute(&self.writer)
             .await
             .map_err(|e| self.fail(&e))?;
         Ok(())
@@ -68,7 +68,7 @@ impl Store {
         let (session, seen) = read().map_err(|e| self.fail(&e))?;
         if now.saturating_sub(seen) >= STEP.min(idle / 2) {
             let used = sqlx::query("UPDATE sessions SET seen_ms = $2 WHERE token = $1 AND seen_ms < $2").bind(token).bind(now);
-            used.execute(&self.pool).await.map_err(|e| self.fail(&e))?;
+            used.execute(&self.writer).await.map_err(|e| self.fail(&e))?;
         }
         Ok(Some(session))
     }
@@ -79,7 +79,7 @@ impl Store {
     /// The store cannot be written.
     pub async fn session_end(&self, token: &str) -> Result<(), Error> {
         let end = sqlx::query("DELETE FROM sessions WHERE token = $1").bind(token);
-        end.execute(&self.pool).await.map_err(|e| self.fail(&e))?;
+        end.execute(&self.writer).await.map_err(|e| self.fail(&e))?;
         Ok(())
     }
 
@@ -89,7 +89,7 @@ impl Store {
     /// The store cannot be written.
     pub async fn sessions_end_of(&self, name: &str) -> Result<(), Error> {
         let end = sqlx::query("DELETE FROM sessions WHERE name = $1").bind(name);
-        end.execute(&self.pool).await.map_err(|e| self.fail(&e))?;
+        end.execute(&self.writer).await.map_err(|e| self.fail(&e))?;
         Ok(())
     }
 }

@@ -430,14 +430,8 @@ async fn a_full_disk_is_refused_or_spooled_and_taken_once_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&format!("sqlite://{}", dir.path().join("r.db").display())).await.unwrap();
     let limit = async |pages: &str| {
-        let mut all = Vec::new();
-        for _ in 0..store.backend.connections() {
-            all.push(store.pool.acquire().await.unwrap());
-        }
-        for connection in &mut all {
-            let query = format!("PRAGMA max_page_count = {pages}");
-            sqlx::query(sqlx::AssertSqlSafe(query)).execute(&mut **connection).await.unwrap();
-        }
+        let query = format!("PRAGMA max_page_count = {pages}");
+        sqlx::query(sqlx::AssertSqlSafe(query)).execute(&store.writer).await.unwrap();
     };
     let recorder = Recorder::start(store.clone(), dir.path().join("spool")).unwrap();
     recorder.record(case("a0", "first"), Unstored::Block).await.unwrap();

@@ -13,7 +13,7 @@ use crate::review::{Case, Error, Facts, Kept, Text};
 /// Characters of a prompt that lists show.
 const EXCERPT: usize = 200;
 /// Rows that one statement writes at most. Statements write as many as a power of two, so that there are few to be prepared.
-const ROWS: usize = 64;
+const ROWS: usize = 16;
 
 const CASE: [&str; 21] = [
     "id", "version", "at", "at_ms", "decision", "dialect", "model", "stream", "language", "score", "guard", "policy",
@@ -82,7 +82,7 @@ impl Store {
 
     /// The same of cases that are ready.
     pub(in crate::review) async fn write(&self, cases: &[&Prepared]) -> Result<(), Error> {
-        let mut transaction = self.pool.begin_with(self.backend.begin()).await.map_err(|e| self.fail(&e))?;
+        let mut transaction = self.writer.begin_with(self.backend.begin()).await.map_err(|e| self.fail(&e))?;
         // No statement can write a row twice.
         let mut newest = HashMap::with_capacity(cases.len());
         for own in cases {
@@ -234,17 +234,20 @@ fn powers<T>(mut all: &[T]) -> impl Iterator<Item = &[T]> {
 }
 
 fn insert(table: &str, columns: &[&str], rows: usize, rest: &str) -> String {
-    let place = |(at, column): (usize, &&str)| match *column {
-        // sqlx tells PostgreSQL that a number which is missing has four bytes, and then that the next one has too.
-        "score" => format!("CAST(${at} AS DOUBLE PRECISION)"),
-        _ => format!("${at}"),
-    };
-    let row = |row: usize| {
-        let places: Vec<String> = (row * columns.len() + 1..).zip(columns).map(place).collect();
-        format!("({})", places.join(", "))
-    };
-    let values: Vec<String> = (0..rows).map(row).collect();
-    format!("INSERT INTO {table} ({}) VALUES {} {rest}", columns.join(", "), values.join(", "))
+    let mut query = format!("INSERT INTO {table} ({}) VALUES", columns.join(", "));
+    let (mut next, mut at) = (" (", 1);
+    for _ in 0..rows {
+        for column in columns {
+            // sqlx tells PostgreSQL that a number which is missing has four bytes, and then that the next one has too.
+            let (cast, end) = if *column == "score" { ("CAST(", " AS DOUBLE PRECISION)") } else { ("", "") };
+            for part in [next, cast, "$", &at.to_string(), end] {
+                query.push_str(part);
+            }
+            (next, at) = (", ", at + 1);
+        }
+        next = "), (";
+    }
+    query + ") " + rest
 }
 
 #[cfg(test)]
@@ -253,9 +256,9 @@ mod tests {
 
     #[test]
     fn parts_are_powers_of_two() {
-        let all = [0; 203];
+        let all = [0; 43];
         let parts: Vec<usize> = powers(&all).map(<[_]>::len).collect();
-        assert_eq!(parts, [64, 64, 64, 8, 2, 1]);
+        assert_eq!(parts, [16, 16, 8, 2, 1]);
         assert_eq!(powers::<u8>(&[]).count(), 0);
         let query = insert("t", &["a", "score"], 2, "x");
         let score = ["$2", "$4"].map(|place| format!("CAST({place} AS DOUBLE PRECISION)"));
