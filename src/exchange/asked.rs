@@ -10,11 +10,10 @@ use crate::{
     dialect::{Dialect, Request},
     identity::Caller,
     policy::{Call, Policies},
-    scan::detect_language,
 };
 
-/// The call as policies see it, but for its headers and who makes it; `prompt` is the last one.
-pub(super) fn asked(dialect: &dyn Dialect, route: &Route, request: &Request, prompt: Option<&str>) -> Call {
+/// The call as policies see it, but for its headers and who makes it; `language` is its last prompt's.
+pub(super) fn asked(dialect: &dyn Dialect, route: &Route, request: &Request, language: Option<&'static str>) -> Call {
     Call {
         route: route.name.to_string(),
         upstream: route.upstream_name.to_string(),
@@ -24,7 +23,7 @@ pub(super) fn asked(dialect: &dyn Dialect, route: &Route, request: &Request, pro
         stream: request.stream.is_some(),
         headers: BTreeMap::new(),
         caller: Caller::default(),
-        language: prompt.and_then(detect_language),
+        language,
         draw: fastrand::u64(..),
         today: TimeZone::UTC.to_datetime(Timestamp::now()).date(),
     }

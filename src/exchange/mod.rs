@@ -247,7 +247,8 @@ impl Proxy {
         }
         let prompt = last_prompt(&content.segments);
         let policies = self.policies();
-        let asked = asked(dialect, &route, &request, prompt.as_deref());
+        let language = prompt.as_deref().and_then(|prompt| self.scanner.language(prompt));
+        let asked = asked(dialect, &route, &request, language);
         let (headers, caller) = (headers(&policies, &head.headers), record.admitted.caller.clone());
         let policies = policies.select(policy::Call { headers, caller, ..asked }).except(self.exceptions.load_full());
         record.covered(&policies);

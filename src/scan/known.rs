@@ -1,6 +1,10 @@
 //! Evidence of content whose scores are known beforehand, such as those that a policy's test gives.
 
-use super::{Ask, Evidence, Passage, Question, Verdict, Which, memo::Spoken, questions, search};
+use super::{
+    Ask, Evidence, Passage, Question, Verdict, Which,
+    memo::{Memo, Spoken},
+    questions, search,
+};
 use crate::{
     guard::Unavailable,
     segment::{Content, Direction, Score, Target},

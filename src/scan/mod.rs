@@ -261,6 +261,12 @@ impl Scanner {
         self.inner.cache.entries()
     }
 
+    /// The language that a text begins in, hiding undone, if it tells.
+    #[must_use]
+    pub fn language(&self, text: &str) -> Option<&'static str> {
+        self.inner.memo.spoken(text).first
+    }
+
     /// Judges all text of a body, which is read already. `prompt` is what an answer answers.
     pub async fn assess(
         &self,
