@@ -81,3 +81,42 @@ impl Spoken {
         Self { first, others: language::others(folded.text(), first) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan::detect::Own;
+
+    #[test]
+    fn what_is_kept_is_of_these_detectors_this_kind_and_this_text() {
+        let memo = Memo::new(&config::Cache::default());
+        let own = |word: &str| {
+            let own = Own { name: "own".to_owned(), words: vec![word.to_owned()], ..Own::default() };
+            Detectors::new(&[own]).unwrap()
+        };
+        let (builtin, tea, rum) = (Detectors::default(), own("tea"), own("rum"));
+        for _ in 0..2 {
+            let found = |detectors: &Detectors, target, text: &str| {
+                let found = memo.findings(detectors, target, text);
+                found.iter().map(|finding| (finding.detector.to_string(), finding.range.clone())).collect::<Vec<_>>()
+            };
+            let (text, hidden) = ("tea or rum", r"at\nbob@x.com");
+            assert_eq!(found(&builtin, Target::Prompt, text), []);
+            assert_eq!(found(&tea, Target::Prompt, text), [("own".to_owned(), 0..3)]);
+            assert_eq!(found(&rum, Target::Prompt, text), [("own".to_owned(), 7..10)]);
+            assert_eq!(found(&rum, Target::Prompt, "rum"), [("own".to_owned(), 0..3)]);
+            assert_eq!(found(&builtin, Target::Prompt, hidden)[0].1.start, 3, "in prose `\\n` is no escape");
+            assert_eq!(found(&builtin, Target::ToolCall, hidden)[0].1.start, 4);
+            assert_eq!(memo.spoken("What is the name of this river?").first, Some("en"));
+            assert_eq!(memo.spoken("ชื่อแม่น้ำนี้คืออะไร").first, Some("th"));
+        }
+    }
+
+    #[test]
+    fn without_a_cache_all_is_read_anew() {
+        let memo = Memo::new(&config::Cache { entries: 0, ..config::Cache::default() });
+        assert!(memo.kept.is_none());
+        assert_eq!(memo.findings(&Detectors::default(), Target::Prompt, "bob@x.com").len(), 1);
+        assert_eq!(*memo.spoken("What is the name of this river?"), Spoken::of("What is the name of this river?"));
+    }
+}
