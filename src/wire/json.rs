@@ -7,6 +7,7 @@
 
 use std::{borrow::Cow, collections::HashSet, fmt, ops::Range};
 
+use memchr::memchr2;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// Why a text is no acceptable JSON, and where.
@@ -120,15 +121,17 @@ impl Document {
 const SPACES: [char; 4] = [' ', '\t', '\r', '\n'];
 
 /// The end of the string that begins at a byte of a JSON text, past its closing quote.
-fn literal_end(text: &str, at: usize) -> usize {
-    let mut escaped = true;
-    let closes = |byte: u8| {
-        let closes = byte == b'"' && !escaped;
-        escaped = byte == b'\\' && !escaped;
-        closes
-    };
-    let length = text.bytes().skip(at).position(closes);
-    length.map_or(text.len(), |length| at + length + 1)
+pub(super) fn literal_end(text: &str, at: usize) -> usize {
+    let mut from = at + 1;
+    loop {
+        let rest = text.as_bytes().get(from..).unwrap_or_default();
+        match memchr2(b'"', b'\\', rest) {
+            Some(found) if rest.get(found) == Some(&b'"') => return from + found + 1,
+            // What an escape begins with is no end.
+            Some(found) => from += found + 2,
+            None => return text.len(),
+        }
+    }
 }
 
 /// Where the objects and arrays of a good JSON text stand.

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use super::json::Document;
+use super::json::{Document, literal_end};
 
 /// A string literal and what it stands in.
 #[derive(Debug, Clone)]
@@ -43,29 +43,23 @@ pub fn visit(document: &Document, visit: &mut dyn FnMut(&Literal<'_>)) {
     let text = document.text();
     // What is open around the current byte: an object by the name of the field that it is at, an array by none.
     let (mut above, mut objects): (Vec<Option<Cow<'_, str>>>, Vec<bool>) = (Vec::new(), Vec::new());
-    let (mut opened, mut escaped, mut names) = (None, false, false);
-    for (at, byte) in text.bytes().enumerate() {
-        if let Some(start) = opened {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => {
-                    let raw = text.get(start + 1..at).unwrap_or_default();
-                    if names && let Some(name) = above.last_mut() {
-                        // Once, and not for each string below: a name can be long.
-                        *name = Some(unescaped(raw));
-                    }
-                    visit(&Literal { range: start..at + 1, is_name: names, raw, above: &above });
-                    (opened, names) = (None, false);
-                }
-                _ => {}
-            }
-            continue;
-        }
+    let (mut at, mut names) = (0, false);
+    while let Some(byte) = text.as_bytes().get(at) {
         match byte {
-            b'"' => opened = Some(at),
+            b'"' => {
+                let range = at..literal_end(text, at);
+                let raw = text.get(range.start + 1..range.end - 1).unwrap_or_default();
+                if names && let Some(name) = above.last_mut() {
+                    // Once, and not for each string below: a name can be long.
+                    *name = Some(unescaped(raw));
+                }
+                at = range.end;
+                visit(&Literal { range, is_name: names, raw, above: &above });
+                names = false;
+                continue;
+            }
             b'{' | b'[' => {
-                names = byte == b'{';
+                names = *byte == b'{';
                 objects.push(names);
                 above.push(None);
             }
@@ -77,6 +71,7 @@ pub fn visit(document: &Document, visit: &mut dyn FnMut(&Literal<'_>)) {
             b',' => names = objects.last() == Some(&true),
             _ => {}
         }
+        at += 1;
     }
 }
 

@@ -22,7 +22,7 @@ use sqlx::{Connection as _, PgConnection};
 const RECORDS: u32 = 100_000;
 /// The last ones, which are written while the rest is there.
 const MEASURED: u32 = 20_000;
-const CALLERS: u32 = 64;
+const CALLERS: u32 = 256;
 /// Cases that are written at once where nothing is measured.
 const BATCH: u32 = 1_024;
 const PROSE_BYTES: usize = 1 << 20;
@@ -78,7 +78,7 @@ async fn run(name: &str, url: &str, made: &Made, dir: &Path) -> Answer<()> {
     for recorded in try_join_all(callers).await? {
         recorded?;
     }
-    written("flagged exchanges a second, 64 callers", &begun)?;
+    written("flagged exchanges a second, 256 callers", &begun)?;
     while store.index().await? > 0 {}
     written("  the same until all texts are in the index", &begun)?;
     for (what, filter) in questions() {
