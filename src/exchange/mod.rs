@@ -163,7 +163,8 @@ impl Proxy {
         let mut record = Record::new(dialect.map_or("none", Dialect::name));
         let answered = match admitted.map(|admitted| record.admitted = admitted).and(route) {
             Ok(route) => match route.kind {
-                Kind::Chat(dialect) => self.chat(dialect, route, request, &mut record).await,
+                // Much is kept on the way: on the heap it stays where it is when its connection's state is moved.
+                Kind::Chat(dialect) => Box::pin(self.chat(dialect, route, request, &mut record)).await,
                 Kind::Moderation => self.moderate(request).await.map(Answered::Whole),
                 Kind::Pass => self.pass(&route, request).await.map(Answered::Whole),
             },

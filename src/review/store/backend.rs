@@ -147,6 +147,7 @@ impl Backend for Sqlite {
             (1, "cases", include_str!("migrations/sqlite/0001_cases.sql")),
             (2, "evidence", include_str!("migrations/sqlite/0002_evidence.sql")),
             (3, "review", include_str!("migrations/sqlite/0003_review.sql")),
+            (4, "scores", include_str!("migrations/sqlite/0004_scores.sql")),
         ]
     }
 
@@ -272,7 +273,10 @@ impl Backend for Postgres {
     }
 
     fn steps(&self) -> &'static [(i64, &'static str, &'static str)] {
-        &[(3, "review", include_str!("migrations/postgres/0003_review.sql"))]
+        &[
+            (3, "review", include_str!("migrations/postgres/0003_review.sql")),
+            (4, "scores", include_str!("migrations/postgres/0004_scores.sql")),
+        ]
     }
 
     fn tries(&self) -> u32 {

@@ -105,33 +105,16 @@ impl Store {
         rows.first().map(|row| self.place(row)).transpose()
     }
 
-    /// How many cases have a score that is asked for, counted up to [`MANY`].
-    async fn scored(&self, filter: &Filter) -> Result<i64, Error> {
-        let scores = Filter { min_score: filter.min_score, max_score: filter.max_score, ..Filter::default() };
-        let selection = Selection::led(self, &scores, (Lead::Score, Search::Not), Order::NewestFirst);
-        let select = "SELECT count(*) AS count FROM (SELECT 1 FROM cases c";
-        let rows = selection.fetch(self, select, &format!("LIMIT {MANY}) counted")).await?;
-        rows.first().map_or(Ok(0), |row| row.try_get("count")).map_err(|e| self.fail(&e))
-    }
-
     /// What of a filter leads to fewest cases.
     pub(super) async fn lead(&self, filter: &Filter) -> Result<Lead, Error> {
         let of_rules = rules(filter).into_iter().next();
         let of_rules = of_rules.map(|(column, value)| (Lead::Rules, "case_rules", column, value));
         let own = columns(filter).map(|(column, value)| (Lead::Column(column), "cases", column, value));
         let leads: Vec<_> = of_rules.into_iter().chain(own).collect();
-        let scores = filter.min_score.is_some() || filter.max_score.is_some();
-        if leads.len() < 2 && !scores {
+        if leads.len() < 2 {
             return Ok(leads.first().map_or(Lead::Time, |(lead, ..)| *lead));
         }
         let mut best = (i64::MAX, Lead::Time);
-        if scores {
-            let count = self.scored(filter).await?;
-            // Scores are in no order of time: what they lead to is put in order, all of it.
-            if count < i64::from(MANY) {
-                best = (count, Lead::Score);
-            }
-        }
         for (lead, table, column, value) in leads {
             let query =
                 format!("SELECT count(*) AS count FROM (SELECT 1 FROM {table} WHERE {column} = $1 LIMIT {MANY}) counted");

@@ -27,8 +27,6 @@ pub(super) enum Lead {
     Column(&'static str),
     /// The rules that matched, by what the filter asks of them.
     Rules,
-    /// The index of scores.
-    Score,
     /// The index of texts.
     Texts,
 }
@@ -91,9 +89,6 @@ impl Selection {
     /// The same in a certain way.
     pub(super) fn led(store: &Store, filter: &Filter, (lead, search): (Lead, Search), order: Order) -> Self {
         let mut own = Self { order, ..Self::none() };
-        if lead == Lead::Score {
-            own.by = AT_LAST;
-        }
         own.rules(store, filter, lead);
         own.texts(store, filter, lead, search);
         let [at, _] = own.by;

@@ -289,6 +289,7 @@ async fn each_filter_reads_its_page_off_an_index() {
     for (filter, index) in [
         (Filter::default(), "cases_by_time"),
         (Filter { since: "1d".parse().ok(), ..Filter::default() }, "cases_by_time"),
+        (Filter { min_score: Some(0.9), max_score: Some(0.99), ..Filter::default() }, "cases_by_time"),
         (Filter { rule: text("r"), direction: Some(Direction::Request), ..Filter::default() }, "case_rules_by_rule"),
         (Filter { policy: text("p"), ..Filter::default() }, "case_rules_by_policy"),
         (Filter { direction: Some(Direction::Request), ..Filter::default() }, "case_rules_by_direction"),
