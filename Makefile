@@ -2,7 +2,7 @@
 # for PostgreSQL and Chromium, which the tests take from Debian.
 
 .DELETE_ON_ERROR:
-.PHONY: all build runtime demo serve postgres browser test test-rust test-sdk test-export test-remote test-browser bench gpu fuzz lint clean
+.PHONY: all build runtime demo serve postgres load browser test test-rust test-sdk test-export test-remote test-browser bench gpu fuzz lint clean
 
 # ONNX Runtime's shared library comes out of its PyPI wheel: version, platform and checksum are pinned.
 ORT_VERSION := 1.32.0
@@ -63,6 +63,10 @@ debian = { command -v apt-get >/dev/null || { echo "the tests need $(1): install
 postgres:
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || $(call debian,postgresql)
 
+# What makes load, and what Seawall is measured beside.
+load:
+	@command -v wrk >/dev/null && test -x /usr/sbin/nginx || $(call debian,wrk nginx-light)
+
 # With letters of all scripts that the tests look at.
 browser:
 	@command -v chromium >/dev/null && fc-list :lang=my | grep -q . || $(call debian,chromium fontconfig fonts-noto-core)
@@ -122,7 +126,8 @@ $(BROWSER)/node_modules/done: $(BROWSER)/package.json $(BROWSER)/package-lock.js
 # Ratios within one run on one machine: tests/bench/README.md says how to read them.
 BENCH := tests/bench
 RECORDS := 1000000
-bench: build postgres $(BENCH)/.venv/done
+bench: build postgres load $(BENCH)/.venv/done
+	$(BENCH)/.venv/bin/python $(BENCH)/proxy.py
 	$(BENCH)/.venv/bin/python $(BENCH)/guard.py
 	$(BENCH)/.venv/bin/python $(BENCH)/stream.py
 	$(BENCH)/.venv/bin/python $(BENCH)/incremental.py

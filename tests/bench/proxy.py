@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SEAWALL = Path(os.environ.get('SEAWALL', ROOT / 'target/release/seawall'))
+SEAWALL = Path(os.environ.get("SEAWALL", ROOT / "target/release/seawall"))
 TICKS = os.sysconf("SC_CLK_TCK")
 PROSE = "The ferry leaves at nine, the market opens at ten, and lunch is by the river. "
 # A policy that asks nothing of the guard.
