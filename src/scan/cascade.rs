@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Question, cache::Cache, judge::Judge, window::Spots};
+use super::{cache::Cache, judge::Judge, question::Question, window::Spots};
 use crate::{
     guard::{Guard, Share, Unavailable},
     segment::Score,

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use futures_util::stream::{FuturesUnordered, TryStreamExt as _};
 
 use super::{
-    Form, Question,
     cache::{Cache, key, window_key},
-    forms, off_reactor,
+    off_reactor,
+    question::{Form, Question, forms},
     window::Scored,
 };
 use crate::{

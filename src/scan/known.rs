@@ -1,9 +1,10 @@
 //! Evidence of content whose scores are known beforehand, such as those that a policy's test gives.
 
 use super::{
-    Ask, Evidence, Passage, Question, Verdict, Which,
+    Ask, Evidence, Passage, Verdict, Which,
     memo::{Memo, Spoken},
-    questions, search,
+    question::{Question, questions},
+    search::search,
 };
 use crate::{
     guard::Unavailable,
