@@ -23,6 +23,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::scan::MOST_WINDOWS;
+
 pub use self::{
     filter::{Chosen, Filter, Moment, Opinion, Place, State},
     flagged::Flagged,

@@ -160,7 +160,7 @@ fn replayed(arguments: &[&str]) -> Value {
     serde_json::from_str(&told).unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_only_records_shows_what_the_baseline_would_do() {
     let watch = "[[rule]]\nname = \"ordinary\"\nwhere = [\"prompt\"]\naction = \"flag\"\nsample = 1.0\n";
     let watch = format!("{}{watch}", RULES.replacen("\"tests\"", "\"tests\"\nmode = \"shadow\"", 1));
@@ -209,7 +209,8 @@ async fn what_only_records_shows_what_the_baseline_would_do() {
     assert!(told.contains("now     baseline/unsafe-prompt"), "{told}");
     assert!(!told.contains("What is the danger"), "two examples of each change, the newest: {told}");
 
-    let (export, _) = seawall(&["review", "export", "--store", &store]);
+    let (export, good) = seawall(&["review", "export", "--store", &store]);
+    assert!(good, "{export}");
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("traffic.jsonl");
     fs::write(&file, export).unwrap();
@@ -225,7 +226,7 @@ async fn what_only_records_shows_what_the_baseline_would_do() {
     assert!(!good && told.ends_with("seawall: 5 decisions change\n"), "{told}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_no_guard_has_judged_is_left_out_or_scored_now() {
     let all = "name = \"all\"\n[[rule]]\nname = \"all\"\nwhere = [\"prompt\"]\naction = \"flag\"\n";
     let proxy = Proxy::with(all, |_| {}).await;

@@ -12,8 +12,7 @@ use super::{
     whole::Pointed,
 };
 use crate::{
-    review::{Case, Passage, Said, Text, Verdict, Window},
-    scan::MOST_WINDOWS,
+    review::{Case, MOST_WINDOWS, Passage, Said, Text, Verdict, Window},
     segment::Direction,
 };
 
