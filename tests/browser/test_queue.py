@@ -66,7 +66,7 @@ def test_times_narrow_it(page, stage):
 
 @pytest.mark.parametrize(
     "words",
-    ["LOCK CAN BE OPENED", "เพื่อนบ้านบอก", "အိမ်နီးချင်း", "அண்டை வீட்டார்", "take the lit road"],
+    ["HOUSE AT THE END OF OUR", "เพื่อนบ้านบอก", "အိမ်နီးချင်း", "அண்டை வீட்டார்", "take the lit road"],
     ids=["en", "th", "my", "ta", "answer"],
 )
 def test_search_finds_parts_of_words_in_every_script(page, words):
