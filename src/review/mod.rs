@@ -18,12 +18,10 @@ mod spool;
 mod store;
 mod text;
 
-use schemars::JsonSchema;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-pub use crate::scan::MOST_WINDOWS;
 
 pub use self::{
     filter::{Chosen, Filter, Moment, Opinion, Place, State},
@@ -38,6 +36,8 @@ pub use self::{
     },
     text::{Care, Found, Moves, Text},
 };
+/// Windows that are kept of one text.
+pub use crate::scan::MOST_WINDOWS;
 use crate::{
     policy::Reason,
     segment::{Direction, Target},

@@ -53,7 +53,7 @@ impl Memo {
     /// What the detectors find in a text.
     pub(super) fn findings(&self, detectors: &Detectors, target: Target, text: &str) -> Arc<[Finding]> {
         let Some(Kept { found, .. }) = &self.kept else { return findings(detectors, target, text).into() };
-        // What is read as JSON whatever it looks like has other escapes than prose has.
+        // The kind of text is in the key since escapes are undone in what some kinds hold, and not in prose.
         let key = digest([b"findings", &detectors.generation().to_le_bytes(), target.name().as_bytes(), text.as_bytes()]);
         found.get(&key).unwrap_or_else(|| {
             let new: Arc<[Finding]> = findings(detectors, target, text).into();

@@ -215,6 +215,12 @@ impl Scanner {
     }
 }
 
+/// The language that a text begins in, as a [`Scanner`] tells it.
+#[must_use]
+pub fn language(text: &str) -> Option<&'static str> {
+    Spoken::of(text).first
+}
+
 impl Inner {
     fn cascade(&self, guard: usize) -> Option<&Cascade> {
         self.cascades().nth(guard).map(|(_, cascade)| cascade)
@@ -249,6 +255,7 @@ async fn judge(memo: &Memo, question: Question, asked: &[Asked<'_>]) -> (Passage
 }
 
 async fn languages(memo: &Memo, text: &str) -> Arc<Spoken> {
+    // A thread of its own would need a copy.
     if text.len() < LARGE {
         return memo.spoken(text);
     }

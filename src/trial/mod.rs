@@ -23,7 +23,7 @@ use crate::{
     dialect::{self, DIALECTS, Dialect},
     guard::Unavailable,
     policy::{Action, Decision, Placeholders, Policies, Refused, Selected},
-    scan::{Evidence, Scanner, detect_language, known},
+    scan::{self, Evidence, Scanner, known},
     segment::{Content, Direction, Edit, Segment, Target, apply, last_prompt},
     wire::json::{Document, Malformed},
 };
@@ -124,7 +124,7 @@ impl Subject {
         language: Option<&'static str>,
     ) -> Result<Tried, String> {
         let prompt = last_prompt(&self.request.content.segments);
-        let spoken = language.or_else(|| prompt.as_deref().and_then(detect_language));
+        let spoken = language.or_else(|| prompt.as_deref().and_then(scan::language));
         let selected = policies.select(self.facts.call(self.dialect.name(), spoken));
         let request =
             self.request.step(&selected, judge, (Direction::Request, None, &Placeholders::default()), language).await?;

@@ -141,8 +141,7 @@ def body(size_kb: int, prompt: str) -> str:
 
 def load(target: Contender, script: Path, connections: int, seconds: float) -> dict:
     """wrk's figures, and processor time a request."""
-    threads = "1"
-    command = ["wrk", "-t", threads, "-c", connections, "-d", f"{seconds:g}s", "--latency", "-s", script]
+    command = ["wrk", "-t", "1", "-c", connections, "-d", f"{seconds:g}s", "--latency", "-s", script]
     command.append(f"http://127.0.0.1:{target.port}/v1/chat/completions")
     before = target.cpu_s()
     told = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True).stdout
