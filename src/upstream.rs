@@ -1,4 +1,4 @@
-//! The LLM behind the proxy: one pool of connections, deadlines, and nothing sent but what was scanned.
+//! The LLM behind the proxy: pools of connections, deadlines, and nothing sent but what was scanned.
 
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
 };
+use thread_local::ThreadLocal;
 
 pub use crate::connect::Misconfigured;
 use crate::{
@@ -46,9 +47,11 @@ pub enum Failed {
 }
 
 /// The upstream.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Upstream {
-    client: Client<Connector, Full<Bytes>>,
+    /// Each thread has connections of its own: an answer that comes in on another's would have to be handed over.
+    clients: ThreadLocal<Client<Connector, Full<Bytes>>>,
+    connector: Connector,
     base: Uri,
     response_timeout: Duration,
     headers: Headers,
@@ -87,11 +90,11 @@ impl Upstream {
             timeout: Duration::from_millis(settings.connect_timeout_ms),
         };
         let connector = connector(reached, Version::Http1)?;
-        let client = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
         let response_timeout = Duration::from_millis(settings.response_timeout_ms);
         let headers = Headers::new(settings).map_err(|(key, why)| Misconfigured(format!("`{section}.{key}` {why}")))?;
         Ok(Self {
-            client,
+            clients: ThreadLocal::new(),
+            connector,
             base,
             response_timeout,
             headers,
@@ -168,8 +171,13 @@ impl Upstream {
         *request.method_mut() = method;
         *request.headers_mut() = headers;
         *request.uri_mut() = self.uri(path).map_err(|e| Failed::Unreachable(e.to_string()))?;
-        let answer = tokio::time::timeout(self.response_timeout, self.client.request(request)).await;
+        let answer = tokio::time::timeout(self.response_timeout, self.client().request(request)).await;
         answer.map_err(|_| Failed::Slow(self.response_timeout.as_millis()))?.map_err(|e| Failed::Unreachable(root(&e)))
+    }
+
+    fn client(&self) -> &Client<Connector, Full<Bytes>> {
+        let new = || Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(self.connector.clone());
+        self.clients.get_or(new)
     }
 
     /// The upstream's address of a path: under the base's own path, which clients often repeat (`…/v1`).

@@ -15,7 +15,10 @@ use std::{fmt::Display, mem, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Config, DEFAULT_GUARD};
+use crate::{
+    config::{self, Config, DEFAULT_GUARD},
+    telemetry,
+};
 
 /// A guardrail in front of LLM APIs.
 #[derive(Debug, Parser)]
@@ -137,6 +140,7 @@ pub fn run() -> ExitCode {
     });
     // Reading standard input cannot be cancelled; a command that is done does not wait for it.
     runtime.shutdown_background();
+    telemetry::flush();
     done.map_or_else(|failed| tell(&failed), |()| ExitCode::SUCCESS)
 }
 

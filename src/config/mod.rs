@@ -11,7 +11,7 @@ mod load;
 mod policies;
 mod review;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, num::NonZero, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +67,8 @@ pub struct Config {
 pub struct Listen {
     /// Address and port.
     pub address: SocketAddr,
+    /// Threads that serve clients; one for each processor if it is left out. Guards, database and console have their own.
+    pub threads: Option<NonZero<usize>>,
     /// Largest request body, before and after decompression.
     pub max_body_bytes: usize,
     /// Largest head of a request, in bytes.
@@ -333,6 +335,7 @@ impl Default for Listen {
     fn default() -> Self {
         Self {
             address: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            threads: None,
             max_body_bytes: 16 << 20,
             max_header_bytes: 64 << 10,
             header_timeout_ms: 10_000,

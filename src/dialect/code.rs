@@ -50,6 +50,16 @@ const READABLE: usize = 16;
 /// Whether a value is an id, a code or the name of a setting, and too little of a text to be read as one: servers copy such
 /// values into what the model reads, so that what says more than three words there is text.
 pub(super) fn is_id(value: &str) -> bool {
+    // Most are one word, the name of a field.
+    is_one_word(value) || has_few_words(value)
+}
+
+/// Whether a value is small letters, no more than a word has.
+fn is_one_word(value: &str) -> bool {
+    value.len() <= LONG_WORD && value.bytes().all(|byte| byte.is_ascii_lowercase())
+}
+
+fn has_few_words(value: &str) -> bool {
     let form = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:|/+=@#".contains(&byte);
     // The names of constants and of fields (`LIKE_THIS`, `likeThis`) are longer than other ids.
     let is_constant = || value.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
@@ -260,6 +270,11 @@ mod tests {
             let value = format!("{before}{sentence}{after}");
             prop_assert!(!is_sealed(&value), "{}", value);
             prop_assert!(!is_sealed(&BASE64.encode(sentence.as_bytes())));
+        }
+
+        #[test]
+        fn one_word_is_few(word in "[a-z]{0,20}") {
+            prop_assert!(is_one_word(&word) && has_few_words(&word));
         }
 
         #[test]

@@ -21,40 +21,43 @@ const NAME: usize = 64;
 /// Adds to a request what its dialect has left unread in the document, as one passage, and its ids as another if they say more
 /// together than each of them alone.
 pub(super) fn add(request: &mut Request, document: &Document, silent: &[&str]) {
-    let segments = &mut request.content.segments;
-    let places: HashSet<usize> =
+    let segments = &request.content.segments;
+    let mut places: Vec<usize> =
         segments.iter().filter_map(|segment| segment.place.as_ref()).map(|place| place.0.start).collect();
-    let names: HashSet<String> =
-        segments.iter().filter(|segment| segment.place.is_none()).map(|segment| segment.text.clone()).collect();
+    places.sort_unstable();
+    let names: HashSet<&str> =
+        segments.iter().filter(|segment| segment.place.is_none()).map(|segment| segment.text.as_str()).collect();
     let passage = segments.iter().map(|segment| segment.passage + 1).max().unwrap_or_default();
-    let mut ids = Vec::<(String, Place)>::new();
+    let (mut unread, mut ids) = (Vec::new(), Vec::<(String, Place)>::new());
     let mut seen = HashSet::new();
     strings::visit(document, &mut |literal| {
         let text = literal.text();
-        let known = places.contains(&literal.range.start) || (literal.is_name && names.contains(text.as_ref()));
-        if known {
+        let is_read = || places.binary_search(&literal.range.start).is_ok();
+        if is_read() || (literal.is_name && names.contains(text.as_ref())) {
             return;
         }
-        let path = literal.path();
+        let field = || literal.path().next_back();
+        let is_silent = || silent.iter().any(|pattern| fits(pattern, literal.path()));
         if is_id(text.trim()) {
             // A call's id stands at its answer too.
-            let is_told = path.last().is_some_and(|key| holds_id(key)) && !silent.iter().any(|pattern| fits(pattern, &path));
-            if !literal.is_name && is_told && seen.insert(text.clone().into_owned()) {
+            let is_told = !literal.is_name && field().is_some_and(holds_id) && !is_silent();
+            if is_told && seen.insert(text.clone().into_owned()) {
                 ids.push((text.into_owned(), Place(literal.range.clone())));
             }
             return;
         }
-        let is_type = !literal.is_name && path.last() == Some(&"type") && is_type(&text);
+        let is_type = !literal.is_name && field() == Some("type") && is_type(&text);
         // Looking for ciphertext comes last: a picture is large.
-        if !is_type && !silent.iter().any(|pattern| fits(pattern, &path)) && !is_sealed(&text) {
+        if !is_type && !is_silent() && !is_sealed(&text) {
             let place = (!literal.is_name).then(|| Place(literal.range.clone()));
-            segments.push(Segment { target: Target::System, passage, text: text.into_owned(), place });
+            unread.push(Segment { target: Target::System, passage, text: text.into_owned(), place });
         }
     });
     if say_more(ids.iter().map(|(id, _)| id.as_str())) {
         let segment = |(text, place)| Segment { target: Target::System, passage: passage + 1, text, place: Some(place) };
-        segments.extend(ids.into_iter().map(segment));
+        unread.extend(ids.into_iter().map(segment));
     }
+    request.content.segments.append(&mut unread);
 }
 
 /// Whether a field holds an id by its name.
@@ -63,10 +66,10 @@ fn holds_id(key: &str) -> bool {
 }
 
 /// Whether a path ends as the pattern says, or is the whole of it where that begins with `/`.
-fn fits(pattern: &str, path: &[&str]) -> bool {
+fn fits<'p>(pattern: &str, path: impl DoubleEndedIterator<Item = &'p str>) -> bool {
     let (whole, steps) = pattern.strip_prefix('/').map_or((false, pattern), |steps| (true, steps));
-    let mut path = path.iter().rev();
-    let all = steps.rsplit('/').all(|step| path.next().is_some_and(|key| step == "*" || step == *key));
+    let mut path = path.rev();
+    let all = steps.rsplit('/').all(|step| path.next().is_some_and(|key| step == "*" || step == key));
     all && (!whole || path.next().is_none())
 }
 
@@ -113,7 +116,7 @@ mod tests {
 
     #[test]
     fn paths_fit() {
-        let fit = |pattern, path: &str| fits(pattern, &path.split('/').collect::<Vec<_>>());
+        let fit = |pattern, path: &str| fits(pattern, path.split('/'));
         assert!(fit("/model", "model") && fit("url/x", "a/url/x") && fit("headers/*", "tools/headers/key"));
         assert!(!fit("/model", "a/model") && !fit("url/x", "x") && !fit("headers/*", "headers") && !fit("url/x", "a/x"));
     }

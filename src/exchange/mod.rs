@@ -226,7 +226,7 @@ impl Proxy {
         let Limits { request_bytes, request_time, .. } = self.limits;
         let bytes = read(body, request_bytes, Patience::Whole(request_time)).await.map_err(Failure::RequestBody)?;
         let bytes = encoding::decode(headers, bytes, request_bytes).await.map_err(Failure::RequestEncoding)?;
-        Document::read(&bytes).map_err(Failure::Request)
+        Document::read(bytes).map_err(Failure::Request)
     }
 
     /// A chat call, up to the upstream's answer and, if that is whole, to its end.

@@ -101,8 +101,13 @@ impl Routes {
         }
         let inner = path.strip_prefix(way.prefix.as_str()).unwrap_or(path);
         let kind = way.kind(method, inner).ok_or_else(unknown)?;
-        let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-        let path = format!("{inner}{query}").parse().map_err(|_| Failure::AmbiguousPath)?;
+        let path = match uri.path_and_query() {
+            Some(asked) if inner == path => asked.clone(),
+            asked => {
+                let query = asked.and_then(PathAndQuery::query).map(|query| format!("?{query}")).unwrap_or_default();
+                format!("{inner}{query}").parse().map_err(|_| Failure::AmbiguousPath)?
+            }
+        };
         let (name, upstream, upstream_name) =
             (Arc::clone(&way.name), Arc::clone(&way.upstream), Arc::clone(&way.upstream_name));
         Ok(Route { kind, name, upstream, upstream_name, path })
@@ -152,7 +157,10 @@ fn split(line: &str) -> (String, Vec<String>) {
 
 /// Headers that would steer the upstream; many servers read an underscore in a name as a hyphen.
 fn steering(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    headers.keys().map(HeaderName::as_str).filter(|name| STEERING.contains(&name.replace('_', "-").as_str()))
+    let steers = |name: &&str| {
+        if name.contains('_') { STEERING.contains(&name.replace('_', "-").as_str()) } else { STEERING.contains(name) }
+    };
+    headers.keys().map(HeaderName::as_str).filter(steers)
 }
 
 /// The host that was asked for, without its port: of the address, if that has one, as it stands above the header.

@@ -33,7 +33,7 @@ impl Proxy {
         let bytes = body::read(body, most, Patience::Silence(idle)).await.map_err(Failure::ResponseBody)?;
         let bytes = encoding::decode(&head.headers, bytes, most).await.map_err(Failure::ResponseEncoding)?;
         let unreadable = |why| Failure::Response { status: head.status, why };
-        let document = Document::read(&bytes).map_err(unreadable)?;
+        let document = Document::read(bytes).map_err(unreadable)?;
         let content = call.dialect.response(&document).map_err(unreadable)?;
 
         let (ask, prompt) = (call.policies.ask(), call.prompt.as_deref());

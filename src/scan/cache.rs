@@ -6,12 +6,14 @@
 
 use std::{
     collections::HashMap,
+    hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState},
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use futures_util::future::{BoxFuture, FutureExt as _, Shared, WeakShared};
+use highway::{HighwayHash as _, HighwayHasher};
 use moka::future::Cache as Moka;
 
 use super::window::Scored;
@@ -21,8 +23,35 @@ use crate::{
     segment::Task,
 };
 
-/// A key: BLAKE3 of what the score depends on.
-pub(super) type Key = [u8; 32];
+/// A key: `HighwayHash` (J. Alakuijala, B. Cox, J. Wassenberg: Fast keyed hash/pseudo-random function using SIMD multiply and
+/// permute, 2016) of what the score depends on. Who does not know the [`SECRET`] finds no two texts of one key.
+pub(super) type Key = u128;
+
+/// What keys are made with: drawn by each process, and told to nobody.
+static SECRET: LazyLock<highway::Key> = LazyLock::new(|| highway::Key([(); 4].map(|()| RandomState::new().hash_one(()))));
+
+/// Hashes keys for tables: a part of one is as good.
+pub(super) type Part = BuildHasherDefault<FirstHalf>;
+
+/// The first half of a key.
+#[derive(Debug, Default)]
+pub(super) struct FirstHalf(u64);
+
+impl Hasher for FirstHalf {
+    fn write(&mut self, bytes: &[u8]) {
+        // Keys come by `write_u128`; anything else is mixed in as well as it goes.
+        self.0 = bytes.iter().fold(self.0, |mixed, byte| mixed.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "half of it is meant")]
+    fn write_u128(&mut self, key: u128) {
+        self.0 = key as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// Scores by key. Concurrent equals wait for one scoring.
 #[derive(Debug)]
@@ -32,7 +61,7 @@ pub(super) struct Cache {
 
 #[derive(Debug)]
 struct Kept {
-    scores: Moka<Key, Scored>,
+    scores: Moka<Key, Scored, Part>,
     flights: Flights,
 }
 
@@ -55,7 +84,7 @@ struct Flights(Arc<Mutex<Board>>);
 struct Board {
     /// Flights begun so far: the number of each.
     begun: u64,
-    flights: HashMap<Key, (u64, WeakShared<Flight>)>,
+    flights: HashMap<Key, (u64, WeakShared<Flight>), Part>,
 }
 
 impl Flights {
@@ -113,7 +142,7 @@ impl Cache {
                 .max_capacity(settings.entries)
                 .weigher(|_, scored: &Scored| scored.weight())
                 .time_to_live(Duration::from_secs(settings.ttl_s))
-                .build(),
+                .build_with_hasher(Part::default()),
             flights: Flights::default(),
         });
         Self { kept }
@@ -129,15 +158,15 @@ impl Cache {
     /// The score kept under `key`, or that of `work`, and whether it was kept or under way. A caller that goes away does not
     /// take the score from others who wait for it; when all have gone, the work ends too. Failures are not kept, and those that
     /// hang on who asked are nobody else's: who waited in vain then works for itself.
-    pub(super) async fn get_or<F>(&self, key: Key, work: F) -> (Result<Scored, Unavailable>, bool)
+    pub(super) async fn get_or<F>(&self, key: Key, work: impl FnOnce() -> F) -> (Result<Scored, Unavailable>, bool)
     where
         F: Future<Output = Result<Scored, Unavailable>> + Send + 'static,
     {
-        let Some(Kept { scores, flights }) = &self.kept else { return (work.await, false) };
+        let Some(Kept { scores, flights }) = &self.kept else { return (work().await, false) };
         if let Some(score) = scores.get(&key).await {
             return (Ok(score), true);
         }
-        let kept = scores.clone();
+        let (kept, work) = (scores.clone(), work());
         let work = async move {
             let score = work.await;
             if let Ok(score) = &score {
@@ -182,14 +211,15 @@ fn name(task: Task) -> &'static [u8] {
     }
 }
 
-/// BLAKE3 of parts, each preceded by its length.
+/// The key of parts, each preceded by its length.
 pub(super) fn digest<const N: usize>(parts: [&[u8]; N]) -> Key {
-    let mut hasher = blake3::Hasher::new();
+    let mut hasher = HighwayHasher::new(*SECRET);
     for part in parts {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part);
+        hasher.append(&(part.len() as u64).to_le_bytes());
+        hasher.append(part);
     }
-    *hasher.finalize().as_bytes()
+    let [low, high] = hasher.finalize128();
+    u128::from(low) | u128::from(high) << 64
 }
 
 #[cfg(test)]
@@ -231,9 +261,9 @@ mod tests {
                 outcome.map(Scored::from)
             }
         };
-        let failed = cache.get_or([0; 32], work(Err(Unavailable::Deadline))).await;
+        let failed = cache.get_or(0, || work(Err(Unavailable::Deadline))).await;
         assert_eq!(failed, (Err(Unavailable::Deadline), false));
-        let answers = futures_util::future::join_all((0..10).map(|_| cache.get_or([0; 32], work(Ok(0.5))))).await;
+        let answers = futures_util::future::join_all((0..10).map(|_| cache.get_or(0, || work(Ok(0.5))))).await;
         assert_eq!(runs.load(Ordering::SeqCst), 2);
         assert!(answers.iter().all(|(score, _)| *score == Ok(0.5.into())));
         assert_eq!(answers.iter().filter(|(_, cached)| !cached).count(), 1);
@@ -251,15 +281,19 @@ mod tests {
         .into_iter()
         .enumerate()
         {
-            let key = [u8::try_from(number).unwrap(); 32];
+            let key = u128::try_from(number).unwrap();
             let error = failed.clone();
-            let first = cache.get_or(key, async {
+            let first = cache.get_or(key, || async {
                 tokio::task::yield_now().await;
                 Err(error)
             });
-            let (first, second) = tokio::join!(first, cache.get_or(key, async { Ok(0.5.into()) }));
+            let (first, second) = tokio::join!(first, cache.get_or(key, || async { Ok(0.5.into()) }));
             assert_eq!((first, &second), ((Err(failed), false), &told));
-            assert_eq!(cache.get_or(key, async { Ok(0.25.into()) }).await.1, second.0.is_ok(), "what it scored itself is kept");
+            assert_eq!(
+                cache.get_or(key, || async { Ok(0.25.into()) }).await.1,
+                second.0.is_ok(),
+                "what it scored itself is kept"
+            );
         }
     }
 
@@ -267,11 +301,11 @@ mod tests {
     async fn guards_share_scores_and_wait_for_no_other() {
         let cache = Cache::new(&config::Cache::default());
         let other = cache.beside();
-        let mut slow = Box::pin(cache.get_or([4; 32], std::future::pending()));
+        let mut slow = Box::pin(cache.get_or(4, std::future::pending));
         assert!((&mut slow).now_or_never().is_none());
-        assert_eq!(other.get_or([4; 32], async { Ok(0.25.into()) }).await, (Ok(0.25.into()), false));
+        assert_eq!(other.get_or(4, || async { Ok(0.25.into()) }).await, (Ok(0.25.into()), false));
         drop(slow);
-        assert_eq!(cache.get_or([4; 32], async { Ok(0.75.into()) }).await, (Ok(0.25.into()), true));
+        assert_eq!(cache.get_or(4, || async { Ok(0.75.into()) }).await, (Ok(0.25.into()), true));
     }
 
     #[tokio::test]
@@ -280,8 +314,8 @@ mod tests {
         let board = || cache.kept.as_ref().unwrap().flights.lock().flights.len();
         let (done, answer) = tokio::sync::oneshot::channel();
         let mut first =
-            Box::pin(cache.get_or([1; 32], async move { answer.await.map(Scored::from).map_err(|_| Unavailable::Deadline) }));
-        let mut second = Box::pin(cache.get_or([1; 32], async { Ok(0.1.into()) }));
+            Box::pin(cache.get_or(1, || async move { answer.await.map(Scored::from).map_err(|_| Unavailable::Deadline) }));
+        let mut second = Box::pin(cache.get_or(1, || async { Ok(0.1.into()) }));
         assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
         drop(first);
         assert!(!done.is_closed(), "the second still waits for it");
@@ -290,13 +324,13 @@ mod tests {
 
         let (done, answer) = tokio::sync::oneshot::channel::<f32>();
         let mut only =
-            Box::pin(cache.get_or([2; 32], async move { answer.await.map(Scored::from).map_err(|_| Unavailable::Deadline) }));
+            Box::pin(cache.get_or(2, || async move { answer.await.map(Scored::from).map_err(|_| Unavailable::Deadline) }));
         assert!((&mut only).now_or_never().is_none());
         drop(only);
         assert!(done.is_closed());
         assert_eq!(board(), 0);
 
-        let panics = cache.get_or([3; 32], async { panic!("as if by a bug") }).await;
+        let panics = cache.get_or(3, || async { panic!("as if by a bug") }).await;
         assert!(matches!(panics, (Err(Unavailable::Engine(_)), false)));
     }
 }

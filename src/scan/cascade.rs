@@ -77,7 +77,7 @@ impl Cascade {
     /// What the guards think of a text, which of them decided, and whether all of that was known.
     pub(super) async fn judge(
         &self,
-        question: &Question,
+        question: &Question<'_>,
         languages: &[Option<&str>],
         share: &Share,
     ) -> (Which, Result<(Score, Spots), Unavailable>, bool) {

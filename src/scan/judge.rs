@@ -27,18 +27,18 @@ pub(super) struct Judge {
 impl Judge {
     /// P(unsafe) of a text, and whether it was known. A guard's scores are kept under its own identity, so that neither
     /// another band nor another guard beside it makes a kept one wrong.
-    pub(super) async fn ask(self: &Arc<Self>, question: &Question, share: &Share) -> (Result<Scored, Unavailable>, bool) {
+    pub(super) async fn ask(self: &Arc<Self>, question: &Question<'_>, share: &Share) -> (Result<Scored, Unavailable>, bool) {
         // What is read as JSON has other unhidden forms than plain text has.
         let kind = if question.target == Target::ToolCall { "json" } else { "text" };
         let key = key([self.guard.identity(), kind], question.target.task(), question.prompt.as_deref(), &question.text);
-        let work = Arc::clone(self).score(question.clone(), share.clone());
+        let work = || Arc::clone(self).score(question.clone().into_owned(), share.clone());
         let (score, hit) = self.cache.get_or(key, work).await;
         self.metrics.verdict(hit, score.is_ok());
         (score, hit)
     }
 
     /// P(unsafe) of a text: the worst of its forms.
-    async fn score(self: Arc<Self>, question: Question, share: Share) -> Result<Scored, Unavailable> {
+    async fn score(self: Arc<Self>, question: Question<'static>, share: Share) -> Result<Scored, Unavailable> {
         let work = async {
             let forms = off_reactor(question.text.len(), move || forms(question)).await;
             Ok(Scored::worst(all(forms.iter().map(|form| self.form(form, &share))).await?))
@@ -61,7 +61,7 @@ impl Judge {
         let scores = windows.into_iter().map(|window| {
             let key = window_key(self.guard.identity(), &window);
             let (judge, share) = (Arc::clone(self), share.clone());
-            let work = async move { judge.window(window, grows, &share).await.map(Scored::from) };
+            let work = move || async move { judge.window(window, grows, &share).await.map(Scored::from) };
             async move { self.cache.get_or(key, work).await.0 }
         });
         let scores = all(scores).await?;

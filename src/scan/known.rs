@@ -21,7 +21,7 @@ pub fn known(
 ) -> Evidence {
     let Content { segments, unscorable, echoes } = content;
     let findings = search(&Memo::default(), &ask.detectors, &segments);
-    let passage = |Question { target, segments, pieces, text, .. }: Question| {
+    let passage = |Question { target, segments, pieces, text, .. }: Question<'_>| {
         let Spoken { first: language, others } = Spoken::of(&text);
         let verdict = |&guard: &usize| {
             let score = score(guard, target, language);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use moka::sync::Cache as Moka;
 
 use super::{
-    cache::{Key, digest},
+    cache::{Key, Part, digest},
     detect::Detectors,
     language, normalise,
     search::findings,
@@ -34,8 +34,8 @@ pub(super) struct Memo {
 
 #[derive(Debug, Clone)]
 struct Kept {
-    found: Moka<Key, Arc<[Finding]>>,
-    spoken: Moka<Key, Arc<Spoken>>,
+    found: Moka<Key, Arc<[Finding]>, Part>,
+    spoken: Moka<Key, Arc<Spoken>, Part>,
 }
 
 impl Memo {
@@ -44,8 +44,8 @@ impl Memo {
             found: Moka::builder()
                 .max_capacity(settings.entries)
                 .weigher(|_, found: &Arc<[Finding]>| u32::try_from(1 + found.len() / FINDINGS).unwrap_or(u32::MAX))
-                .build(),
-            spoken: Moka::builder().max_capacity(settings.entries).build(),
+                .build_with_hasher(Part::default()),
+            spoken: Moka::builder().max_capacity(settings.entries).build_with_hasher(Part::default()),
         });
         Self { kept }
     }

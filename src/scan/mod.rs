@@ -18,7 +18,7 @@ mod question;
 mod search;
 mod window;
 
-use std::{panic::resume_unwind, sync::Arc};
+use std::{borrow::Cow, panic::resume_unwind, sync::Arc};
 
 use futures_util::future::join_all;
 use tokio::task::spawn_blocking;
@@ -34,7 +34,7 @@ use self::{
 use crate::{
     config,
     guard::{Guard, Meter, Share},
-    segment::{Check, Content, Direction, Finding, Segment, Target, Task},
+    segment::{Check, Content, Direction, Segment, Target, Task},
     telemetry::Metrics,
     wire::json::Document,
 };
@@ -163,18 +163,13 @@ impl Scanner {
             (content, found)
         })
         .await;
-        let questions = questions(&content.segments, prompt);
-        self.answer(&ask.guards, (content, findings), questions, direction).await
+        let (passages, cached) = self.answer(&ask.guards, questions(&content.segments, prompt)).await;
+        let Content { segments, unscorable, echoes } = content;
+        Evidence { direction, segments, findings, passages, unscorable, echoes, cached }
     }
 
-    async fn answer(
-        &self,
-        guards: &[usize],
-        (content, findings): (Content, Vec<Vec<Finding>>),
-        questions: Vec<Question>,
-        direction: Direction,
-    ) -> Evidence {
-        let Content { segments, unscorable, echoes } = content;
+    /// What the guards asked think of each text, and whether they were known to.
+    async fn answer(&self, guards: &[usize], questions: Vec<Question<'_>>) -> (Vec<Passage>, Option<bool>) {
         let meter = || METER.try_with(Meter::clone).unwrap_or_default();
         let asked = guards.iter().filter_map(|&guard| self.inner.cascade(guard).map(|cascade| (guard, cascade)));
         let asked: Vec<Asked<'_>> =
@@ -182,8 +177,7 @@ impl Scanner {
         let answers = join_all(questions.into_iter().map(|question| judge(&self.inner.memo, question, &asked))).await;
         let hits = answers.iter().flat_map(|(_, hits)| hits);
         let cached = hits.fold(None, |all: Option<bool>, &hit| Some(all.unwrap_or(true) && hit));
-        let passages = answers.into_iter().map(|(passage, _)| passage).collect();
-        Evidence { direction, segments, findings, passages, unscorable, echoes, cached }
+        (answers.into_iter().map(|(passage, _)| passage).collect(), cached)
     }
 
     /// Judges what a stream has brought, and tells up to which byte of the check's text the findings are final.
@@ -205,13 +199,14 @@ impl Scanner {
                 (check.from + check.text.len()).saturating_sub(check.judged.len()),
                 check.judged.len(),
             )])),
-            text: check.judged.clone(),
+            text: Cow::Borrowed(&check.judged),
             prompt: prompt.map(ending).filter(|_| target.task() == Task::Response),
             grows: true,
         };
         let segments = vec![Segment { target, passage: 0, text, place: None }];
-        let content = Content { segments, ..Content::default() };
-        (self.answer(&ask.guards, (content, vec![findings]), vec![question], Direction::Response).await, settled)
+        let (passages, cached) = self.answer(&ask.guards, vec![question]).await;
+        let (direction, findings, unscorable, echoes) = (Direction::Response, vec![findings], Vec::new(), Vec::new());
+        (Evidence { direction, segments, findings, passages, unscorable, echoes, cached }, settled)
     }
 }
 
@@ -240,7 +235,7 @@ struct Asked<'s> {
 }
 
 /// What all guards asked think of a text, and whether each verdict was known.
-async fn judge(memo: &Memo, question: Question, asked: &[Asked<'_>]) -> (Passage, Vec<bool>) {
+async fn judge(memo: &Memo, question: Question<'_>, asked: &[Asked<'_>]) -> (Passage, Vec<bool>) {
     let spoken = languages(memo, &question.text).await;
     let (language, others) = (spoken.first, spoken.others.clone());
     let spoken: Vec<Option<&str>> = std::iter::once(language).chain(others.iter().copied()).collect();

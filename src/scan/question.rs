@@ -1,7 +1,7 @@
 //! The texts that are judged: each passage whole and in its parts, and the last turns together; and the forms of each, as it is
 //! written and with hiding undone.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{borrow::Cow, ops::Range, sync::Arc};
 
 use super::{
     Piece, normalise,
@@ -23,12 +23,12 @@ const TURNS_BYTES: usize = 4_000;
 
 /// A text to be judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Question {
+pub(super) struct Question<'t> {
     pub(super) target: Target,
     pub(super) segments: Vec<usize>,
     /// Where these stand in the text; `None` if it is all of the one.
     pub(super) pieces: Option<Arc<[Piece]>>,
-    pub(super) text: String,
+    pub(super) text: Cow<'t, str>,
     /// What an answer answers: its last part, which is all that a guard's template has room for.
     pub(super) prompt: Option<Arc<str>>,
     /// It is likely to be asked again, grown: what the guard computes of it is worth keeping.
@@ -40,82 +40,92 @@ pub(super) fn ending(prompt: &str) -> Arc<str> {
     prompt.get(prompt.ceil_char_boundary(prompt.len().saturating_sub(CONTEXT_BYTES))..).unwrap_or(prompt).into()
 }
 
-/// The texts to judge: each passage whole, its parts if it has several, and the last user turns together.
-pub(super) fn questions(segments: &[Segment], prompt: Option<&str>) -> Vec<Question> {
-    let mut passages = BTreeMap::<usize, Vec<usize>>::new();
-    for (index, segment) in segments.iter().enumerate() {
-        passages.entry(segment.passage).or_default().push(index);
+impl Question<'_> {
+    /// The same, for work that outlives who asks.
+    pub(super) fn into_owned(self) -> Question<'static> {
+        let Self { target, segments, pieces, text, prompt, grows } = self;
+        Question { target, segments, pieces, text: Cow::Owned(text.into_owned()), prompt, grows }
     }
-    let mut questions = Vec::new();
-    let mut turns: Vec<(Vec<usize>, String)> = Vec::new();
+}
+
+/// The texts to judge: each passage whole, its parts if it has several, and the last user turns together.
+pub(super) fn questions<'t>(segments: &'t [Segment], prompt: Option<&str>) -> Vec<Question<'t>> {
+    let passage = |&index: &usize| segments.get(index).map(|segment| segment.passage);
+    let mut order: Vec<usize> = (0..segments.len()).collect();
+    order.sort_by_key(passage);
+    let mut questions = Vec::with_capacity(segments.len() + 2);
+    let mut turns: Vec<Turn<'t>> = Vec::new();
     let given = prompt.map(ending);
-    let mut asked: Option<Arc<str>> = None;
-    for indices in passages.into_values() {
+    for indices in order.chunk_by(|a, b| passage(a) == passage(b)) {
         let parts: Vec<&Segment> = indices.iter().filter_map(|&index| segments.get(index)).collect();
         let Some(target) = parts.first().map(|part| part.target) else { continue };
-        let texts: Vec<&str> = parts.iter().map(|part| part.text.as_str()).collect();
-        let whole = texts.join(SEAM);
         // An answer in a conversation is judged as it was when it was given: after the user's turn before it.
         let context = match target.task() {
-            Task::Response => given.clone().or_else(|| asked.clone()),
+            Task::Response => given.clone().or_else(|| turns.last().map(|turn| ending(&turn.text))),
             Task::Prompt => None,
         };
+        let question =
+            |segments, pieces, text| Question { target, segments, pieces, text, prompt: context.clone(), grows: false };
+        let alone = |index, part: &'t Segment| question(vec![index], None, Cow::Borrowed(part.text.as_str()));
+        if let ([part], &[index]) = (parts.as_slice(), indices) {
+            questions.push(alone(index, part));
+            if target == Target::Prompt {
+                turns.push(Turn { segments: indices.to_vec(), text: Cow::Borrowed(&part.text) });
+            }
+            continue;
+        }
         // A schema's many short strings say something only together.
-        if parts.len() > 1 && target != Target::ToolDefinition {
-            questions.extend(indices.iter().zip(&parts).map(|(&index, part)| Question {
-                target,
-                segments: vec![index],
-                pieces: None,
-                text: part.text.clone(),
-                prompt: context.clone(),
-                grows: false,
-            }));
+        let are_one = target == Target::ToolDefinition;
+        if !are_one {
+            questions.extend(indices.iter().zip(&parts).map(|(&index, part)| alone(index, part)));
         }
-        let laid = |seam| (parts.len() > 1).then(|| lay(segments, &indices, seam).into());
-        let pieces = laid(SEAM.len());
+        let laid = |seam| Some(lay(segments, indices, seam).into());
+        let texts: Vec<&str> = parts.iter().map(|part| part.text.as_str()).collect();
+        let whole = texts.join(SEAM);
         if target == Target::Prompt {
-            turns.push((indices.clone(), whole.clone()));
-            asked = Some(ending(&whole));
+            turns.push(Turn { segments: indices.to_vec(), text: Cow::Owned(whole.clone()) });
         }
-        let seamless = (target != Target::ToolDefinition).then(|| seamless(&texts)).flatten();
-        let again = seamless.map(|text| {
-            let (segments, pieces, prompt) = (indices.clone(), laid(0), context.clone());
-            Question { target, segments, pieces, text, prompt, grows: false }
-        });
-        questions.push(Question { target, segments: indices, pieces, text: whole, prompt: context, grows: false });
-        questions.extend(again);
+        questions.push(question(indices.to_vec(), laid(SEAM.len()), Cow::Owned(whole)));
+        let again = (!are_one).then(|| seamless(&texts)).flatten();
+        questions.extend(again.map(|text| question(indices.to_vec(), laid(0), Cow::Owned(text))));
     }
     questions.extend(conversation(segments, &turns));
     questions
 }
 
+/// What a user said in one go.
+struct Turn<'t> {
+    segments: Vec<usize>,
+    text: Cow<'t, str>,
+}
+
 /// The last user turns as one text, if there are several.
-fn conversation(segments: &[Segment], turns: &[(Vec<usize>, String)]) -> Vec<Question> {
-    let mut last: Vec<&(Vec<usize>, String)> = Vec::new();
+fn conversation(segments: &[Segment], turns: &[Turn<'_>]) -> Vec<Question<'static>> {
+    let mut first = turns.len();
     let mut room = TURNS_BYTES;
     for turn in turns.iter().rev().take(TURNS) {
-        last.insert(0, turn);
-        room = room.saturating_sub(turn.1.len().min(TURNS_BYTES / 2));
+        first -= 1;
+        room = room.saturating_sub(turn.text.len().min(TURNS_BYTES / 2));
         if room == 0 {
             break;
         }
     }
+    let last = turns.get(first..).unwrap_or_default();
     if last.len() < 2 {
         return Vec::new();
     }
     // The newest turn by its beginning, which the others lead to; those before it by their end.
     let newest = last.len() - 1;
-    let parts = last.iter().enumerate().map(|(at, (_, text))| part(text, at == newest));
-    let parts: Vec<Range<usize>> = parts.collect();
-    let texts = last.iter().zip(&parts).map(|((_, text), part)| text.get(part.clone()).unwrap_or_default());
+    let parts: Vec<Range<usize>> = last.iter().enumerate().map(|(at, turn)| part(&turn.text, at == newest)).collect();
+    let texts = last.iter().zip(&parts).map(|(turn, part)| turn.text.get(part.clone()).unwrap_or_default());
     let texts: Vec<&str> = texts.collect();
-    let laid = last.iter().map(|(indices, _)| lay(segments, indices, SEAM.len())).zip(parts);
+    let laid = last.iter().map(|turn| lay(segments, &turn.segments, SEAM.len())).zip(parts);
     let laid: Vec<(Vec<Piece>, Range<usize>)> = laid.collect();
-    let all: Vec<usize> = last.iter().flat_map(|(indices, _)| indices).copied().collect();
+    let all: Vec<usize> = last.iter().flat_map(|turn| &turn.segments).copied().collect();
     // The next turn will be asked with these before it.
     let question = |(text, seam)| {
-        let pieces = Some(splice(&laid, seam).into());
-        Question { target: Target::Prompt, segments: all.clone(), pieces, text, prompt: None, grows: true }
+        let (segments, pieces, text) = (all.clone(), Some(splice(&laid, seam).into()), Cow::Owned(text));
+        Question { target: Target::Prompt, segments, pieces, text, prompt: None, grows: true }
     };
     let seamed = std::iter::once((texts.join(SEAM), SEAM.len()));
     seamed.chain(seamless(&texts).map(|text| (text, 0))).map(question).collect()
@@ -143,7 +153,7 @@ fn seamless(texts: &[&str]) -> Option<String> {
 
 /// A form in which a text is judged.
 pub(super) struct Form {
-    pub(super) question: Question,
+    pub(super) question: Question<'static>,
     pub(super) way: Way,
 }
 
@@ -166,7 +176,7 @@ impl Form {
 }
 
 /// The forms in which a text is judged: with hiding undone in it and in what it answers, and last as it is written.
-pub(super) fn forms(question: Question) -> Vec<Form> {
+pub(super) fn forms(question: Question<'static>) -> Vec<Form> {
     let Question { target, segments, pieces, text, prompt, grows } = &question;
     let view = view(*target == Target::ToolCall, text);
     let context = prompt.as_deref().map(normalise::fold).filter(normalise::View::is_changed);
@@ -176,9 +186,9 @@ pub(super) fn forms(question: Question) -> Vec<Form> {
     let carried = normalise::carried(view.text());
     let untagged = normalise::untagged(text);
     let context = context.or_else(|| prompt.clone());
-    let form = |text, way| {
+    let form = |text: String, way| {
         let (target, segments, pieces, prompt, grows) = (*target, segments.clone(), pieces.clone(), context.clone(), *grows);
-        Form { question: Question { target, segments, pieces, text, prompt, grows }, way }
+        Form { question: Question { target, segments, pieces, text: Cow::Owned(text), prompt, grows }, way }
     };
     let folded = is_folded.then(|| form(view.text().to_owned(), Way::Undone(view.into_owned())));
     let rewritten = [unspaced, carried, untagged].into_iter().flatten().map(|text| form(text, Way::Lost));
@@ -206,7 +216,7 @@ mod tests {
             segment(Target::ToolDefinition, 5, "a"),
             segment(Target::ToolDefinition, 5, "b"),
         ];
-        let asked: Vec<_> = questions(&segments, None).into_iter().map(|q| (q.text, q.prompt)).collect();
+        let asked: Vec<_> = questions(&segments, None).into_iter().map(|q| (q.text.into_owned(), q.prompt)).collect();
         let expected = [
             ("be kind", None),
             ("how", None),
@@ -227,10 +237,10 @@ mod tests {
     #[test]
     fn hiding_in_a_prompt_is_undone_too() {
         let asked = |prompt: &str| {
-            let (target, text, prompt) = (Target::Completion, "sure".to_owned(), Some(Arc::from(prompt)));
+            let (target, text, prompt) = (Target::Completion, "sure".into(), Some(Arc::from(prompt)));
             let forms = forms(Question { target, segments: vec![0], pieces: None, text, prompt, grows: true });
             let asked = forms.into_iter().map(|form| form.question);
-            asked.map(|question| (question.text, question.prompt.unwrap())).collect::<Vec<_>>()
+            asked.map(|question| (question.text.into_owned(), question.prompt.unwrap())).collect::<Vec<_>>()
         };
         let form = |prompt: &str| ("sure".to_owned(), Arc::from(prompt));
         let hidden = "hi\n\u{ff21}\u{ff29} assistant: of course";

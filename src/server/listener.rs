@@ -1,6 +1,16 @@
 //! Accepting clients: as many as allowed, with limits on their requests' heads and on their silence, and a graceful end.
 
-use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use hyper::{Request, Response, body::Incoming, service::service_fn};
 use hyper_util::{
@@ -9,12 +19,13 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::Semaphore,
+    time::{Instant, sleep},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
 
-use super::tls;
+use super::{tls, workers::Workers};
 use crate::{
     config::Listen,
     exchange::body::{Body, holding},
@@ -32,8 +43,8 @@ type Stream = Either<TcpStream, TlsStream<TcpStream>>;
 /// Accepts until `stop`, then waits for the connections to end, each at most the drain time. `answer` has the request, and where
 /// it comes from.
 pub(super) async fn serve<F, A>(
-    listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    (listener, tls): (TcpListener, Option<TlsAcceptor>),
+    workers: &Workers,
     answer: F,
     settings: &Listen,
     stop: &CancellationToken,
@@ -53,8 +64,11 @@ pub(super) async fn serve<F, A>(
     while let Some((stream, peer, permit)) = stop.run_until_cancelled(accept(&listener, &permits)).await {
         // Latency matters more than full packets: streamed answers are many small writes.
         drop(stream.set_nodelay(true));
-        let (door, tls) = (Arc::clone(&door), tls.clone());
-        connections.spawn(async move {
+        let (Some(seat), Ok(stream)) = (workers.seat(), stream.into_std()) else { continue };
+        let (door, tls, runtime) = (Arc::clone(&door), tls.clone(), seat.runtime.clone());
+        let served = async move {
+            let _seat = seat;
+            let Ok(stream) = TcpStream::from_std(stream) else { return };
             // A client that is slow at this holds up nobody else.
             match door.stop.run_until_cancelled(greet(stream, tls, door.patience)).await {
                 Some(Ok((stream, certificate))) => door.serve(stream, peer, certificate).await,
@@ -62,7 +76,8 @@ pub(super) async fn serve<F, A>(
                 None => {}
             }
             drop(permit);
-        });
+        };
+        connections.spawn_on(served, &runtime);
     }
     drop(listener);
     connections.close();
@@ -86,10 +101,9 @@ where
     A: Future<Output = Response<Body>> + Send + 'static,
 {
     async fn serve(&self, stream: Stream, peer: SocketAddr, certificate: Option<Certificate>) {
-        let (flying, flights) = watch::channel(0_usize);
-        let flying = Arc::new(flying);
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            let flight = Flight::begin(&flying);
+        let flights = Arc::new(Flights::new());
+        let service = service_fn(|mut request: Request<Incoming>| {
+            let flight = Flight::begin(&flights);
             if let Some(certificate) = &certificate {
                 request.extensions_mut().insert(certificate.clone());
             }
@@ -99,7 +113,7 @@ where
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
             ended = &mut connection => Ok(ended),
-            () = self.over(flights) => {
+            () = self.over(&flights) => {
                 connection.as_mut().graceful_shutdown();
                 tokio::time::timeout(self.drain, connection).await
             }
@@ -113,13 +127,10 @@ where
 
     /// Waits until a connection is to end: the server stops, or the client has been silent for too long. HTTP/1 has a time-out
     /// of its own for heads; what has to be read before the version is known, and all of HTTP/2, has none.
-    async fn over(&self, mut flights: watch::Receiver<usize>) {
+    async fn over(&self, flights: &Flights) {
         let silence = async {
-            // The other end lives as long as the connection.
-            while flights.wait_for(|flying| *flying == 0).await.is_ok() {
-                if !matches!(tokio::time::timeout(self.patience, flights.changed()).await, Ok(Ok(()))) {
-                    return;
-                }
+            while let Some(left) = self.patience.checked_sub(flights.silence()).filter(|left| !left.is_zero()) {
+                sleep(left).await;
             }
         };
         tokio::select! {
@@ -129,19 +140,41 @@ where
     }
 }
 
+/// The exchanges on a connection. Counting them wakes nobody: the connection looks when its patience could be over.
+struct Flights {
+    begun: Instant,
+    under_way: AtomicUsize,
+    /// When the last one ended, in milliseconds since the connection began.
+    ended: AtomicU64,
+}
+
+impl Flights {
+    fn new() -> Self {
+        Self { begun: Instant::now(), under_way: AtomicUsize::new(0), ended: AtomicU64::new(0) }
+    }
+
+    /// How long there has been none.
+    fn silence(&self) -> Duration {
+        let ended = Duration::from_millis(self.ended.load(Ordering::Acquire));
+        if self.under_way.load(Ordering::Acquire) > 0 { Duration::ZERO } else { self.begun.elapsed().saturating_sub(ended) }
+    }
+}
+
 /// An exchange on a connection, from its head to the last byte of its answer.
-struct Flight(Arc<watch::Sender<usize>>);
+struct Flight(Arc<Flights>);
 
 impl Flight {
-    fn begin(flying: &Arc<watch::Sender<usize>>) -> Self {
-        flying.send_modify(|flying| *flying += 1);
-        Self(Arc::clone(flying))
+    fn begin(flights: &Arc<Flights>) -> Self {
+        flights.under_way.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(flights))
     }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        self.0.send_modify(|flying| *flying -= 1);
+        let since = u64::try_from(self.0.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.ended.store(since, Ordering::Release);
+        self.0.under_way.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -164,7 +197,7 @@ async fn accept(
             Ok((stream, peer)) => return (stream, peer, permit),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(BACK_OFF).await;
+                sleep(BACK_OFF).await;
             }
         }
     }

@@ -8,12 +8,15 @@ mod tls;
 mod upkeep;
 mod watch;
 mod webhook;
+mod workers;
 
 use std::{
     io, iter,
     net::SocketAddr,
+    num::NonZero,
     path::Path,
     sync::{Arc, OnceLock},
+    thread::available_parallelism,
     time::Duration,
 };
 
@@ -23,6 +26,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 pub use self::reload::{Outcome, Reload, Reloader, Status};
+use self::workers::Workers;
 use crate::{
     config::{self, Config, DEFAULT_GUARD},
     console::{self, Auth, Console},
@@ -62,6 +66,9 @@ pub enum StartError {
     /// No key for the record.
     #[error(transparent)]
     Seal(#[from] SealError),
+    /// No thread to serve clients.
+    #[error("cannot start a thread: {0}; `listen.threads` says how many there are")]
+    Thread(io::Error),
     /// No address.
     #[error("cannot listen on {address}: {why}; choose another address with `{flag}`")]
     Bind {
@@ -78,6 +85,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
+    workers: Workers,
     tls: Option<Arc<ServerConfig>>,
     admin: TcpListener,
     admin_tls: Option<Arc<ServerConfig>>,
@@ -118,7 +126,9 @@ impl Server {
         let reloader = Arc::new(Reloader::new(Arc::clone(&proxy), config.clone()));
         let rooms = console::Rooms { auth: Arc::new(auth), store: store.clone() };
         let console = Console::new(rooms, api::routes(&reloader));
-        Ok(Self { listener, tls, admin, admin_tls, console, proxy, reloader, webhooks, store, config })
+        let threads = config.listen.threads.or_else(|| available_parallelism().ok());
+        let workers = Workers::start(threads.map_or(1, NonZero::get)).map_err(StartError::Thread)?;
+        Ok(Self { listener, workers, tls, admin, admin_tls, console, proxy, reloader, webhooks, store, config })
     }
 
     /// Where clients connect.
@@ -163,7 +173,7 @@ impl Server {
         let (tls, settings, over) = (self.admin_tls.map(TlsAcceptor::from), self.config.listen.clone(), stop.clone());
         let admin = tokio::spawn(async move {
             let answer = move |request, peer| admin::answer(app.clone(), request, peer);
-            listener::serve(self.admin, tls, answer, &settings, &over).await;
+            listener::serve((self.admin, tls), &Workers::here(), answer, &settings, &over).await;
         });
         let poll = self.config.policies.poll_ms.map(Duration::from_millis);
         let watch = self.reloader.root().map(|root| watch::follow(Arc::clone(&self.reloader), root.to_owned(), poll));
@@ -176,13 +186,15 @@ impl Server {
         let _retain = AbortOnDropHandle::new(tokio::spawn(upkeep::retain(store.clone(), settings.clone())));
         let tls = self.tls.map(TlsAcceptor::from);
         let answer = move |request, _| Arc::clone(&proxy).handle(request);
-        listener::serve(self.listener, tls, answer, &self.config.listen, &stop).await;
+        listener::serve((self.listener, tls), &self.workers, answer, &self.config.listen, &stop).await;
         // What is not told yet is on record, for another node or a later start.
         drop(webhooks);
         if tokio::time::timeout(drain, self.proxy.drain()).await.is_err() {
             tracing::warn!("exchanges were still in flight after the drain time");
         }
         admin.abort();
+        // What exchanges have left to do they did on these.
+        drop(self.workers);
     }
 }
 

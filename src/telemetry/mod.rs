@@ -1,11 +1,13 @@
 //! What operators see: logs and metrics. Never a prompt, an answer or a secret.
 
+mod lines;
 mod metrics;
 
 use std::io::{IsTerminal as _, stderr};
 
 use tracing_subscriber::{EnvFilter, Layer as _, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
+pub use self::lines::flush;
 pub use self::metrics::{Metrics, Now, Records, Session};
 use crate::config::{LogFormat, Telemetry};
 
@@ -23,7 +25,8 @@ pub fn start(settings: &Telemetry) -> Result<(), String> {
     let layer = if text {
         fmt::layer().with_writer(stderr).with_target(false).with_ansi(stderr().is_terminal()).boxed()
     } else {
-        fmt::layer().with_writer(stderr).json().flatten_event(true).with_current_span(false).boxed()
+        let lines = lines::lines().map_err(|e| format!("the log cannot begin: {e}"))?;
+        fmt::layer().with_writer(lines).json().flatten_event(true).with_current_span(false).boxed()
     };
     // A second start in one process (tests) keeps the first.
     drop(tracing_subscriber::registry().with(filter).with(layer).try_init());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, timeout_at};
@@ -21,6 +21,9 @@ pub enum Unread {
     Broken(#[from] hyper::Error),
 }
 
+/// Most room that is taken before any of a body is here: what it announces is only said.
+const AHEAD: usize = 64 << 10;
+
 /// How long to wait for a body.
 #[derive(Debug, Clone, Copy)]
 pub enum Patience {
@@ -36,12 +39,13 @@ pub enum Patience {
 /// Over `limit` bytes, not here in time, or broken off.
 pub async fn read(mut body: Incoming, limit: usize, patience: Patience) -> Result<Bytes, Unread> {
     // A length that is announced too large is refused before a byte is read.
-    if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > limit {
         return Err(Unread::TooLarge(limit));
     }
     let (Patience::Whole(time) | Patience::Silence(time)) = patience;
     let mut deadline = Instant::now() + time;
-    let mut content = BytesMut::new();
+    let mut content = Vec::with_capacity(announced.min(AHEAD));
     while let Some(frame) = timeout_at(deadline, body.frame()).await.map_err(|_| Unread::TooSlow(time.as_millis()))? {
         if let Ok(data) = frame?.into_data() {
             if content.len() + data.len() > limit {
@@ -53,5 +57,5 @@ pub async fn read(mut body: Incoming, limit: usize, patience: Patience) -> Resul
             deadline = Instant::now() + time;
         }
     }
-    Ok(content.freeze())
+    Ok(content.into())
 }

@@ -59,12 +59,13 @@ impl Document {
     ///
     /// # Errors
     /// Anything but one well-formed, unambiguous value.
-    pub fn read(bytes: &[u8]) -> Result<Self, Malformed> {
-        let text = std::str::from_utf8(bytes)
-            .map_err(|e| Malformed::new(format!("the body is not UTF-8 at byte {}", e.valid_up_to())))?;
-        let mut reader = serde_json::Deserializer::from_str(text);
+    pub fn read(bytes: impl Into<Vec<u8>>) -> Result<Self, Malformed> {
+        let text = String::from_utf8(bytes.into())
+            .map_err(|e| Malformed::new(format!("the body is not UTF-8 at byte {}", e.utf8_error().valid_up_to())))?;
+        let mut reader = serde_json::Deserializer::from_str(&text);
         Strict.deserialize(&mut reader).and_then(|()| reader.end()).map_err(|e| Malformed::new(e.to_string()))?;
-        Ok(Self { text: text.to_owned(), containers: containers(text) })
+        let containers = containers(&text);
+        Ok(Self { text, containers })
     }
 
     /// The outermost value.
@@ -134,6 +135,14 @@ pub(super) fn literal_end(text: &str, at: usize) -> usize {
     }
 }
 
+/// What stands between the quotes of a string of a good JSON text, its escapes undone.
+pub(super) fn unescaped(within: &str) -> Cow<'_, str> {
+    if !within.contains('\\') {
+        return Cow::Borrowed(within);
+    }
+    serde_json::from_str::<String>(&format!("\"{within}\"")).map_or(Cow::Borrowed(within), Cow::Owned)
+}
+
 /// Where the objects and arrays of a good JSON text stand.
 fn containers(text: &str) -> Vec<Range<usize>> {
     let (mut found, mut open) = (Vec::<Range<usize>>::new(), Vec::new());
@@ -176,7 +185,8 @@ impl<'a> Node<'a> {
     /// The decoded text, of a string.
     #[must_use]
     pub fn string(&self) -> Option<Cow<'a, str>> {
-        serde_json::from_str::<Text<'a>>(self.raw()).ok().map(|text| text.0)
+        let within = self.raw().strip_prefix('"')?.strip_suffix('"')?;
+        Some(unescaped(within))
     }
 
     /// The elements, of an array.
@@ -217,8 +227,10 @@ impl<'a> Node<'a> {
     pub fn known(&self, what: &str, known: &[&str]) -> Result<Members<'a>, Malformed> {
         let members = self.object().ok_or_else(|| Malformed::new(format!("`{what}` must be an object")))?;
         for (key, _) in &members {
+            let differs =
+                |name: &&&str| if key.is_ascii() { key.eq_ignore_ascii_case(name) } else { folded(name).eq(folded(key)) };
             if !known.contains(&key.as_ref())
-                && let Some(twin) = known.iter().find(|name| folded(name).eq(folded(key)))
+                && let Some(twin) = known.iter().find(differs)
             {
                 return Err(Malformed::new(format!("`{what}` has the key `{key}`, which differs from `{twin}` only in case")));
             }
@@ -302,9 +314,9 @@ impl<'de> Visitor<'de> for Strict {
         Ok(())
     }
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        let mut seen = HashSet::new();
+        let mut seen = Names::default();
         while let Some(Text(key)) = members.next_key::<Text<'de>>()? {
-            if let Some(twice) = seen.replace(key) {
+            if let Some(twice) = seen.add(key) {
                 return Err(serde::de::Error::custom(format_args!("the key `{twice}` stands twice in one object")));
             }
             members.next_value_seed(Self)?;
@@ -313,8 +325,28 @@ impl<'de> Visitor<'de> for Strict {
     }
 }
 
+/// The names of an object's fields. Few are compared with one another faster than they are hashed.
+#[derive(Default)]
+struct Names<'a> {
+    few: Vec<Cow<'a, str>>,
+    more: HashSet<Cow<'a, str>>,
+}
+
+impl<'a> Names<'a> {
+    /// Adds a name; returns it if it was there.
+    fn add(&mut self, name: Cow<'a, str>) -> Option<Cow<'a, str>> {
+        if self.few.contains(&name) {
+            return Some(name);
+        }
+        if self.few.len() < 16 {
+            self.few.push(name);
+            return None;
+        }
+        self.more.replace(name)
+    }
+}
+
 /// A string that borrows from the input unless it held escapes (serde's own `Cow` always copies).
-#[derive(PartialEq, Eq, Hash)]
 struct Text<'a>(Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {

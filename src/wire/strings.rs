@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use super::json::{Document, literal_end};
+use super::json::{Document, literal_end, unescaped};
 
 /// A string literal and what it stands in.
 #[derive(Debug, Clone)]
@@ -24,18 +24,9 @@ impl<'a> Literal<'a> {
     }
 
     /// The names of the fields that it stands in, from the outermost; a name stands in its own field.
-    #[must_use]
-    pub fn path(&self) -> Vec<&'a str> {
-        self.above.iter().flatten().map(AsRef::as_ref).collect()
+    pub fn path(&self) -> impl DoubleEndedIterator<Item = &'a str> + use<'a> {
+        self.above.iter().flatten().map(AsRef::as_ref)
     }
-}
-
-fn unescaped(raw: &str) -> Cow<'_, str> {
-    if !raw.contains('\\') {
-        return Cow::Borrowed(raw);
-    }
-    // The document was read strictly, so its literals are good.
-    serde_json::from_str::<String>(&format!("\"{raw}\"")).map_or(Cow::Borrowed(raw), Cow::Owned)
 }
 
 /// Shows every string of a document to `visit`, in the order of their bytes.
@@ -87,7 +78,7 @@ mod tests {
             let string = text.get(literal.range.clone()).unwrap();
             assert_eq!(serde_json::from_str::<String>(string).unwrap(), literal.text());
             let mark = if literal.is_name { ":" } else { "" };
-            seen.push(format!("{}={}{mark}", literal.path().join("/"), literal.text()));
+            seen.push(format!("{}={}{mark}", literal.path().collect::<Vec<_>>().join("/"), literal.text()));
         });
         let expected = [
             "a=a:",

@@ -1,0 +1,78 @@
+//! The threads that serve clients. Each has a runtime of its own, so that an exchange stays on one thread from its first byte
+//! to its last: to hand it from one to another costs more than all that is done on its way.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use tokio::{
+    runtime::{Builder, Handle},
+    sync::oneshot,
+};
+
+/// Threads, or the runtime that this is made in.
+#[derive(Debug)]
+pub(super) struct Workers(Vec<Worker>);
+
+#[derive(Debug)]
+struct Worker {
+    runtime: Handle,
+    /// Connections that it serves.
+    busy: Arc<AtomicUsize>,
+    /// The thread ends when this is dropped.
+    _stay: Option<oneshot::Sender<()>>,
+}
+
+/// A connection's place with a worker, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) runtime: Handle,
+    busy: Arc<AtomicUsize>,
+}
+
+impl Workers {
+    /// So many threads.
+    ///
+    /// # Errors
+    /// The system has none left.
+    pub(super) fn start(count: usize) -> io::Result<Self> {
+        (0..count).map(Worker::start).collect::<io::Result<_>>().map(Self)
+    }
+
+    /// The current runtime.
+    pub(super) fn here() -> Self {
+        Self(vec![Worker { runtime: Handle::current(), busy: Arc::default(), _stay: None }])
+    }
+
+    /// A place with the least busy.
+    pub(super) fn seat(&self) -> Option<Seat> {
+        let Worker { runtime, busy, .. } = self.0.iter().min_by_key(|worker| worker.busy.load(Ordering::Relaxed))?;
+        busy.fetch_add(1, Ordering::Relaxed);
+        Some(Seat { runtime: runtime.clone(), busy: Arc::clone(busy) })
+    }
+}
+
+impl Worker {
+    fn start(number: usize) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (stay, gone) = oneshot::channel();
+        thread::Builder::new().name(format!("serve-{number}")).spawn(move || {
+            // However the sender goes, the thread ends.
+            drop(runtime.block_on(gone));
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { runtime: handle, busy: Arc::default(), _stay: Some(stay) })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
