@@ -183,11 +183,14 @@ impl Upstream {
     /// The upstream's address of a path: under the base's own path, which clients often repeat (`…/v1`).
     fn uri(&self, path: &PathAndQuery) -> Result<Uri, http::Error> {
         let prefix = self.base.path().trim_end_matches('/');
-        let repeated = path.as_str().strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
-        let path = if self.headers.keyed { without_key(path.as_str()) } else { path.as_str().to_owned() };
-        let full = if repeated { path } else { format!("{prefix}{path}") };
+        let is_whole = path.as_str().strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
         let mut parts = self.base.clone().into_parts();
-        parts.path_and_query = Some(full.parse::<PathAndQuery>()?);
+        parts.path_and_query = Some(if is_whole && !self.headers.keyed {
+            path.clone()
+        } else {
+            let path = if self.headers.keyed { without_key(path.as_str()) } else { path.as_str().to_owned() };
+            if is_whole { path.parse()? } else { format!("{prefix}{path}").parse()? }
+        });
         Ok(Uri::from_parts(parts)?)
     }
 }

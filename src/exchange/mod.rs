@@ -15,7 +15,7 @@ mod whole;
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts, response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header, request::Parts, response};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
@@ -95,6 +95,11 @@ struct Limits {
     headers: Headers,
     uncovered: Uncovered,
 }
+
+/// Headers of Seawall's own answers.
+const REQUEST_ID: HeaderName = HeaderName::from_static("seawall-request-id");
+const DECISION: HeaderName = HeaderName::from_static("seawall-decision");
+const CACHE: HeaderName = HeaderName::from_static("seawall-cache");
 
 /// Most texts of one request.
 const SEGMENTS: usize = 16_384;
@@ -355,15 +360,11 @@ impl Proxy {
     }
 
     fn stamp(&self, record: &Record, headers: &mut HeaderMap) {
-        let mut put = |name: &'static str, value: &str| {
-            if let Ok(value) = HeaderValue::from_str(value) {
-                headers.insert(name, value);
-            }
-        };
-        put("seawall-request-id", &record.id);
+        headers.extend(HeaderValue::from_str(&record.id).ok().map(|id| (REQUEST_ID, id)));
         if self.limits.headers == Headers::All {
-            put("seawall-decision", record.word());
-            put("seawall-cache", record.cached.map_or("none", |hit| if hit { "hit" } else { "miss" }));
+            headers.insert(DECISION, HeaderValue::from_static(record.word()));
+            let cache = record.cached.map_or("none", |hit| if hit { "hit" } else { "miss" });
+            headers.insert(CACHE, HeaderValue::from_static(cache));
         }
     }
 

@@ -23,29 +23,70 @@ use crate::{
     segment::Task,
 };
 
-/// A key: `HighwayHash` (J. Alakuijala, B. Cox, J. Wassenberg: Fast keyed hash/pseudo-random function using SIMD multiply and
-/// permute, 2016) of what the score depends on. Who does not know the [`SECRET`] finds no two texts of one key.
-pub(super) type Key = u128;
+/// What stands for a text: `HighwayHash` of it (J. Alakuijala, B. Cox, J. Wassenberg: Fast keyed hash/pseudo-random function using
+/// SIMD multiply and permute, 2016). Who does not know the [`SECRET`] finds no two texts with one digest.
+pub(super) type Digest = u128;
 
-/// What keys are made with: drawn by each process, and told to nobody.
+/// What digests are made with: drawn by each process, and told to nobody.
 static SECRET: LazyLock<highway::Key> = LazyLock::new(|| highway::Key([(); 4].map(|()| RandomState::new().hash_one(()))));
 
-/// Hashes keys for tables: a part of one is as good.
-pub(super) type Part = BuildHasherDefault<FirstHalf>;
+/// The digest of a text.
+pub(super) fn digest(text: impl AsRef<[u8]>) -> Digest {
+    let [low, high] = HighwayHasher::new(*SECRET).hash128(text.as_ref());
+    u128::from(low) | u128::from(high) << 64
+}
 
-/// The first half of a key.
+/// How a text is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    /// As prose.
+    Text,
+    /// As JSON: it has other unhidden forms than prose has.
+    Json,
+    /// As a guard's window: by its ids, which hold the text, its context and the pass.
+    Window,
+}
+
+/// What a score depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    /// Of the guard's identity.
+    pub(super) guard: Digest,
+    pub(super) kind: Kind,
+    pub(super) task: Task,
+    /// Of what an answer answers, or of what a hosted guard is sent: that may differ where ids do not.
+    pub(super) context: Option<Digest>,
+    pub(super) text: Digest,
+}
+
+impl Key {
+    /// The key of a window.
+    pub(super) fn window(guard: Digest, window: &Window) -> Self {
+        let ids: Vec<u8> = window.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+        let context = window.words.as_deref().map(digest);
+        Self { guard, kind: Kind::Window, task: window.task, context, text: digest(ids) }
+    }
+}
+
+/// Hashes keys for tables: digests are as good as random.
+pub(super) type Mix = BuildHasherDefault<Mixed>;
+
+/// Digests and whatever stands beside them, mixed.
 #[derive(Debug, Default)]
-pub(super) struct FirstHalf(u64);
+pub(super) struct Mixed(u64);
 
-impl Hasher for FirstHalf {
+impl Hasher for Mixed {
     fn write(&mut self, bytes: &[u8]) {
-        // Keys come by `write_u128`; anything else is mixed in as well as it goes.
         self.0 = bytes.iter().fold(self.0, |mixed, byte| mixed.rotate_left(8) ^ u64::from(*byte));
     }
 
+    fn write_isize(&mut self, number: isize) {
+        self.0 = self.0.rotate_left(8) ^ number.cast_unsigned() as u64;
+    }
+
     #[expect(clippy::cast_possible_truncation, reason = "half of it is meant")]
-    fn write_u128(&mut self, key: u128) {
-        self.0 = key as u64;
+    fn write_u128(&mut self, digest: u128) {
+        self.0 = self.0.rotate_left(8) ^ digest as u64;
     }
 
     fn finish(&self) -> u64 {
@@ -61,7 +102,7 @@ pub(super) struct Cache {
 
 #[derive(Debug)]
 struct Kept {
-    scores: Moka<Key, Scored, Part>,
+    scores: Moka<Key, Scored, Mix>,
     flights: Flights,
 }
 
@@ -84,7 +125,7 @@ struct Flights(Arc<Mutex<Board>>);
 struct Board {
     /// Flights begun so far: the number of each.
     begun: u64,
-    flights: HashMap<Key, (u64, WeakShared<Flight>), Part>,
+    flights: HashMap<Key, (u64, WeakShared<Flight>), Mix>,
 }
 
 impl Flights {
@@ -142,7 +183,7 @@ impl Cache {
                 .max_capacity(settings.entries)
                 .weigher(|_, scored: &Scored| scored.weight())
                 .time_to_live(Duration::from_secs(settings.ttl_s))
-                .build_with_hasher(Part::default()),
+                .build_with_hasher(Mix::default()),
             flights: Flights::default(),
         });
         Self { kept }
@@ -190,63 +231,39 @@ impl Cache {
     }
 }
 
-/// The key of a text of some kind: every part is preceded by its length, so that no two questions run together to one key.
-pub(super) fn key([guard, kind]: [&str; 2], task: Task, prompt: Option<&str>, text: &str) -> Key {
-    let prompt = prompt.filter(|_| task == Task::Response).unwrap_or_default();
-    digest([guard.as_bytes(), kind.as_bytes(), name(task), prompt.as_bytes(), text.as_bytes()])
-}
-
-/// The key of a window: its ids hold the text, its context and the pass. What a hosted guard is sent may differ where they do
-/// not.
-pub(super) fn window_key(guard: &str, window: &Window) -> Key {
-    let ids: Vec<u8> = window.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
-    let words = window.words.as_deref().unwrap_or_default();
-    digest([guard.as_bytes(), b"window", name(window.task), words.as_bytes(), &ids])
-}
-
-fn name(task: Task) -> &'static [u8] {
-    match task {
-        Task::Prompt => b"prompt",
-        Task::Response => b"response",
-    }
-}
-
-/// The key of parts, each preceded by its length.
-pub(super) fn digest<const N: usize>(parts: [&[u8]; N]) -> Key {
-    let mut hasher = HighwayHasher::new(*SECRET);
-    for part in parts {
-        hasher.append(&(part.len() as u64).to_le_bytes());
-        hasher.append(part);
-    }
-    let [low, high] = hasher.finalize128();
-    u128::from(low) | u128::from(high) << 64
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
 
+    /// A key of nothing but a number.
+    fn numbered(text: Digest) -> Key {
+        Key { guard: 0, kind: Kind::Text, task: Task::Prompt, context: None, text }
+    }
+
     #[test]
     fn keys_tell_questions_apart() {
+        let (plain, window) = (numbered(digest("ab")), |ids: &[u32], task, words: Option<&str>| {
+            Key::window(0, &Window { range: 0..2, ids: ids.to_vec(), task, words: words.map(str::to_owned) })
+        });
         let keys = [
-            key(["g", "text"], Task::Prompt, None, "ab"),
-            key(["ga", "text"], Task::Prompt, None, "b"),
-            key(["g", "text"], Task::Response, None, "ab"),
-            key(["g", "text"], Task::Response, Some("a"), "b"),
-            key(["g", "text"], Task::Response, Some("ab"), ""),
-            key(["g", "text"], Task::Prompt, None, "a\u{200b}b"),
-            key(["g", "json"], Task::Prompt, None, "ab"),
-            key(["gt", "ext"], Task::Prompt, None, "ab"),
-            window_key("g", &Window { range: 0..2, ids: vec![1, 2], task: Task::Prompt, words: None }),
-            window_key("g", &Window { range: 0..2, ids: vec![1, 3], task: Task::Prompt, words: None }),
-            window_key("g", &Window { range: 0..2, ids: vec![1, 2], task: Task::Response, words: None }),
-            window_key("g", &Window { range: 0..2, ids: vec![1, 2], task: Task::Prompt, words: Some("ab".to_owned()) }),
+            plain,
+            Key { guard: 1, ..plain },
+            Key { kind: Kind::Json, ..plain },
+            Key { task: Task::Response, ..plain },
+            Key { task: Task::Response, context: Some(digest("")), ..plain },
+            Key { task: Task::Response, context: Some(digest("ab")), ..plain },
+            numbered(digest("a\u{200b}b")),
+            window(&[1, 2], Task::Prompt, None),
+            window(&[1, 3], Task::Prompt, None),
+            window(&[1, 2], Task::Response, None),
+            window(&[1, 2], Task::Prompt, Some("ab")),
         ];
         let apart: std::collections::HashSet<_> = keys.iter().collect();
         assert_eq!(apart.len(), keys.len());
-        assert_eq!(key(["g", "text"], Task::Prompt, Some("x"), "ab"), keys[0], "a prompt is judged without context");
+        let hashes: std::collections::HashSet<_> = keys.iter().map(|key| Mix::default().hash_one(key)).collect();
+        assert_eq!(hashes.len(), keys.len(), "their hashes tell them apart too");
     }
 
     #[tokio::test]
@@ -261,9 +278,9 @@ mod tests {
                 outcome.map(Scored::from)
             }
         };
-        let failed = cache.get_or(0, || work(Err(Unavailable::Deadline))).await;
+        let failed = cache.get_or(numbered(0), || work(Err(Unavailable::Deadline))).await;
         assert_eq!(failed, (Err(Unavailable::Deadline), false));
-        let answers = futures_util::future::join_all((0..10).map(|_| cache.get_or(0, || work(Ok(0.5))))).await;
+        let answers = futures_util::future::join_all((0..10).map(|_| cache.get_or(numbered(0), || work(Ok(0.5))))).await;
         assert_eq!(runs.load(Ordering::SeqCst), 2);
         assert!(answers.iter().all(|(score, _)| *score == Ok(0.5.into())));
         assert_eq!(answers.iter().filter(|(_, cached)| !cached).count(), 1);
@@ -281,7 +298,7 @@ mod tests {
         .into_iter()
         .enumerate()
         {
-            let key = u128::try_from(number).unwrap();
+            let key = numbered(u128::try_from(number).unwrap());
             let error = failed.clone();
             let first = cache.get_or(key, || async {
                 tokio::task::yield_now().await;
@@ -301,11 +318,11 @@ mod tests {
     async fn guards_share_scores_and_wait_for_no_other() {
         let cache = Cache::new(&config::Cache::default());
         let other = cache.beside();
-        let mut slow = Box::pin(cache.get_or(4, std::future::pending));
+        let mut slow = Box::pin(cache.get_or(numbered(4), std::future::pending));
         assert!((&mut slow).now_or_never().is_none());
-        assert_eq!(other.get_or(4, || async { Ok(0.25.into()) }).await, (Ok(0.25.into()), false));
+        assert_eq!(other.get_or(numbered(4), || async { Ok(0.25.into()) }).await, (Ok(0.25.into()), false));
         drop(slow);
-        assert_eq!(cache.get_or(4, || async { Ok(0.75.into()) }).await, (Ok(0.25.into()), true));
+        assert_eq!(cache.get_or(numbered(4), || async { Ok(0.75.into()) }).await, (Ok(0.25.into()), true));
     }
 
     #[tokio::test]
@@ -313,9 +330,10 @@ mod tests {
         let cache = Cache::new(&config::Cache::default());
         let board = || cache.kept.as_ref().unwrap().flights.lock().flights.len();
         let (done, answer) = tokio::sync::oneshot::channel();
-        let mut first =
-            Box::pin(cache.get_or(1, || async move { answer.await.map(Scored::from).map_err(|_| Unavailable::Deadline) }));
-        let mut second = Box::pin(cache.get_or(1, || async { Ok(0.1.into()) }));
+        let mut first = Box::pin(
+            cache.get_or(numbered(1), || async move { answer.await.map(Scored::from).map_err(|_| Unavailable::Deadline) }),
+        );
+        let mut second = Box::pin(cache.get_or(numbered(1), || async { Ok(0.1.into()) }));
         assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
         drop(first);
         assert!(!done.is_closed(), "the second still waits for it");
@@ -323,14 +341,15 @@ mod tests {
         assert_eq!((second.await, board()), ((Ok(0.7.into()), true), 0));
 
         let (done, answer) = tokio::sync::oneshot::channel::<f32>();
-        let mut only =
-            Box::pin(cache.get_or(2, || async move { answer.await.map(Scored::from).map_err(|_| Unavailable::Deadline) }));
+        let mut only = Box::pin(
+            cache.get_or(numbered(2), || async move { answer.await.map(Scored::from).map_err(|_| Unavailable::Deadline) }),
+        );
         assert!((&mut only).now_or_never().is_none());
         drop(only);
         assert!(done.is_closed());
         assert_eq!(board(), 0);
 
-        let panics = cache.get_or(3, || async { panic!("as if by a bug") }).await;
+        let panics = cache.get_or(numbered(3), || async { panic!("as if by a bug") }).await;
         assert!(matches!(panics, (Err(Unavailable::Engine(_)), false)));
     }
 }

@@ -54,7 +54,7 @@ pub(super) struct Cascade {
 impl Cascade {
     /// Each guard shares the scores of `cache`, and no more than these.
     pub(super) fn new(Pair { first, second }: Pair, cache: &Cache, metrics: &Arc<Metrics>) -> Self {
-        let judge = |guard| Arc::new(Judge { guard, cache: cache.beside(), metrics: Arc::clone(metrics) });
+        let judge = |guard| Arc::new(Judge::new(guard, cache.beside(), metrics));
         Self { first: judge(first), second: second.map(|(band, guard)| (band, judge(guard))) }
     }
 

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use futures_util::stream::{FuturesUnordered, TryStreamExt as _};
 
 use super::{
-    cache::{Cache, key, window_key},
+    cache::{Cache, Digest, Key, Kind, digest},
     off_reactor,
     question::{Form, Question, forms},
     window::Scored,
 };
 use crate::{
     guard::{Guard, Share, Unavailable, Window},
-    segment::Target,
+    segment::{Target, Task},
     telemetry::Metrics,
 };
 
@@ -20,17 +20,26 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Judge {
     pub(super) guard: Guard,
-    pub(super) cache: Cache,
+    /// Of the guard's identity.
+    name: Digest,
+    cache: Cache,
     pub(super) metrics: Arc<Metrics>,
 }
 
 impl Judge {
+    pub(super) fn new(guard: Guard, cache: Cache, metrics: &Arc<Metrics>) -> Self {
+        let name = digest(guard.identity());
+        Self { guard, name, cache, metrics: Arc::clone(metrics) }
+    }
+
     /// P(unsafe) of a text, and whether it was known. A guard's scores are kept under its own identity, so that neither
     /// another band nor another guard beside it makes a kept one wrong.
     pub(super) async fn ask(self: &Arc<Self>, question: &Question<'_>, share: &Share) -> (Result<Scored, Unavailable>, bool) {
-        // What is read as JSON has other unhidden forms than plain text has.
-        let kind = if question.target == Target::ToolCall { "json" } else { "text" };
-        let key = key([self.guard.identity(), kind], question.target.task(), question.prompt.as_deref(), &question.text);
+        let kind = if question.target == Target::ToolCall { Kind::Json } else { Kind::Text };
+        let (task, context) = (question.target.task(), question.context.as_ref());
+        // A prompt is judged without context.
+        let context = context.filter(|_| task == Task::Response).map(|context| context.digest);
+        let key = Key { guard: self.name, kind, task, context, text: question.digest };
         let work = || Arc::clone(self).score(question.clone().into_owned(), share.clone());
         let (score, hit) = self.cache.get_or(key, work).await;
         self.metrics.verdict(hit, score.is_ok());
@@ -40,18 +49,17 @@ impl Judge {
     /// P(unsafe) of a text: the worst of its forms.
     async fn score(self: Arc<Self>, question: Question<'static>, share: Share) -> Result<Scored, Unavailable> {
         let work = async {
-            let forms = off_reactor(question.text.len(), move || forms(question)).await;
-            Ok(Scored::worst(all(forms.iter().map(|form| self.form(form, &share))).await?))
+            let (target, grows) = (question.target, question.grows);
+            let forms = off_reactor(question.text.len(), move || forms(&question)).await;
+            Ok(Scored::worst(all(forms.iter().map(|form| self.form(form, (target.task(), grows), &share))).await?))
         };
         self.guard.in_time(work).await
     }
 
     /// P(unsafe) of one form of a text: the worst of its windows. The windows of a text that does not fit in one are cached
     /// by themselves, so that a text that grows is not scored again from its beginning.
-    async fn form(self: &Arc<Self>, form: &Form, share: &Share) -> Result<Scored, Unavailable> {
-        let Question { target, text, prompt, grows, .. } = &form.question;
-        let grows = *grows;
-        let mut windows = self.guard.windows(target.task(), text, prompt.as_deref()).await?;
+    async fn form(self: &Arc<Self>, form: &Form, (task, grows): (Task, bool), share: &Share) -> Result<Scored, Unavailable> {
+        let mut windows = self.guard.windows(task, &form.text, form.prompt.as_deref()).await?;
         if windows.len() == 1
             && let Some(window) = windows.pop()
         {
@@ -59,7 +67,7 @@ impl Judge {
         }
         let places: Vec<_> = windows.iter().map(|window| form.origin(window.range.clone())).collect();
         let scores = windows.into_iter().map(|window| {
-            let key = window_key(self.guard.identity(), &window);
+            let key = Key::window(self.name, &window);
             let (judge, share) = (Arc::clone(self), share.clone());
             let work = move || async move { judge.window(window, grows, &share).await.map(Scored::from) };
             async move { self.cache.get_or(key, work).await.0 }

@@ -2,6 +2,7 @@
 
 use super::{
     Ask, Evidence, Passage, Verdict, Which,
+    cache::digest,
     memo::{Memo, Spoken},
     question::{Question, questions},
     search::search,
@@ -20,7 +21,8 @@ pub fn known(
     mut score: impl FnMut(usize, Target, Option<&'static str>) -> Result<Score, Unavailable>,
 ) -> Evidence {
     let Content { segments, unscorable, echoes } = content;
-    let findings = search(&Memo::default(), &ask.detectors, &segments);
+    let digests: Vec<_> = segments.iter().map(|segment| digest(&segment.text)).collect();
+    let findings = search(&Memo::default(), &ask.detectors, &segments, &digests);
     let passage = |Question { target, segments, pieces, text, .. }: Question<'_>| {
         let Spoken { first: language, others } = Spoken::of(&text);
         let verdict = |&guard: &usize| {
@@ -30,6 +32,6 @@ pub fn known(
         let verdicts = ask.guards.iter().map(verdict).collect();
         Passage { target, segments, pieces, language, others, verdicts }
     };
-    let passages = questions(&segments, prompt).into_iter().map(passage).collect();
+    let passages = questions(&segments, &digests, prompt).into_iter().map(passage).collect();
     Evidence { direction, segments, findings, passages, unscorable, echoes, cached: None }
 }

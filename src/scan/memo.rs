@@ -6,7 +6,7 @@ use std::sync::Arc;
 use moka::sync::Cache as Moka;
 
 use super::{
-    cache::{Key, Part, digest},
+    cache::{Digest, Mix},
     detect::Detectors,
     language, normalise,
     search::findings,
@@ -34,8 +34,8 @@ pub(super) struct Memo {
 
 #[derive(Debug, Clone)]
 struct Kept {
-    found: Moka<Key, Arc<[Finding]>, Part>,
-    spoken: Moka<Key, Arc<Spoken>, Part>,
+    found: Moka<(Digest, Target, u64), Arc<[Finding]>, Mix>,
+    spoken: Moka<Digest, Arc<Spoken>, Mix>,
 }
 
 impl Memo {
@@ -44,17 +44,17 @@ impl Memo {
             found: Moka::builder()
                 .max_capacity(settings.entries)
                 .weigher(|_, found: &Arc<[Finding]>| u32::try_from(1 + found.len() / FINDINGS).unwrap_or(u32::MAX))
-                .build_with_hasher(Part::default()),
-            spoken: Moka::builder().max_capacity(settings.entries).build_with_hasher(Part::default()),
+                .build_with_hasher(Mix::default()),
+            spoken: Moka::builder().max_capacity(settings.entries).build_with_hasher(Mix::default()),
         });
         Self { kept }
     }
 
-    /// What the detectors find in a text.
-    pub(super) fn findings(&self, detectors: &Detectors, target: Target, text: &str) -> Arc<[Finding]> {
+    /// What the detectors find in a text, which has this digest.
+    pub(super) fn findings(&self, detectors: &Detectors, target: Target, text: &str, digest: Digest) -> Arc<[Finding]> {
         let Some(Kept { found, .. }) = &self.kept else { return findings(detectors, target, text).into() };
         // The kind of text is in the key since escapes are undone in what some kinds hold, and not in prose.
-        let key = digest([b"findings", &detectors.generation().to_le_bytes(), target.name().as_bytes(), text.as_bytes()]);
+        let key = (digest, target, detectors.generation());
         found.get(&key).unwrap_or_else(|| {
             let new: Arc<[Finding]> = findings(detectors, target, text).into();
             found.insert(key, Arc::clone(&new));
@@ -62,13 +62,12 @@ impl Memo {
         })
     }
 
-    /// The languages that a text is in.
-    pub(super) fn spoken(&self, text: &str) -> Arc<Spoken> {
+    /// The languages that a text is in, which has this digest.
+    pub(super) fn spoken(&self, text: &str, digest: Digest) -> Arc<Spoken> {
         let Some(Kept { spoken, .. }) = &self.kept else { return Arc::new(Spoken::of(text)) };
-        let key = digest([b"spoken", text.as_bytes()]);
-        spoken.get(&key).unwrap_or_else(|| {
+        spoken.get(&digest).unwrap_or_else(|| {
             let new = Arc::new(Spoken::of(text));
-            spoken.insert(key, Arc::clone(&new));
+            spoken.insert(digest, Arc::clone(&new));
             new
         })
     }
@@ -85,7 +84,7 @@ impl Spoken {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scan::detect::Own;
+    use crate::scan::{cache::digest, detect::Own};
 
     #[test]
     fn what_is_kept_is_of_these_detectors_this_kind_and_this_text() {
@@ -97,7 +96,7 @@ mod tests {
         let (builtin, tea, rum) = (Detectors::default(), own("tea"), own("rum"));
         for _ in 0..2 {
             let found = |detectors: &Detectors, target, text: &str| {
-                let found = memo.findings(detectors, target, text);
+                let found = memo.findings(detectors, target, text, digest(text));
                 found.iter().map(|finding| (finding.detector.to_string(), finding.range.clone())).collect::<Vec<_>>()
             };
             let (text, hidden) = ("tea or rum", r"at\nbob@x.com");
@@ -107,8 +106,11 @@ mod tests {
             assert_eq!(found(&rum, Target::Prompt, "rum"), [("own".to_owned(), 0..3)]);
             assert_eq!(found(&builtin, Target::Prompt, hidden)[0].1.start, 3, "in prose `\\n` is no escape");
             assert_eq!(found(&builtin, Target::ToolCall, hidden)[0].1.start, 4);
-            assert_eq!(memo.spoken("What is the name of this river?").first, Some("en"));
-            assert_eq!(memo.spoken("ชื่อแม่น้ำนี้คืออะไร").first, Some("th"));
+            assert_eq!(
+                memo.spoken("What is the name of this river?", digest("What is the name of this river?")).first,
+                Some("en")
+            );
+            assert_eq!(memo.spoken("ชื่อแม่น้ำนี้คืออะไร", digest("ชื่อแม่น้ำนี้คืออะไร")).first, Some("th"));
         }
     }
 
@@ -116,7 +118,10 @@ mod tests {
     fn without_a_cache_all_is_read_anew() {
         let memo = Memo::new(&config::Cache { entries: 0, ..config::Cache::default() });
         assert!(memo.kept.is_none());
-        assert_eq!(memo.findings(&Detectors::default(), Target::Prompt, "bob@x.com").len(), 1);
-        assert_eq!(*memo.spoken("What is the name of this river?"), Spoken::of("What is the name of this river?"));
+        assert_eq!(memo.findings(&Detectors::default(), Target::Prompt, "bob@x.com", 0).len(), 1);
+        assert_eq!(
+            *memo.spoken("What is the name of this river?", digest("What is the name of this river?")),
+            Spoken::of("What is the name of this river?")
+        );
     }
 }

@@ -24,11 +24,11 @@ use futures_util::future::join_all;
 use tokio::task::spawn_blocking;
 
 use self::{
-    cache::Cache,
+    cache::{Cache, Digest, digest},
     cascade::Cascade,
     detect::Detectors,
     memo::{Memo, Spoken},
-    question::{Question, ending, questions},
+    question::{Context, Question, questions},
     search::{grown, search},
 };
 use crate::{
@@ -139,7 +139,7 @@ impl Scanner {
     /// The language that a text begins in, hiding undone, if it tells.
     #[must_use]
     pub fn language(&self, text: &str) -> Option<&'static str> {
-        self.inner.memo.spoken(text).first
+        self.inner.memo.spoken(text, digest(text)).first
     }
 
     /// Judges all text of a body, which is read already. `prompt` is what an answer answers.
@@ -158,12 +158,13 @@ impl Scanner {
     pub async fn evidence(&self, ask: &Ask, content: Content, direction: Direction, prompt: Option<&str>) -> Evidence {
         let length = content.segments.iter().map(|segment| segment.text.len()).sum();
         let (memo, detectors) = (self.inner.memo.clone(), Arc::clone(&ask.detectors));
-        let (content, findings) = off_reactor(length, move || {
-            let found = search(&memo, &detectors, &content.segments);
-            (content, found)
+        let (content, digests, findings) = off_reactor(length, move || {
+            let digests: Vec<Digest> = content.segments.iter().map(|segment| digest(&segment.text)).collect();
+            let found = search(&memo, &detectors, &content.segments, &digests);
+            (content, digests, found)
         })
         .await;
-        let (passages, cached) = self.answer(&ask.guards, questions(&content.segments, prompt)).await;
+        let (passages, cached) = self.answer(&ask.guards, questions(&content.segments, &digests, prompt)).await;
         let Content { segments, unscorable, echoes } = content;
         Evidence { direction, segments, findings, passages, unscorable, echoes, cached }
     }
@@ -200,7 +201,8 @@ impl Scanner {
                 check.judged.len(),
             )])),
             text: Cow::Borrowed(&check.judged),
-            prompt: prompt.map(ending).filter(|_| target.task() == Task::Response),
+            digest: digest(&check.judged),
+            context: prompt.map(Context::of).filter(|_| target.task() == Task::Response),
             grows: true,
         };
         let segments = vec![Segment { target, passage: 0, text, place: None }];
@@ -236,7 +238,7 @@ struct Asked<'s> {
 
 /// What all guards asked think of a text, and whether each verdict was known.
 async fn judge(memo: &Memo, question: Question<'_>, asked: &[Asked<'_>]) -> (Passage, Vec<bool>) {
-    let spoken = languages(memo, &question.text).await;
+    let spoken = languages(memo, &question.text, question.digest).await;
     let (language, others) = (spoken.first, spoken.others.clone());
     let spoken: Vec<Option<&str>> = std::iter::once(language).chain(others.iter().copied()).collect();
     let verdicts = asked.iter().map(async |Asked { guard, cascade, share }| {
@@ -249,13 +251,13 @@ async fn judge(memo: &Memo, question: Question<'_>, asked: &[Asked<'_>]) -> (Pas
     (Passage { target, segments, pieces, language, others, verdicts }, hits)
 }
 
-async fn languages(memo: &Memo, text: &str) -> Arc<Spoken> {
+async fn languages(memo: &Memo, text: &str, digest: Digest) -> Arc<Spoken> {
     // A thread of its own would need a copy.
     if text.len() < LARGE {
-        return memo.spoken(text);
+        return memo.spoken(text, digest);
     }
     let (memo, text) = (memo.clone(), text.to_owned());
-    off_reactor(text.len(), move || memo.spoken(&text)).await
+    off_reactor(text.len(), move || memo.spoken(&text, digest)).await
 }
 
 /// Runs work on text where it cannot hold up others: at once when the text is short, else on a thread for such work.

@@ -4,7 +4,9 @@
 use std::{borrow::Cow, ops::Range, sync::Arc};
 
 use super::{
-    Piece, normalise,
+    Piece,
+    cache::{Digest, digest},
+    normalise,
     search::view,
     window::{lay, splice},
 };
@@ -29,39 +31,51 @@ pub(super) struct Question<'t> {
     /// Where these stand in the text; `None` if it is all of the one.
     pub(super) pieces: Option<Arc<[Piece]>>,
     pub(super) text: Cow<'t, str>,
-    /// What an answer answers: its last part, which is all that a guard's template has room for.
-    pub(super) prompt: Option<Arc<str>>,
+    /// Of the text.
+    pub(super) digest: Digest,
+    pub(super) context: Option<Context>,
     /// It is likely to be asked again, grown: what the guard computes of it is worth keeping.
     pub(super) grows: bool,
 }
 
-/// The end of a prompt, as context for an answer to it.
-pub(super) fn ending(prompt: &str) -> Arc<str> {
-    prompt.get(prompt.ceil_char_boundary(prompt.len().saturating_sub(CONTEXT_BYTES))..).unwrap_or(prompt).into()
+/// What an answer answers: its last part, which is all that a guard's template has room for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Context {
+    pub(super) prompt: Arc<str>,
+    /// Of the prompt.
+    pub(super) digest: Digest,
+}
+
+impl Context {
+    pub(super) fn of(prompt: &str) -> Self {
+        let end = prompt.get(prompt.ceil_char_boundary(prompt.len().saturating_sub(CONTEXT_BYTES))..).unwrap_or(prompt);
+        Self { prompt: end.into(), digest: digest(end) }
+    }
 }
 
 impl Question<'_> {
     /// The same, for work that outlives who asks.
     pub(super) fn into_owned(self) -> Question<'static> {
-        let Self { target, segments, pieces, text, prompt, grows } = self;
-        Question { target, segments, pieces, text: Cow::Owned(text.into_owned()), prompt, grows }
+        let Self { target, segments, pieces, text, digest, context, grows } = self;
+        Question { target, segments, pieces, text: Cow::Owned(text.into_owned()), digest, context, grows }
     }
 }
 
 /// The texts to judge: each passage whole, its parts if it has several, and the last user turns together.
-pub(super) fn questions<'t>(segments: &'t [Segment], prompt: Option<&str>) -> Vec<Question<'t>> {
+/// `digests` are those of the segments.
+pub(super) fn questions<'t>(segments: &'t [Segment], digests: &[Digest], prompt: Option<&str>) -> Vec<Question<'t>> {
     let passage = |&index: &usize| segments.get(index).map(|segment| segment.passage);
     let mut order: Vec<usize> = (0..segments.len()).collect();
     order.sort_by_key(passage);
     let mut questions = Vec::with_capacity(segments.len() + 2);
     let mut turns: Vec<Turn<'t>> = Vec::new();
-    let given = prompt.map(ending);
+    let given = prompt.map(Context::of);
     for indices in order.chunk_by(|a, b| passage(a) == passage(b)) {
         let parts: Vec<&Segment> = indices.iter().filter_map(|&index| segments.get(index)).collect();
         let Some(target) = parts.first().map(|part| part.target) else { continue };
         // An answer in a conversation is judged as it was when it was given: after the user's turn before it.
         let context = match target.task() {
-            Task::Response => given.clone().or_else(|| turns.last().map(|turn| ending(&turn.text))),
+            Task::Response => given.clone().or_else(|| turns.last().map(|turn| Context::of(&turn.text))),
             Task::Prompt => None,
         };
         let question =
@@ -79,15 +93,14 @@ pub(super) fn questions<'t>(segments: &'t [Segment], prompt: Option<&str>) -> Ve
         if !are_one {
             questions.extend(indices.iter().zip(&parts).map(|(&index, part)| alone(index, part)));
         }
-        let laid = |seam| Some(lay(segments, indices, seam).into());
         let texts: Vec<&str> = parts.iter().map(|part| part.text.as_str()).collect();
         let whole = texts.join(SEAM);
         if target == Target::Prompt {
             turns.push(Turn { segments: indices.to_vec(), text: Cow::Owned(whole.clone()) });
         }
-        questions.push(question(indices.to_vec(), laid(SEAM.len()), Cow::Owned(whole)));
+        questions.push(together(SEAM.len(), whole));
         let again = (!are_one).then(|| seamless(&texts)).flatten();
-        questions.extend(again.map(|text| question(indices.to_vec(), laid(0), Cow::Owned(text))));
+        questions.extend(again.map(|text| together(0, text)));
     }
     questions.extend(conversation(segments, &turns));
     questions
@@ -123,9 +136,9 @@ fn conversation(segments: &[Segment], turns: &[Turn<'_>]) -> Vec<Question<'stati
     let laid: Vec<(Vec<Piece>, Range<usize>)> = laid.collect();
     let all: Vec<usize> = last.iter().flat_map(|turn| &turn.segments).copied().collect();
     // The next turn will be asked with these before it.
-    let question = |(text, seam)| {
-        let (segments, pieces, text) = (all.clone(), Some(splice(&laid, seam).into()), Cow::Owned(text));
-        Question { target: Target::Prompt, segments, pieces, text, prompt: None, grows: true }
+    let question = |(text, seam): (String, usize)| {
+        let (segments, pieces, digest) = (all.clone(), Some(splice(&laid, seam).into()), digest(&text));
+        Question { target: Target::Prompt, segments, pieces, text: Cow::Owned(text), digest, context: None, grows: true }
     };
     let seamed = std::iter::once((texts.join(SEAM), SEAM.len()));
     seamed.chain(seamless(&texts).map(|text| (text, 0))).map(question).collect()
@@ -153,7 +166,8 @@ fn seamless(texts: &[&str]) -> Option<String> {
 
 /// A form in which a text is judged.
 pub(super) struct Form {
-    pub(super) question: Question<'static>,
+    pub(super) text: String,
+    pub(super) prompt: Option<Arc<str>>,
     pub(super) way: Way,
 }
 
@@ -176,24 +190,21 @@ impl Form {
 }
 
 /// The forms in which a text is judged: with hiding undone in it and in what it answers, and last as it is written.
-pub(super) fn forms(question: Question<'static>) -> Vec<Form> {
-    let Question { target, segments, pieces, text, prompt, grows } = &question;
-    let view = view(*target == Target::ToolCall, text);
-    let context = prompt.as_deref().map(normalise::fold).filter(normalise::View::is_changed);
-    let context = context.map(|context| Arc::from(context.text()));
-    let is_folded = view.is_changed() || context.is_some();
+pub(super) fn forms(question: &Question<'_>) -> Vec<Form> {
+    let (text, prompt) = (&question.text, question.context.as_ref().map(|context| &context.prompt));
+    let view = view(question.target == Target::ToolCall, text);
+    let unhidden = prompt.map(|prompt| normalise::fold(prompt)).filter(normalise::View::is_changed);
+    let unhidden = unhidden.map(|prompt| Arc::from(prompt.text()));
+    let is_folded = view.is_changed() || unhidden.is_some();
     let unspaced = normalise::unspaced(view.text());
     let carried = normalise::carried(view.text());
     let untagged = normalise::untagged(text);
-    let context = context.or_else(|| prompt.clone());
-    let form = |text: String, way| {
-        let (target, segments, pieces, prompt, grows) = (*target, segments.clone(), pieces.clone(), context.clone(), *grows);
-        Form { question: Question { target, segments, pieces, text: Cow::Owned(text), prompt, grows }, way }
-    };
+    let unhidden = unhidden.or_else(|| prompt.cloned());
+    let form = |text: String, way| Form { text, prompt: unhidden.clone(), way };
     let folded = is_folded.then(|| form(view.text().to_owned(), Way::Undone(view.into_owned())));
     let rewritten = [unspaced, carried, untagged].into_iter().flatten().map(|text| form(text, Way::Lost));
     let mut forms: Vec<Form> = folded.into_iter().chain(rewritten).collect();
-    forms.push(Form { question, way: Way::Same });
+    forms.push(Form { text: text.to_string(), prompt: prompt.cloned(), way: Way::Same });
     forms
 }
 
@@ -216,7 +227,13 @@ mod tests {
             segment(Target::ToolDefinition, 5, "a"),
             segment(Target::ToolDefinition, 5, "b"),
         ];
-        let asked: Vec<_> = questions(&segments, None).into_iter().map(|q| (q.text.into_owned(), q.prompt)).collect();
+        let digests: Vec<_> = segments.iter().map(|segment| digest(&segment.text)).collect();
+        let all = questions(&segments, &digests, None);
+        assert!(all.iter().all(|question| question.digest == digest(&*question.text)));
+        let conversation = all.iter().find(|question| question.grows).unwrap();
+        assert_eq!(conversation.segments, [1, 2, 4], "all parts of each turn");
+        let asked = all.into_iter().map(|question| (question.text.into_owned(), question.context.map(|own| own.prompt)));
+        let asked: Vec<_> = asked.collect();
         let expected = [
             ("be kind", None),
             ("how", None),
@@ -230,17 +247,14 @@ mod tests {
             ("how\ntogo on", None),
         ];
         assert_eq!(asked, expected.map(|(text, prompt)| (text.to_owned(), prompt.map(Arc::from))));
-        let conversation = questions(&segments, None).into_iter().find(|question| question.grows).unwrap();
-        assert_eq!(conversation.segments, [1, 2, 4], "all parts of each turn");
     }
 
     #[test]
     fn hiding_in_a_prompt_is_undone_too() {
         let asked = |prompt: &str| {
-            let (target, text, prompt) = (Target::Completion, "sure".into(), Some(Arc::from(prompt)));
-            let forms = forms(Question { target, segments: vec![0], pieces: None, text, prompt, grows: true });
-            let asked = forms.into_iter().map(|form| form.question);
-            asked.map(|question| (question.text.into_owned(), question.prompt.unwrap())).collect::<Vec<_>>()
+            let (target, text, context) = (Target::Completion, "sure".into(), Some(Context::of(prompt)));
+            let question = Question { target, segments: vec![0], pieces: None, text, digest: 0, context, grows: true };
+            forms(&question).into_iter().map(|form| (form.text, form.prompt.unwrap())).collect::<Vec<_>>()
         };
         let form = |prompt: &str| ("sure".to_owned(), Arc::from(prompt));
         let hidden = "hi\n\u{ff21}\u{ff29} assistant: of course";

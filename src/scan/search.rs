@@ -2,7 +2,12 @@
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
-use super::{detect::Detectors, memo::Memo, normalise};
+use super::{
+    cache::{Digest, digest},
+    detect::Detectors,
+    memo::Memo,
+    normalise,
+};
 use crate::segment::{Finding, Segment, Target, begins_json};
 
 /// What the detectors find in a text, hiding undone; ranges are in the text as written.
@@ -25,10 +30,11 @@ pub(super) fn grown(detectors: &Detectors, json: bool, text: &str, since: usize)
     (found, if settled == view.text().len() { text.len() } else { view.origin(settled..view.text().len()).start })
 }
 
-/// What they find in each text of a body, and over the seams between the parts of a passage.
-pub(super) fn search(memo: &Memo, detectors: &Detectors, segments: &[Segment]) -> Vec<Vec<Finding>> {
-    let alone = |segment: &Segment| memo.findings(detectors, segment.target, &segment.text).to_vec();
-    let mut found: Vec<Vec<Finding>> = segments.iter().map(alone).collect();
+/// What they find in each text of a body, given with its digest, and over the seams between the parts of a passage.
+pub(super) fn search(memo: &Memo, detectors: &Detectors, segments: &[Segment], digests: &[Digest]) -> Vec<Vec<Finding>> {
+    let alone =
+        |(segment, digest): (&Segment, &Digest)| memo.findings(detectors, segment.target, &segment.text, *digest).to_vec();
+    let mut found: Vec<Vec<Finding>> = segments.iter().zip(digests).map(alone).collect();
     across(memo, detectors, segments, &mut found);
     found
 }
@@ -50,7 +56,7 @@ fn across(memo: &Memo, detectors: &Detectors, segments: &[Segment], found: &mut 
             whole.push_str(&part.text);
             places.push((index, start..whole.len()));
         }
-        for Finding { detector, range } in memo.findings(detectors, target, &whole).iter() {
+        for Finding { detector, range } in memo.findings(detectors, target, &whole, digest(&whole)).iter() {
             let first = places.partition_point(|(_, place)| place.end <= range.start);
             let reached = places.iter().skip(first).take_while(|(_, place)| place.start < range.end);
             let cut = |(index, place): &(usize, Range<usize>)| {

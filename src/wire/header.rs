@@ -14,19 +14,22 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::UPGRADE,
 ];
 
+/// What the proxy states anew.
+const RESTATED: [HeaderName; 2] = [header::CONTENT_LENGTH, header::CONTENT_ENCODING];
+
 /// Removes what belongs to the connection, also what its `connection` header names, and what the proxy states anew:
 /// length and encoding of the body, and Seawall's own headers.
 pub fn end_to_end(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
+    let named = headers
         .get_all(header::CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    let own: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with("seawall-")).cloned().collect();
-    let restated = [header::CONTENT_LENGTH, header::CONTENT_ENCODING];
-    for name in named.into_iter().chain(own).chain(HOP_BY_HOP).chain(restated) {
+        .filter_map(|name| name.trim().parse().ok());
+    let stays =
+        |name: &&HeaderName| HOP_BY_HOP.contains(name) || RESTATED.contains(name) || name.as_str().starts_with("seawall-");
+    let behind: Vec<HeaderName> = named.chain(headers.keys().filter(stays).cloned()).collect();
+    for name in behind {
         headers.remove(name);
     }
 }

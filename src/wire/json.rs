@@ -211,8 +211,8 @@ impl<'a> Node<'a> {
         let mut at = self.at + 1;
         std::iter::from_fn(move || {
             let rest = self.document.text.get(at..self.end.saturating_sub(1))?;
-            let between = |c| SPACES.contains(&c) || matches!(c, ',' | ':');
-            let begun = self.end - 1 - rest.trim_start_matches(between).len();
+            let between = |byte: u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b',' | b':');
+            let begun = at + rest.bytes().take_while(|byte| between(*byte)).count();
             let node = Self { document: self.document, at: begun, end: self.document.end(begun) };
             at = node.end;
             (begun + 1 < self.end).then_some(node)
@@ -314,7 +314,7 @@ impl<'de> Visitor<'de> for Strict {
         Ok(())
     }
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        let mut seen = Names::default();
+        let mut seen = Names { few: Vec::with_capacity(8), more: HashSet::new() };
         while let Some(Text(key)) = members.next_key::<Text<'de>>()? {
             if let Some(twice) = seen.add(key) {
                 return Err(serde::de::Error::custom(format_args!("the key `{twice}` stands twice in one object")));
@@ -326,7 +326,6 @@ impl<'de> Visitor<'de> for Strict {
 }
 
 /// The names of an object's fields. Few are compared with one another faster than they are hashed.
-#[derive(Default)]
 struct Names<'a> {
     few: Vec<Cow<'a, str>>,
     more: HashSet<Cow<'a, str>>,
