@@ -1,8 +1,8 @@
-"""What the proxy costs: throughput, latency, processor time and memory beside nginx's `proxy_pass` in front of the same LLM server,
-and beside LiteLLM's proxy.
+"""What the proxy costs: throughput, latency, processor time and memory beside nginx's `proxy_pass` in front of the same LLM
+server, and beside LiteLLM's proxy.
 
-The LLM server is an nginx that answers at once, so that nothing but the way there and back is measured. All contenders take turns
-in each round, and ratios are of the same round.
+The LLM server is an nginx that answers at once, so that nothing but the way there and back is measured. All contenders take
+turns in each round, and ratios are of the same round.
 
 usage: proxy.py [--rounds N] [--seconds S] [--connections 1,16,256,4096] [--sizes 1,10,100,1000] [--rules 1,10,100,1000]
                 [--parts connections,sizes,streams,rules,new] [--only NAME,…]
@@ -46,7 +46,7 @@ MIX = (
 # A server that takes longer for a call by itself is slow.
 SLOW_S = 0.01
 # The longest round, and how many new connections a second of a round are allowed for.
-LONGEST_S, CONNECTS_A_S = 20, 800
+LONGEST_S, CONNECTS_A_S = 20, 400
 # The most connections that LiteLLM gets: beyond them a round would take minutes, and its figures would be the same.
 LITELLM_MOST = 256
 # Connections of the parts that do not vary them.
@@ -110,9 +110,10 @@ def table(title: str, rows: Rows) -> None:
     print(f"{'':10} {heads} | {'req/s':>7} {'p50+':>7} {'p99+':>7} {'CPU':>7}")
     for name, own in rows.items():
         middle = {key: statistics.median(row[key] for row in own) for key in own[0]}
-        line = f"{name:10} {middle['rate']:9.0f} {middle['p50']:8.2f} {middle['p99']:8.2f} {middle['cpu']:9.1f} {middle['rss']:7.0f}"
-        added = [added_ratio(rows, name, key) for key in ("p50", "p99")]
-        print(f"{line} | {ratio(rows, name, 'rate'):7.3f} {added[0]:7.2f} {added[1]:7.2f} {ratio(rows, name, 'cpu'):7.2f}", flush=True)
+        figures = f"{middle['rate']:9.0f} {middle['p50']:8.2f} {middle['p99']:8.2f} {middle['cpu']:9.1f} {middle['rss']:7.0f}"
+        p50, p99 = (added_ratio(rows, name, key) for key in ("p50", "p99"))
+        ratios = f"{ratio(rows, name, 'rate'):7.3f} {p50:7.2f} {p99:7.2f} {ratio(rows, name, 'cpu'):7.2f}"
+        print(f"{name:10} {figures} | {ratios}", flush=True)
 
 
 def ratio(rows: Rows, name: str, key: str, to: str = "nginx") -> float:
@@ -128,8 +129,8 @@ def added_ratio(rows: Rows, name: str, key: str) -> float:
         return float("nan")
     trios = zip(rows[name], rows["nginx"], rows["alone"], strict=True)
     # wrk tells hundredths of milliseconds. A round in which nginx added none tells nothing.
-    known = [(mine[key] - base[key]) / (theirs[key] - base[key]) for mine, theirs, base in trios if theirs[key] - base[key] > 0.02]
-    return statistics.median(known or [float("nan")])
+    pairs = [(mine[key] - base[key], theirs[key] - base[key]) for mine, theirs, base in trios]
+    return statistics.median([mine / theirs for mine, theirs in pairs if theirs > 0.02] or [float("nan")])
 
 
 def curve(title: str, unit: str, costs: dict[str, dict[int, float]]) -> None:
@@ -251,15 +252,18 @@ def by_rules(bench: Bench, own: dict[str, Server], counts: list[int]) -> None:
             servers[name] = stack.enter_context(seawall(name, bench.folder, own["alone"].address, environment))
         rows = bench.rounds_of(own | servers, script(bench.folder), body(1), {}, SOME)
     table(f"rules of a mixed policy, 1 KB, {SOME} connections", rows)
-    costs = {count: statistics.median(row["cpu"] for row in rows[f"{count}-rules"]) for count in counts if f"{count}-rules" in rows}
+    done = [(count, rows[f"{count}-rules"]) for count in counts if f"{count}-rules" in rows]
+    costs = {count: statistics.median(row["cpu"] for row in rounds) for count, rounds in done}
     curve(f"cost by rules, 1 KB, {SOME} connections", "rule", {"cached": costs})
 
 
 def rules(count: int) -> str:
     """A policy of so many rules."""
-    own = (MIX[number % len(MIX)].format(n=number % 1000) for number in range(count))
-    listed = (f'[[rule]]\nname = "rule-{number}"\nwhere = ["prompt", "completion"]\n{asks}\naction = "flag"\n' for number, asks in enumerate(own))
-    return 'name = "mixed"\n' + "".join(listed)
+    policy = 'name = "mixed"\n'
+    for number in range(count):
+        asks = MIX[number % len(MIX)].format(n=number % 1000)
+        policy += f'[[rule]]\nname = "rule-{number}"\nwhere = ["prompt", "completion"]\n{asks}\naction = "flag"\n'
+    return policy
 
 
 def by_new(bench: Bench, alone: Server, connections: list[int]) -> None:

@@ -1,5 +1,5 @@
-"""What the stream gate costs: time to the first text and to the end of a streamed answer, for each mode; and, where every verdict
-is known, time to the first byte and the delay of each piece, beside nginx's `proxy_pass`.
+"""What the stream gate costs: time to the first text and to the end of a streamed answer, for each mode; and, where every
+verdict is known, time to the first byte and the delay of each piece, beside nginx's `proxy_pass`.
 
 One LLM server sends the same answer at a steady pace; the same client asks it directly and through each proxy in turn. In the
 first part every answer is new, so that no verdict comes from the cache; in the second all are the same.
@@ -123,14 +123,16 @@ def known_verdicts(heard: dict[str, list[Heard]]) -> None:
         delays = sorted(delay * 1000 for one in own for delay in one.delays)
         gaps = [gap for one in own for gap in one.gaps]
         together = sum(gap < 0.25 / Llm.rate for gap in gaps) / len(gaps)
-        late = statistics.median(delays), delays[len(delays) * 99 // 100]
-        print(f"{name:8} {median_ms(own, 'head'):10.2f} {median_ms(own, 'first'):10.2f} {late[0]:10.2f} {late[1]:10.2f} {together:9.1%}")
+        late = f"{statistics.median(delays):10.2f} {delays[len(delays) * 99 // 100]:10.2f}"
+        print(f"{name:8} {median_ms(own, 'head'):10.2f} {median_ms(own, 'first'):10.2f} {late} {together:9.1%}")
 
 
 def first_bytes(heard: dict[str, list[Heard]]) -> None:
     for mode in MODES:
-        beyond = statistics.median(own.head - nginx.head for own, nginx in zip(heard[mode], heard["nginx"], strict=True)) * 1000
-        print(f"{mode}: first byte {median_ms(heard[mode], 'head'):.2f} ms, {beyond:+.2f} beside nginx's ({AIM_MS:g} is the aim)")
+        pairs = zip(heard[mode], heard["nginx"], strict=True)
+        beyond_ms = statistics.median(own.head - nginx.head for own, nginx in pairs) * 1000
+        own_ms = median_ms(heard[mode], "head")
+        print(f"{mode}: first byte {own_ms:.2f} ms, {beyond_ms:+.2f} beside nginx's ({AIM_MS:g} is the aim)")
 
 
 def main() -> None:
@@ -149,7 +151,7 @@ def main() -> None:
             mode: stack.enter_context(seawall(mode, folder, upstream, {"SEAWALL_STREAM__MODE": mode})) for mode in MODES
         }
         addresses = {"alone": upstream, **{mode: server.address for mode, server in servers.items()}}
-        print(f"streamed answers, {arguments.rate:.0f} words a second, {arguments.rounds} rounds, medians in ms; every verdict new")
+        print(f"streamed answers, {Llm.rate:.0f} words a second, {arguments.rounds} rounds, medians in ms; every verdict new")
         new_verdicts(rounds(addresses, arguments.rounds))
         Llm.new = False
         addresses["nginx"] = stack.enter_context(passing(folder, upstream, UNBUFFERED)).address
