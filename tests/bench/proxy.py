@@ -139,7 +139,7 @@ def curve(title: str, unit: str, costs: dict[str, dict[int, float]]) -> None:
     for name, own in costs.items():
         steps, before = [], None
         for size, cost in sorted(own.items()):
-            step = f" (+{(cost - before[1]) / (size - before[0]):.3f})" if before else ""
+            step = f" ({(cost - before[1]) / (size - before[0]):+.3f})" if before else ""
             steps.append(f"{size:>5}: {cost:.0f}{step}")
             before = (size, cost)
         print(f"{name:10} {'   '.join(steps)}", flush=True)
@@ -148,7 +148,7 @@ def curve(title: str, unit: str, costs: dict[str, dict[int, float]]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--connections", default="1,16,256,4096")
     parser.add_argument("--sizes", default="1,10,100,1000", help="kilobytes of a request")
     parser.add_argument("--rules", default="1,10,100,1000", help="rules of a policy")
