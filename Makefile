@@ -63,9 +63,9 @@ debian = { command -v apt-get >/dev/null || { echo "the tests need $(1): install
 postgres:
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || $(call debian,postgresql)
 
-# What makes load, and what Seawall is measured beside.
+# What makes load, what counts instructions, and what Seawall is measured beside.
 load:
-	@command -v wrk >/dev/null && test -x /usr/sbin/nginx || $(call debian,wrk nginx-light)
+	@command -v wrk >/dev/null && command -v callgrind_control >/dev/null && test -x /usr/sbin/nginx || $(call debian,wrk valgrind nginx-light)
 
 # With letters of all scripts that the tests look at.
 browser:
@@ -128,8 +128,9 @@ BENCH := tests/bench
 RECORDS := 1000000
 bench: build postgres load $(BENCH)/.venv/done
 	$(BENCH)/.venv/bin/python $(BENCH)/proxy.py
-	$(BENCH)/.venv/bin/python $(BENCH)/guard.py
+	$(BENCH)/.venv/bin/python $(BENCH)/instructions.py
 	$(BENCH)/.venv/bin/python $(BENCH)/stream.py
+	$(BENCH)/.venv/bin/python $(BENCH)/guard.py
 	$(BENCH)/.venv/bin/python $(BENCH)/incremental.py
 	cargo bench --locked --quiet --bench policy
 	cargo bench --locked --quiet --bench review -- --records $(RECORDS)

@@ -1,29 +1,26 @@
-"""What the proxy costs: throughput, latency, processor time and memory beside nginx's `proxy_pass` in front of the same LLM server.
+"""What the proxy costs: throughput, latency, processor time and memory beside nginx's `proxy_pass` in front of the same LLM
+server, and beside LiteLLM's proxy.
 
-The LLM server is an nginx that answers at once, so that nothing but the way there and back is measured. All contenders take turns
-in each round, and ratios are of the same round.
+The LLM server is an nginx that answers at once, so that nothing but the way there and back is measured. All contenders take
+turns in each round, and ratios are of the same round.
 
-usage: proxy.py [--rounds N] [--seconds S] [--connections 1,16,256] [--sizes 1] [--only NAME,…]
+usage: proxy.py [--rounds N] [--seconds S] [--connections 1,16,256,4096] [--sizes 1,10,100,1000] [--rules 1,10,100,1000]
+                [--parts connections,sizes,streams,rules,new] [--only NAME,…]
 """
 
 import argparse
 import contextlib
-import json
-import os
-import re
-import socket
+import math
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-SEAWALL = Path(os.environ.get("SEAWALL", ROOT / "target/release/seawall"))
-TICKS = os.sysconf("SC_CLK_TCK")
-PROSE = "The ferry leaves at nine, the market opens at ten, and lunch is by the river. "
+from load import Failed, body, load, script, warm
+from servers import LITELLM_FILTER, TINY_GUARD, Server, allow_many_files, answering, litellm, passing, seawall
+
 # A policy that asks nothing of the guard.
 UNGUARDED = """\
 name = "unguarded"
@@ -33,206 +30,258 @@ where = ["prompt"]
 detectors = ["payment_card"]
 action = "flag"
 """
-NGINX = """\
-worker_processes 1;
-daemon off;
-pid {folder}/pid;
-error_log stderr error;
-events {{ worker_connections 16384; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u;
-    scgi_temp_path {folder}/s;
-    client_max_body_size 16m; client_body_buffer_size 2m;
-    keepalive_requests 100000000;
-    {http}
-}}
-"""
-ANSWERING = """server {{ listen 127.0.0.1:{port} backlog=8192; default_type application/json; return 200 '{answer}'; }}"""
-PASSING = """upstream llm {{ server {upstream}; keepalive 512; keepalive_requests 100000000; }}
-    server {{ listen 127.0.0.1:{port} backlog=8192;
-        location / {{ proxy_pass http://llm; proxy_http_version 1.1; proxy_set_header Connection ""; }} }}"""
-# Prompts that differ in their first words, so that no verdict is known.
-NEW = """\
-local count = 0
-local mark = tostring(math.random(1, 1000000000))
-request = function()
-    count = count + 1
-    return wrk.format(nil, nil, nil, (string.gsub(wrk.body, "NUMBER", mark .. " " .. count)))
-end
-init = function() math.randomseed(os.time()) ; mark = tostring(math.random(1, 1000000000)) end
-"""
+# Rules of a mixed policy, in turn; none of them applies to the requests here.
+MIX = (
+    'threshold = "guard"',
+    'detectors = ["email", "iban"]',
+    "threshold = 0.9{n:03}",
+    "when = 'score > 0.9{n:03} && language != \"en\"'",
+    'threshold = {{ default = 0.9{n:03}, th = 0.95 }}',
+    'detectors = ["payment_card", "secret"]',
+    'threshold = "guard"',
+    "when = 'request.model == \"m-{n}\" && size(findings) > 0'",
+    "threshold = 0.9{n:03}",
+    'detectors = ["crypto_address", "national_id"]',
+)
+# A server that takes longer for a call by itself is slow.
+SLOW_S = 0.01
+# The longest round, and how many new connections a second of a round are allowed for.
+LONGEST_S, CONNECTS_A_S = 20, 400
+# The most connections that LiteLLM gets: beyond them a round would take minutes, and its figures would be the same.
+LITELLM_MOST = 256
+# Connections of the parts that do not vary them.
+SOME = 16
+CARD = "Charge 4111 1111 1111 1111, please."
 
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+Rows = dict[str, list[dict[str, float]]]
 
 
 @dataclass
-class Contender:
-    """A server on a port, with the processes that it runs in."""
+class Bench:
+    """What is asked of one run."""
 
-    name: str
-    port: int
-    process: subprocess.Popen
+    folder: Path
+    rounds: int
+    seconds: int
+    only: set[str]
+    failed: bool = False
 
-    def pids(self) -> list[int]:
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [self.process.pid, *map(int, children)]
+    def wants(self, name: str) -> bool:
+        return not self.only or name in self.only | {"nginx", "alone"}
 
-    def cpu_s(self) -> float:
-        fields = [Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split() for pid in self.pids()]
-        return sum(int(own[11]) + int(own[12]) for own in fields) / TICKS
+    def start(self, stack: contextlib.ExitStack, starts: dict[str, Callable]) -> dict[str, Server]:
+        return {name: stack.enter_context(start()) for name, start in starts.items() if self.wants(name)}
 
-    def rss_mb(self) -> float:
-        pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.pids()]
-        return sum(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    def rounds_of(self, servers: dict[str, Server], orders: Path, request: str, headers: dict, connections: int) -> Rows:
+        """Each server's rows. One that fails is told and left out."""
+        rows: Rows = {name: [] for name in servers}
+        lengths = {}
+        for turn in range(-1, self.rounds):
+            for name, target in servers.items():
+                if name not in rows:
+                    continue
+                try:
+                    if turn < 0:
+                        call_s = warm(target, request, headers)
+                        lengths[name] = self.length(connections, call_s)
+                        if call_s > SLOW_S:
+                            continue
+                    row = load(target, orders, connections, lengths[name])
+                    # The first turn only warms up connections and caches, which is nothing beside a slow server's calls.
+                    if turn >= 0:
+                        rows[name].append(row)
+                except Failed as failure:
+                    self.failed = True
+                    del rows[name]
+                    print(f"FAILED: {failure}", flush=True)
+        return rows
 
-
-@contextlib.contextmanager
-def running(name: str, port: int, command: list, folder: Path, environment: dict | None = None):
-    log = folder / f"{name}.log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            list(map(str, command)), stdout=out, stderr=out, cwd=folder, env=os.environ | (environment or {})
-        )
-    try:
-        end = time.monotonic() + 120
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            if process.poll() is not None or time.monotonic() > end:
-                raise SystemExit(f"{name}: {log.read_text()[-2000:]}")
-            time.sleep(0.05)
-        yield Contender(name, port, process)
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def nginx(name: str, folder: Path, http: str, port: int):
-    own = folder / name
-    own.mkdir()
-    config = own / "nginx.conf"
-    config.write_text(NGINX.format(folder=own, http=http))
-    return running(name, port, ["/usr/sbin/nginx", "-c", config, "-e", "stderr"], folder)
+    def length(self, connections: int, call_s: float) -> int:
+        """Seconds of a round: longer where many have to connect first, and where a slow server would not answer each of them
+        several times.
+        """
+        answers_s = 3 * connections * call_s if call_s > SLOW_S else 0
+        return max(self.seconds, min(math.ceil(max(answers_s, connections / CONNECTS_A_S)), LONGEST_S))
 
 
-def seawall(name: str, folder: Path, upstream: str, environment: dict):
-    port = free_port()
-    command = [SEAWALL, "serve", "--listen", f"127.0.0.1:{port}", "--admin", "127.0.0.1:0", "--upstream", f"http://{upstream}"]
-    command += ["--store", f"sqlite://{folder / name}.db"]
-    return running(name, port, command, folder, environment)
+def table(title: str, rows: Rows) -> None:
+    print(f"\n{title}")
+    heads = f"{'req/s':>9} {'p50 ms':>8} {'p99 ms':>8} {'CPU us':>9} {'RSS MB':>7}"
+    print(f"{'':10} {heads} | {'req/s':>7} {'p50+':>7} {'p99+':>7} {'CPU':>7}")
+    for name, own in rows.items():
+        middle = {key: statistics.median(row[key] for row in own) for key in own[0]}
+        figures = f"{middle['rate']:9.0f} {middle['p50']:8.2f} {middle['p99']:8.2f} {middle['cpu']:9.1f} {middle['rss']:7.0f}"
+        p50, p99 = (added_ratio(rows, name, key) for key in ("p50", "p99"))
+        ratios = f"{ratio(rows, name, 'rate'):7.3f} {p50:7.2f} {p99:7.2f} {ratio(rows, name, 'cpu'):7.2f}"
+        print(f"{name:10} {figures} | {ratios}", flush=True)
 
 
-def body(size_kb: int, prompt: str) -> str:
-    """A request of so many kilobytes: turns of a conversation, and the prompt last."""
-    turns = [{"role": "system", "content": "You are a helpful guide."}]
-    request = {"model": "m", "messages": [*turns, {"role": "user", "content": prompt}]}
-    while len(json.dumps(request)) < size_kb * 1000:
-        role = "assistant" if len(turns) % 2 == 0 else "user"
-        room = size_kb * 1000 - len(json.dumps(request))
-        turns.append({"role": role, "content": (f"{len(turns)}. " + PROSE * 50)[: max(40, min(room, 2000))]})
-        request["messages"] = [*turns, {"role": "user", "content": prompt}]
-    return json.dumps(request)
+def ratio(rows: Rows, name: str, key: str, to: str = "nginx") -> float:
+    """The median of the ratios in the same round."""
+    if name not in rows or to not in rows:
+        return float("nan")
+    return statistics.median(mine[key] / max(theirs[key], 1e-9) for mine, theirs in zip(rows[name], rows[to], strict=True))
 
 
-def load(target: Contender, script: Path, connections: int, seconds: float) -> dict:
-    """wrk's figures, and processor time a request."""
-    command = ["wrk", "-t", "1", "-c", connections, "-d", f"{seconds:g}s", "--latency", "-s", script]
-    command.append(f"http://127.0.0.1:{target.port}/v1/chat/completions")
-    before = target.cpu_s()
-    told = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True).stdout
-    spent = target.cpu_s() - before
-    count = int(re.search(r"(\d+) requests in", told)[1])
-    if failed := re.search(r"Non-2xx or 3xx responses: (\d+)", told):
-        raise SystemExit(f"{target.name}: {failed[0]} of {count}\n{told}")
+def added_ratio(rows: Rows, name: str, key: str) -> float:
+    """What a proxy adds to the latency, beside what nginx adds."""
+    if name == "alone" or not {"alone", "nginx"} <= rows.keys():
+        return float("nan")
+    trios = zip(rows[name], rows["nginx"], rows["alone"], strict=True)
+    # wrk tells hundredths of milliseconds. A round in which nginx added none tells nothing.
+    pairs = [(mine[key] - base[key], theirs[key] - base[key]) for mine, theirs, base in trios]
+    return statistics.median([mine / theirs for mine, theirs in pairs if theirs > 0.02] or [float("nan")])
+
+
+def curve(title: str, unit: str, costs: dict[str, dict[int, float]]) -> None:
+    """Processor time by size, and what one more costs on each stretch: the same everywhere if it grows in proportion."""
+    print(f"\n{title}: CPU us a request, and us for one {unit} more since the size before")
+    for name, own in costs.items():
+        steps, before = [], None
+        for size, cost in sorted(own.items()):
+            step = f" ({(cost - before[1]) / (size - before[0]):+.3f})" if before else ""
+            steps.append(f"{size:>5}: {cost:.0f}{step}")
+            before = (size, cost)
+        print(f"{name:10} {'   '.join(steps)}", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=2)
+    parser.add_argument("--connections", default="1,16,256,4096")
+    parser.add_argument("--sizes", default="1,10,100,1000", help="kilobytes of a request")
+    parser.add_argument("--rules", default="1,10,100,1000", help="rules of a policy")
+    parser.add_argument("--parts", default="connections,sizes,streams,rules,new")
+    parser.add_argument("--only", default="", help="contenders besides nginx and alone")
+    arguments = parser.parse_args()
+    allow_many_files()
+    parts = arguments.parts.split(",")
+    connections, sizes, rules = (numbers(told) for told in (arguments.connections, arguments.sizes, arguments.rules))
+    print(f"{arguments.rounds} rounds of {arguments.seconds} s; medians, and medians of the ratios to nginx in the same round")
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        bench = Bench(Path(name), arguments.rounds, arguments.seconds, set(filter(None, arguments.only.split(","))))
+        alone = stack.enter_context(answering(bench.folder))
+        own = {"alone": alone, "nginx": stack.enter_context(passing(bench.folder, alone.address))}
+        if {"connections", "streams"} & set(parts):
+            with contextlib.ExitStack() as those:
+                proxies = own | bench.start(those, proxies_before(bench.folder, alone.address))
+                if "connections" in parts:
+                    by_connections(bench, proxies, connections)
+                if "streams" in parts:
+                    by_streams(bench, {name: server for name, server in proxies.items() if not name.startswith("litellm")})
+        if "sizes" in parts:
+            by_sizes(bench, own, sizes)
+        if "rules" in parts:
+            by_rules(bench, own, rules)
+        if "new" in parts and bench.wants("new"):
+            by_new(bench, alone, connections)
+    return int(bench.failed)
+
+
+def numbers(told: str) -> list[int]:
+    return [int(number) for number in told.split(",")]
+
+
+def proxies_before(folder: Path, upstream: str) -> dict[str, Callable]:
+    """How each proxy in front of the LLM server starts."""
+    (folder / "unguarded.toml").write_text(UNGUARDED)
     return {
-        "rate": float(re.search(r"Requests/sec:\s+([\d.]+)", told)[1]),
-        "p50": milliseconds(re.search(r"50%\s+([\d.]+\w+)", told)[1]),
-        "p99": milliseconds(re.search(r"99%\s+([\d.]+\w+)", told)[1]),
-        "cpu": spent / max(count, 1) * 1e6,
-        "rss": target.rss_mb(),
+        "unguarded": lambda: seawall("unguarded", folder, upstream, {"SEAWALL_POLICIES__DIR": str(folder / "unguarded.toml")}),
+        "cached": lambda: seawall("cached", folder, upstream, {}),
+        "litellm": lambda: litellm("litellm", folder, upstream, ""),
+        "litellm-cf": lambda: litellm("litellm-cf", folder, upstream, LITELLM_FILTER),
     }
 
 
-def milliseconds(told: str) -> float:
-    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s|m)", told).groups()
-    return float(number) * {"us": 1e-3, "ms": 1, "s": 1e3, "m": 6e4}[unit]
+def by_connections(bench: Bench, servers: dict[str, Server], connections: list[int]) -> None:
+    request = body(1)
+    if "litellm-cf" in servers:
+        refuses(servers["litellm-cf"], servers.get("litellm"))
+    for count in connections:
+        asked = {name: server for name, server in servers.items() if count <= LITELLM_MOST or not name.startswith("litellm")}
+        rows = bench.rounds_of(asked, script(bench.folder), request, {}, count)
+        table(f"1 KB, {count} connections", rows)
+        if len(asked) < len(servers):
+            print(f"LiteLLM is left out: {count} connections would wait for minutes, at the rate of {LITELLM_MOST}")
+        elif {"cached", "litellm"} <= rows.keys():
+            print(f"cached answers {ratio(rows, 'cached', 'rate', 'litellm'):.0f} times as many calls as litellm", flush=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3)
-    parser.add_argument("--connections", default="1,16,256")
-    parser.add_argument("--sizes", default="1", help="kilobytes of a request")
-    parser.add_argument("--only", default="")
-    arguments = parser.parse_args()
-    only = set(filter(None, arguments.only.split(",")))
-
-    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
-        folder = Path(name)
-        answer = json.dumps(
-            {
-                "id": "chatcmpl-1",
-                "object": "chat.completion",
-                "created": 1,
-                "model": "m",
-                "choices": [
-                    {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": (PROSE * 9)[:700]}}
-                ],
-                "usage": {"prompt_tokens": 20, "completion_tokens": 160, "total_tokens": 180},
-            }
-        )
-        port = free_port()
-        upstream = f"127.0.0.1:{port}"
-        alone = stack.enter_context(nginx("upstream", folder, ANSWERING.format(port=port, answer=answer), port))
-        passing = free_port()
-        (folder / "unguarded.toml").write_text(UNGUARDED)
-        contenders = {
-            "alone": lambda: contextlib.nullcontext(alone),
-            "nginx": lambda: nginx("nginx", folder, PASSING.format(port=passing, upstream=upstream), passing),
-            "unguarded": lambda: seawall("unguarded", folder, upstream, {"SEAWALL_POLICIES__DIR": str(folder / "unguarded.toml")}),
-            "cached": lambda: seawall("cached", folder, upstream, {}),
-            "new": lambda: seawall("new", folder, upstream, {}),
-        }
-        started = {
-            name: stack.enter_context(start()) for name, start in contenders.items() if not only or name in only | {"nginx"}
-        }
-        print(f"{arguments.rounds} rounds of {arguments.seconds:g} s; medians, and medians of the ratios to nginx in the same round")
-        for size in map(int, arguments.sizes.split(",")):
-            same = folder / f"same-{size}.lua"
-            fixed = "wrk.method = 'POST'\nwrk.headers['content-type'] = 'application/json'\nwrk.body = [==[{}]==]\n"
-            same.write_text(fixed.format(body(size, "Plan my day in town.")))
-            new = folder / f"new-{size}.lua"
-            new.write_text(fixed.format(body(size, "NUMBER. Plan my day in town.")) + NEW)
-            for connections in map(int, arguments.connections.split(",")):
-                table(started, {name: new if name == "new" else same for name in started}, connections, size, arguments)
+def refuses(filtering: Server, plain: Server | None) -> None:
+    """Shows that the filter reads the requests."""
+    status, told = filtering.ask(body(1, CARD))
+    if status != 400 or b"credit_card" not in told:
+        raise SystemExit(f"LiteLLM's filter does not refuse a card number: {status} {told[:300]}")
+    if plain and (status := plain.ask(body(1, CARD))[0]) != 200:
+        raise SystemExit(f"LiteLLM without a filter refuses a card number: {status}")
 
 
-def table(started: dict, scripts: dict, connections: int, size: int, arguments: argparse.Namespace) -> None:
-    rows = {name: [] for name in started}
-    for turn in range(-1, arguments.rounds):
-        for name, target in started.items():
-            row = load(target, scripts[name], connections, arguments.seconds if turn >= 0 else 1)
-            # The first turn only warms up: connections, caches, verdicts.
-            if turn >= 0:
-                rows[name].append(row)
-    print(f"\n{size} KB, {connections} connections")
-    print(f"{'':10} {'req/s':>9} {'p50 ms':>8} {'p99 ms':>8} {'CPU us':>8} {'RSS MB':>7} | {'req/s':>6} {'p50+':>6} {'CPU':>6}")
-    for name, own in rows.items():
-        middle = {key: statistics.median(row[key] for row in own) for key in own[0]}
+def by_streams(bench: Bench, servers: dict[str, Server]) -> None:
+    accepts = {"accept": "text/event-stream"}
+    for name, server in servers.items():
+        status, told = server.ask(body(1, stream=True), accepts)
+        if told.count(b"data: ") < 20:
+            raise SystemExit(f"{name} does not stream: {status} {told[:300]}")
+    rows = bench.rounds_of(servers, script(bench.folder, stream=True), body(1, stream=True), accepts, SOME)
+    table(f"streamed answers of 20 pieces, 1 KB, {SOME} connections", rows)
 
-        def ratio(key, base=None):
-            pairs = zip(own, rows["nginx"], rows.get(base, [{key: 0}] * len(own)), strict=True)
-            return statistics.median((mine[key] - off[key]) / max(theirs[key] - off[key], 1e-9) for mine, theirs, off in pairs)
 
-        line = f"{name:10} {middle['rate']:9.0f} {middle['p50']:8.2f} {middle['p99']:8.2f} {middle['cpu']:8.1f} {middle['rss']:7.0f}"
-        added = ratio("p50", "alone") if "alone" in rows and name != "alone" else float("nan")
-        print(f"{line} | {ratio('rate'):6.2f} {added:6.2f} {ratio('cpu'):6.2f}", flush=True)
+def by_sizes(bench: Bench, own: dict[str, Server], sizes: list[int]) -> None:
+    costs: dict[str, dict[int, float]] = {}
+    with contextlib.ExitStack() as stack:
+        starts = proxies_before(bench.folder, own["alone"].address)
+        starts["cached"] = lambda: seawall("sizes", bench.folder, own["alone"].address, TINY_GUARD)
+        servers = own | bench.start(stack, starts)
+        for size in sizes:
+            rows = bench.rounds_of(servers, script(bench.folder, size), body(size), {}, SOME)
+            table(f"{size} KB, {SOME} connections", rows)
+            for name in rows.keys() - {"alone"}:
+                costs.setdefault(name, {})[size] = statistics.median(row["cpu"] for row in rows[name])
+    curve(f"cost by size, {SOME} connections", "KB", costs)
+
+
+def by_rules(bench: Bench, own: dict[str, Server], counts: list[int]) -> None:
+    with contextlib.ExitStack() as stack:
+        servers = {}
+        for count in counts:
+            name = f"{count}-rules"
+            policy = bench.folder / f"{name}.toml"
+            policy.write_text(rules(count))
+            environment = TINY_GUARD | {"SEAWALL_POLICIES__DIR": str(policy)}
+            servers[name] = stack.enter_context(seawall(name, bench.folder, own["alone"].address, environment))
+        rows = bench.rounds_of(own | servers, script(bench.folder), body(1), {}, SOME)
+    table(f"rules of a mixed policy, 1 KB, {SOME} connections", rows)
+    done = [(count, rows[f"{count}-rules"]) for count in counts if f"{count}-rules" in rows]
+    costs = {count: statistics.median(row["cpu"] for row in rounds) for count, rounds in done}
+    curve(f"cost by rules, 1 KB, {SOME} connections", "rule", {"cached": costs})
+
+
+def rules(count: int) -> str:
+    """A policy of so many rules."""
+    policy = 'name = "mixed"\n'
+    for number in range(count):
+        asks = MIX[number % len(MIX)].format(n=number % 1000)
+        policy += f'[[rule]]\nname = "rule-{number}"\nwhere = ["prompt", "completion"]\n{asks}\naction = "flag"\n'
+    return policy
+
+
+def by_new(bench: Bench, alone: Server, connections: list[int]) -> None:
+    """What the guard can do: an answer takes as long as its verdict, and what cannot be judged in time is refused."""
+    orders = script(bench.folder, new=True)
+    with seawall("new", bench.folder, alone.address, {}) as server:
+        warm(server, body(1))
+        print("\nverdicts new, 1 KB, one round")
+        print(f"{'connections':>11} {'answers/s':>9} {'p50 ms':>8} {'p99 ms':>8} {'CPU ms':>8} {'RSS MB':>7} {'refused':>8}")
+        for count in connections:
+            try:
+                row = load(server, orders, count, 20, may_refuse=True)
+            except Failed as failure:
+                bench.failed = True
+                print(f"FAILED: {failure}")
+                continue
+            figures = f"{row['rate']:9.1f} {row['p50']:8.0f} {row['p99']:8.0f} {row['cpu'] / 1000:8.1f} {row['rss']:7.0f}"
+            print(f"{count:11} {figures} {row['refused']:8.1%}", flush=True)
 
 
 if __name__ == "__main__":
