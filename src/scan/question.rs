@@ -78,9 +78,18 @@ pub(super) fn questions<'t>(segments: &'t [Segment], digests: &[Digest], prompt:
             Task::Response => given.clone().or_else(|| turns.last().map(|turn| Context::of(&turn.text))),
             Task::Prompt => None,
         };
-        let question =
-            |segments, pieces, text| Question { target, segments, pieces, text, prompt: context.clone(), grows: false };
-        let alone = |index, part: &'t Segment| question(vec![index], None, Cow::Borrowed(part.text.as_str()));
+        let question = |segments, pieces, text, digest| {
+            let context = context.clone();
+            Question { target, segments, pieces, text, digest, context, grows: false }
+        };
+        let alone = |index: usize, part: &'t Segment| {
+            let digest = digests.get(index).copied().unwrap_or_else(|| digest(&part.text));
+            question(vec![index], None, Cow::Borrowed(part.text.as_str()), digest)
+        };
+        let together = |seam: usize, text: String| {
+            let (pieces, digest) = (lay(segments, indices, seam).into(), digest(&text));
+            question(indices.to_vec(), Some(pieces), Cow::Owned(text), digest)
+        };
         if let ([part], &[index]) = (parts.as_slice(), indices) {
             questions.push(alone(index, part));
             if target == Target::Prompt {
