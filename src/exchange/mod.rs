@@ -267,13 +267,16 @@ impl Proxy {
         hygiene::for_upstream(&mut head.headers);
         let Parts { method, headers, .. } = head;
         // A call that can act, or be remembered, waits for its verdict.
-        let ahead = (call.upstream.races() && !acts(&document)).then(|| document.clone());
-        let judge = self.judge(document, content, &call.policies, record);
-        let (settled, answer) = match ahead {
-            Some(document) => {
-                raced(judge, call.upstream.race(method.clone(), &route.path, headers.clone(), &document), &document).await?
-            }
-            None => (judge.await?, None),
+        let (settled, answer) = if call.upstream.races() && !acts(&document) {
+            // Seldom, and much to keep: on the heap.
+            Box::pin(async {
+                let ahead = document.clone();
+                let ask = call.upstream.race(method.clone(), &route.path, headers.clone(), &ahead);
+                raced(self.judge(document, content, &call.policies, record), ask, &ahead).await
+            })
+            .await?
+        } else {
+            (self.judge(document, content, &call.policies, record).await?, None)
         };
         let scanned = match settled {
             Settled::Forward(scanned) => scanned,

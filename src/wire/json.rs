@@ -7,7 +7,7 @@
 
 use std::{borrow::Cow, collections::HashSet, fmt, ops::Range};
 
-use memchr::memchr2;
+use memchr::{memchr, memchr2};
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// Why a text is no acceptable JSON, and where.
@@ -137,7 +137,7 @@ pub(super) fn literal_end(text: &str, at: usize) -> usize {
 
 /// What stands between the quotes of a string of a good JSON text, its escapes undone.
 pub(super) fn unescaped(within: &str) -> Cow<'_, str> {
-    if !within.contains('\\') {
+    if memchr(b'\\', within.as_bytes()).is_none() {
         return Cow::Borrowed(within);
     }
     serde_json::from_str::<String>(&format!("\"{within}\"")).map_or(Cow::Borrowed(within), Cow::Owned)
