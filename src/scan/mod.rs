@@ -25,7 +25,7 @@ use tokio::task::spawn_blocking;
 
 use self::{
     cache::Cache,
-    cascade::Cascade,
+    cascade::{Cascade, Shares},
     detect::Detectors,
     memo::{Memo, Spoken},
     question::{Question, ending, questions},
@@ -33,7 +33,7 @@ use self::{
 };
 use crate::{
     config,
-    guard::{Guard, Meter, Share},
+    guard::{Guard, Meter},
     segment::{Check, Content, Direction, Finding, Segment, Target, Task},
     telemetry::Metrics,
     wire::json::Document,
@@ -175,10 +175,10 @@ impl Scanner {
         direction: Direction,
     ) -> Evidence {
         let Content { segments, unscorable, echoes } = content;
-        let meter = || METER.try_with(Meter::clone).unwrap_or_default();
+        let meter = METER.try_with(Meter::clone).unwrap_or_default();
         let asked = guards.iter().filter_map(|&guard| self.inner.cascade(guard).map(|cascade| (guard, cascade)));
         let asked: Vec<Asked<'_>> =
-            asked.map(|(guard, cascade)| Asked { guard, cascade, share: Share::at(cascade.all(), meter()) }).collect();
+            asked.map(|(guard, cascade)| Asked { guard, cascade, shares: cascade.shares(&meter) }).collect();
         let answers = join_all(questions.into_iter().map(|question| judge(&self.inner.memo, question, &asked))).await;
         let hits = answers.iter().flat_map(|(_, hits)| hits);
         let cached = hits.fold(None, |all: Option<bool>, &hit| Some(all.unwrap_or(true) && hit));
@@ -232,11 +232,11 @@ impl Inner {
     }
 }
 
-/// A guard that a request asks, and the request's share of its queue.
+/// A guard that a request asks, or a cascade of two, and the request's share of their queues.
 struct Asked<'s> {
     guard: usize,
     cascade: &'s Cascade,
-    share: Share,
+    shares: Shares,
 }
 
 /// What all guards asked think of a text, and whether each verdict was known.
@@ -244,8 +244,8 @@ async fn judge(memo: &Memo, question: Question, asked: &[Asked<'_>]) -> (Passage
     let spoken = languages(memo, &question.text).await;
     let (language, others) = (spoken.first, spoken.others.clone());
     let spoken: Vec<Option<&str>> = std::iter::once(language).chain(others.iter().copied()).collect();
-    let verdicts = asked.iter().map(async |Asked { guard, cascade, share }| {
-        let (by, scored, hit) = cascade.judge(&question, &spoken, share).await;
+    let verdicts = asked.iter().map(async |Asked { guard, cascade, shares }| {
+        let (by, scored, hit) = cascade.judge(&question, &spoken, shares).await;
         let (score, spots) = scored.map_or_else(|error| (Err(error), None), |(score, spots)| (Ok(score), spots));
         (Verdict { guard: *guard, by, score, spots }, hit)
     });

@@ -31,6 +31,8 @@ WORDS = (
 ).split()
 # Files that a process may have open, as far as the system lets it.
 FILES = 65_536
+# A connection that was not used for so long is not used again: half of `listen.header_timeout_ms`.
+IDLE_S = 5.0
 
 
 @dataclass
@@ -138,15 +140,17 @@ class Client:
     """Calls over connections that are kept; as many as are in flight at once."""
 
     def __init__(self, server: Server):
-        self.address, self.idle = server.address, []
+        self.address = server.address
+        # The last used last, and when.
+        self.idle: list[tuple[float, asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def call(self, body: bytes) -> Call:
         """A call and its whole answer, counted from now. Status 0 is no answer."""
         began = time.monotonic()
         status, decision = 0, ""
         try:
-            reader, writer = self.idle.pop() if self.idle else await asyncio.open_connection(*self.address)
-            head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
+            reader, writer = await self.connection(began)
+            head = "POST /v1/chat/completions HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
             writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
             fields = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             headers = dict(field.lower().split(": ", 1) for field in fields[1:] if field)
@@ -157,13 +161,22 @@ class Client:
                     await reader.readexactly(size + 2)
                 await reader.readexactly(2)
             status, decision = int(fields[0].split(" ")[1]), headers.get("seawall-decision", "")
-            self.idle.append((reader, writer))
+            self.idle.append((time.monotonic(), reader, writer))
         except (OSError, asyncio.IncompleteReadError, ValueError):
             pass
         return Call(began, time.monotonic() - began, status, decision)
 
+    async def connection(self, now: float) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """One that is kept, unless the server may be about to close it."""
+        while self.idle:
+            since, reader, writer = self.idle.pop()
+            if now - since < IDLE_S:
+                return reader, writer
+            writer.close()
+        return await asyncio.open_connection(*self.address)
+
     def close(self) -> None:
-        for _, writer in self.idle:
+        for _, _, writer in self.idle:
             writer.close()
         self.idle = []
 
