@@ -146,7 +146,7 @@ impl Queue {
         let mut batch = vec![first.job];
         // From the back, so that the indices before stay true.
         batch.extend(chosen.into_iter().rev().filter_map(|index| self.jobs.remove(index)).map(|waiting| waiting.job));
-        let taken = batch.iter().map(|job| job.window.ids.len()).sum();
+        let taken: usize = batch.iter().map(|job| job.window.ids.len()).sum();
         self.tokens -= taken;
         self.batches += 1;
         self.pace.took(taken, !self.jobs.is_empty(), now);

@@ -2,7 +2,7 @@
 is left to calls that need no guard.
 
 The guard's capacity is measured first, by callers that always wait for an answer; then calls come at shares of it, at their time
-whatever comes back. Every prompt is new and each asks for one verdict.
+whatever comes back. Every prompt is new, and so is its short answer, which is judged with it: two verdicts a call.
 
 usage: guard_load.py [--seconds S] [--loads 0.1,0.5,…] [--words N] [--only curve,fair,reactor]
 """
@@ -22,15 +22,6 @@ LONG_BYTES = 100_000
 # Callers at whom the guard always has more to do, while each is answered in time.
 CALLERS = 32
 KNOWN = "Plan my day in town."
-# One verdict a call: answers are not judged.
-POLICY = """\
-name = "prompts"
-[[rule]]
-name = "unsafe"
-where = ["prompt"]
-threshold = "guard"
-action = "flag"
-"""
 
 
 class Watch:
@@ -76,7 +67,7 @@ async def curve(server: Server, arguments: argparse.Namespace) -> None:
         return request(prose(arguments.words))
 
     most = await capacity(server, body, arguments.seconds)
-    print(f"capacity: {most:.1f} new texts of {arguments.words} words a second, {CALLERS} callers")
+    print(f"capacity: {most:.1f} new prompts of {arguments.words} words a second, with their answers, {CALLERS} callers")
     print(f"{'load':>5} {'offered/s':>9} {'judged/s':>9} {'p50 ms':>8} {'p99 ms':>8} {'503s':>6}", end="")
     print(f" {'503 p50':>8} {'503 p99':>8} {'batch':>6} {'waiting':>7} {'RSS MB':>7} {'failed':>6}")
     for share in map(float, arguments.loads.split(",")):
@@ -160,11 +151,9 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=16)
     parser.add_argument("--only", default=",".join(PARTS))
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name, llm() as upstream:
-        policy = Path(name) / "prompts.toml"
-        policy.write_text(POLICY)
+    with tempfile.TemporaryDirectory() as name, llm("--sentences", 1) as upstream:
         for part in arguments.only.split(","):
-            with seawall(Path(name), part, upstream, {"SEAWALL_POLICIES__DIR": str(policy)}) as server:
+            with seawall(Path(name), part, upstream) as server:
                 asyncio.run(PARTS[part](server, arguments))
 
 

@@ -28,6 +28,7 @@ fn settings(sessions: usize) -> config::Guard {
         sessions,
         threads: Some(1),
         batch_tokens: Some(1),
+        queue_ms: 60_000,
         deadline_ms: 60_000,
         ..config::Guard::default()
     }
