@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{Guard, Window, batch::Asker};
-use crate::config;
+use crate::{config, segment::Direction};
 
 /// Requests that it takes to fill a queue.
 const REQUESTS: usize = 16;
@@ -45,10 +45,16 @@ impl fmt::Debug for Meter {
 }
 
 impl Share {
-    /// A share of a guard's queue. The meter is told of each window that takes room.
+    /// A share of a guard's queue for what is judged of an exchange in one direction. The meter is told of each window that takes
+    /// room. A guard that has too much to do refuses requests, not answers to those that it let in: they would have been
+    /// judged, and answered, in vain.
     #[must_use]
-    pub fn at(guard: &Guard, meter: Meter) -> Self {
-        Self { meter, ..Self::of(guard.queue_tokens) }
+    pub fn at(guard: &Guard, direction: Direction, meter: Meter) -> Self {
+        let asker = match direction {
+            Direction::Request => Asker::default(),
+            Direction::Response => Asker::begun(),
+        };
+        Self { asker, meter, ..Self::of(guard.queue_tokens) }
     }
 
     pub(super) fn asker(&self) -> Asker {

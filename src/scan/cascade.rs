@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{cache::Cache, judge::Judge, question::Question, window::Spots};
 use crate::{
     guard::{Guard, Meter, Share, Unavailable},
-    segment::Score,
+    segment::{Direction, Score},
     telemetry::Metrics,
 };
 
@@ -80,8 +80,8 @@ impl Cascade {
         std::iter::once(self.first()).chain(self.second())
     }
 
-    pub(super) fn shares(&self, meter: &Meter) -> Shares {
-        let share = |guard| Share::at(guard, meter.clone());
+    pub(super) fn shares(&self, direction: Direction, meter: &Meter) -> Shares {
+        let share = |guard| Share::at(guard, direction, meter.clone());
         Shares { first: share(self.first()), second: self.second().map(share) }
     }
 

@@ -178,7 +178,7 @@ impl Scanner {
         let meter = METER.try_with(Meter::clone).unwrap_or_default();
         let asked = guards.iter().filter_map(|&guard| self.inner.cascade(guard).map(|cascade| (guard, cascade)));
         let asked: Vec<Asked<'_>> =
-            asked.map(|(guard, cascade)| Asked { guard, cascade, shares: cascade.shares(&meter) }).collect();
+            asked.map(|(guard, cascade)| Asked { guard, cascade, shares: cascade.shares(direction, &meter) }).collect();
         let answers = join_all(questions.into_iter().map(|question| judge(&self.inner.memo, question, &asked))).await;
         let hits = answers.iter().flat_map(|(_, hits)| hits);
         let cached = hits.fold(None, |all: Option<bool>, &hit| Some(all.unwrap_or(true) && hit));
