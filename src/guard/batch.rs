@@ -1,8 +1,8 @@
 //! Which waiting texts run together: whose turn it is first, with others of like length, within a budget of padded tokens.
 //!
 //! Requests take turns: in each round one window of every request that has any waiting, so that one with hundreds holds up
-//! nobody for longer than one with a few. Who would wait too long is refused at once. Pure: it is told the time, and knows
-//! neither threads nor graphs.
+//! nobody for longer than one with a few. The answers to requests that were let in go first, and who would wait too long is
+//! refused at once. Pure: it is told the time, and knows neither threads nor graphs.
 
 use std::{
     collections::VecDeque,
@@ -35,12 +35,22 @@ pub(super) struct Job {
 pub(super) struct Asker {
     /// The round of the window that came into the queue last; 0 if none has yet.
     round: Arc<AtomicU64>,
+    /// Its exchange was let in: what was judged of it before would be lost.
+    has_begun: bool,
 }
 
 impl Asker {
-    /// One that has begun: it is not refused for the time that it would wait.
+    /// One that is not refused for the time that it would wait, and whose first window goes before all others.
     pub(super) fn begun() -> Self {
-        Self { round: Arc::new(AtomicU64::new(1)) }
+        Self { has_begun: true, ..Self::default() }
+    }
+
+    /// The round of its next window where one round is under way, and whether that is its first.
+    fn turn(&self, under_way: u64) -> (u64, bool) {
+        let last = self.round.load(Relaxed);
+        let is_first = last == 0;
+        let round = if is_first && self.has_begun { 0 } else { last.max(under_way) + 1 };
+        (round, is_first)
     }
 }
 
@@ -103,16 +113,15 @@ impl Queue {
     /// Adds a job, or answers it at once that there is no room. An empty queue takes any job, and a request whose first window
     /// it took has only the queue's end to fear: what was read of it would be lost.
     pub(super) fn push(&mut self, job: Job) {
-        let before = job.asker.round.load(Relaxed);
-        let round = before.max(self.round) + 1;
+        let (round, is_first) = job.asker.turn(self.round);
         let at = self.jobs.partition_point(|waiting| waiting.round <= round);
         let is_full = !self.jobs.is_empty() && self.tokens + job.window.ids.len() > self.room.tokens;
-        if is_full || (before == 0 && self.is_late(at)) {
+        if is_full || (is_first && !job.asker.has_begun && self.is_late(at)) {
             // The caller may have gone; then nobody needs the answer.
             drop(job.reply.send(Err(Unavailable::Overloaded)));
             return;
         }
-        job.asker.round.store(round, Relaxed);
+        job.asker.round.store(round.max(1), Relaxed);
         self.tokens += job.window.ids.len();
         self.jobs.insert(at, Waiting { round, job });
     }
@@ -340,6 +349,11 @@ mod tests {
         (0..2).for_each(|_| push(&mut queue, 30, &other));
         let order: Vec<usize> = (0..9).map(|_| one(&mut queue)).collect();
         assert_eq!(order, [100, 20, 30, 100, 30, 100, 100, 100, 100]);
+        push(&mut queue, 20, &Asker::default());
+        push(&mut queue, 30, &other);
+        let answer = Asker::begun();
+        (0..2).for_each(|_| push(&mut queue, 40, &answer));
+        assert_eq!([(); 4].map(|()| one(&mut queue)), [40, 20, 30, 40], "an answer's first window goes first");
     }
 
     #[test]

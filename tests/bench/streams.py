@@ -118,9 +118,9 @@ async def run(server: Server, count: int, arguments: argparse.Namespace) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", type=int, default=10_000)
-    parser.add_argument("--opening", type=float, default=400)
+    parser.add_argument("--opening", type=float, default=250)
     parser.add_argument("--pace", type=float, default=2)
-    parser.add_argument("--sentences", type=int, default=20)
+    parser.add_argument("--sentences", type=int, default=30)
     parser.add_argument("--only", default="known,unguarded,lag")
     arguments = parser.parse_args()
     files = allow_files()
