@@ -2,7 +2,7 @@
 # for PostgreSQL and Chromium, which the tests take from Debian.
 
 .DELETE_ON_ERROR:
-.PHONY: all build runtime demo serve postgres load browser test test-rust test-sdk test-export test-remote test-browser bench gpu fuzz lint clean
+.PHONY: all build runtime demo serve postgres load browser test test-rust test-sdk test-export test-remote test-browser bench soak gpu fuzz lint clean
 
 # ONNX Runtime's shared library comes out of its PyPI wheel: version, platform and checksum are pinned.
 ORT_VERSION := 1.32.0
@@ -129,11 +129,18 @@ RECORDS := 1000000
 bench: build postgres load $(BENCH)/.venv/done
 	$(BENCH)/.venv/bin/python $(BENCH)/proxy.py
 	$(BENCH)/.venv/bin/python $(BENCH)/instructions.py
-	$(BENCH)/.venv/bin/python $(BENCH)/stream.py
 	$(BENCH)/.venv/bin/python $(BENCH)/guard.py
+	$(BENCH)/.venv/bin/python $(BENCH)/guard_load.py
+	$(BENCH)/.venv/bin/python $(BENCH)/streams.py
+	$(BENCH)/.venv/bin/python $(BENCH)/stream.py
 	$(BENCH)/.venv/bin/python $(BENCH)/incremental.py
 	cargo bench --locked --quiet --bench policy
 	cargo bench --locked --quiet --bench review -- --records $(RECORDS)
+
+# Whether memory stays as it is at a steady load.
+SOAK_MINUTES := 20
+soak: build
+	python3 $(BENCH)/soak.py --minutes $(SOAK_MINUTES)
 
 $(BENCH)/.venv/done: $(BENCH)/requirements.txt onnx/export/requirements.txt
 	python3 -m venv $(BENCH)/.venv

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -42,6 +43,7 @@ impl Serve {
             ("review.store", self.store),
         ])?;
         telemetry::start(&config.telemetry).map_err(usage)?;
+        allow_files();
         let upstream = config.upstream.url.clone();
         let scheme = if config.listen.tls.is_some() { "https" } else { "http" };
         let server = Server::bind(config).await.map_err(usage)?;
@@ -67,6 +69,15 @@ impl Serve {
         tracing::info!(%address, %admin, upstream, guards, policies, "seawall is listening on {scheme}://{address}");
         server.run(stop).await;
         Ok(())
+    }
+}
+
+/// Has the system let this process open as many files as it ever may. Each connection is one, and of old the limit is 1,024 until a
+/// process asks for more: far fewer than the calls that settings allow.
+fn allow_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, limit = limit.current, "the limit on open files stays as it is, and with it that on connections");
     }
 }
 

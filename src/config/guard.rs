@@ -123,6 +123,13 @@ impl Default for Remote {
 }
 
 impl Guard {
+    /// Most tokens of a batch, padding included.
+    #[must_use]
+    pub fn batch_tokens(&self) -> usize {
+        let is_processor = self.engine == Engine::Onnx && self.provider == Provider::Cpu;
+        self.batch_tokens.unwrap_or(if is_processor { 256 } else { 2_048 })
+    }
+
     /// What types alone cannot tell of the guard in `section`.
     pub(super) fn check(&self, section: &str) -> Result<(), Wrong> {
         let remote = &self.remote;
@@ -131,8 +138,9 @@ impl Guard {
         let positive = [
             ("sessions", self.sessions),
             ("threads", self.threads.unwrap_or(1)),
-            ("batch_tokens", self.batch_tokens),
+            ("batch_tokens", self.batch_tokens()),
             ("queue_tokens", self.queue_tokens),
+            ("queue_ms", some(self.queue_ms)),
             ("memory_mb", self.memory_mb.unwrap_or(1)),
             ("remote.timeout_ms", some(remote.timeout_ms)),
             ("remote.concurrency", remote.concurrency),

@@ -218,12 +218,16 @@ pub struct Guard {
     pub sessions: usize,
     /// Threads of the processor that a batch runs on. If none is named, all sessions share the cores evenly.
     pub threads: Option<usize>,
-    /// Most tokens of a batch, padding included.
-    pub batch_tokens: usize,
-    /// Most tokens that may wait; more are refused at once. One request takes a quarter of it at most and waits for itself
+    /// Most tokens of a batch, padding included. If none is named: 256 on the processor, where larger ones take longer by as
+    /// much as they hold; 2,048 on GPUs and servers elsewhere.
+    pub batch_tokens: Option<usize>,
+    /// Most tokens that may wait; more are refused at once. One request takes a sixteenth of it at most and waits for itself
     /// beyond that. A text of more than four times as many tokens, counted for each of the guard's passes, is refused;
     /// one of many bytes is counted in parts, each rather too low, and refused as soon as these show it.
     pub queue_tokens: usize,
+    /// Longest time that a request may be expected to wait for its turn, going by how fast texts were scored lately; one that
+    /// would wait longer is refused at once.
+    pub queue_ms: u64,
     /// Longest wait for a text's score, encoding it included; up to twice that where another request's scoring of the same text
     /// was waited for in vain.
     pub deadline_ms: u64,
@@ -391,8 +395,9 @@ impl Default for Guard {
             devices: vec![0],
             sessions: 1,
             threads: None,
-            batch_tokens: 2_048,
+            batch_tokens: None,
             queue_tokens: 65_536,
+            queue_ms: 2_000,
             deadline_ms: 10_000,
             kv_tokens: 32_768,
             memory_mb: None,

@@ -335,7 +335,9 @@ impl Proxy {
             return Ok(());
         }
         let unstored = record.on_store_error();
-        self.recorder.record(record.case(&self.scanner, self.content), unstored).await.map_err(Failure::Unrecorded)
+        // Few exchanges come here, and a case is large: no call keeps room for one.
+        let recorded = Box::pin(self.recorder.record(record.case(&self.scanner, self.content), unstored));
+        recorded.await.map_err(Failure::Unrecorded)
     }
 
     fn fail(&self, record: &mut Record, failure: &Failure, dialect: Option<&'static dyn Dialect>) -> Response<Body> {

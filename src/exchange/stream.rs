@@ -128,7 +128,8 @@ impl Proxy {
         let gate = Gate::new(self.limits.stream, self.scanner.reads_whole_answers(call.policies.ask()));
         let returned = Returned::new(call.placeholders.clone());
         let proxy = Arc::clone(&self);
-        let run = Run {
+        // On the heap, as what the task awaits would else hold it a second time.
+        let run = Box::new(Run {
             proxy,
             record,
             call,
@@ -142,7 +143,7 @@ impl Proxy {
             returned,
             unscorable: Vec::new(),
             client,
-        };
+        });
         let meter = run.record.admitted.meter();
         self.tasks.spawn(METER.scope(meter, run.finish(body, status)));
         Response::from_parts(head, StreamBody::new(pieces).boxed_unsync())
@@ -150,7 +151,7 @@ impl Proxy {
 }
 
 impl Run {
-    async fn finish(mut self, body: Incoming, status: u16) {
+    async fn finish(mut self: Box<Self>, body: Incoming, status: u16) {
         let end = self.run(body).await;
         let mut last = match end {
             End::Done | End::Gone => Vec::new(),
@@ -407,4 +408,20 @@ fn ending(decision: &Decision) -> Option<End> {
 
 fn unreadable(why: Malformed) -> End {
     End::Failed(Failure::Response { status: http::StatusCode::OK, why })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, B, C, R>(_: impl Fn(A, B, C) -> R) -> usize {
+        size_of::<R>()
+    }
+
+    /// Ten thousand of them are open at once.
+    #[test]
+    fn an_open_streams_task_is_small() {
+        let size = size(Run::finish);
+        assert!(size < 4_000, "{size} bytes");
+    }
 }

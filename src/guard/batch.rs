@@ -1,8 +1,17 @@
-//! Which waiting texts run together: oldest first, with others of like length, within a budget of padded tokens.
+//! Which waiting texts run together: whose turn it is first, with others of like length, within a budget of padded tokens.
 //!
-//! Pure: it is told the time, and knows neither threads nor graphs.
+//! Requests take turns: in each round one window of every request that has any waiting, so that one with hundreds holds up
+//! nobody for longer than one with a few. The answers to requests that were let in go first, and who would wait too long is
+//! refused at once. Pure: it is told the time, and knows neither threads nor graphs.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
 
 use tokio::sync::oneshot;
 
@@ -12,12 +21,37 @@ use super::{Unavailable, tokenize::Window};
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) window: Window,
+    pub(super) asker: Asker,
     /// The window is of a text that grows, whose beginning may be kept: it runs by itself.
     pub(super) grows: bool,
     /// The session that it is to run on; any if there is none.
     pub(super) home: Option<Home>,
     pub(super) deadline: Instant,
     pub(super) reply: oneshot::Sender<Result<f32, Unavailable>>,
+}
+
+/// The request that a window is of. What has no other windows can have one of its own.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Asker {
+    /// The round of the window that came into the queue last; 0 if none has yet.
+    round: Arc<AtomicU64>,
+    /// Its exchange was let in: what was judged of it before would be lost.
+    has_begun: bool,
+}
+
+impl Asker {
+    /// One that is not refused for the time that it would wait, and whose first window goes before all others.
+    pub(super) fn begun() -> Self {
+        Self { has_begun: true, ..Self::default() }
+    }
+
+    /// The round of its next window where one round is under way, and whether that is its first.
+    fn turn(&self, under_way: u64) -> (u64, bool) {
+        let last = self.round.load(Relaxed);
+        let is_first = last == 0;
+        let round = if is_first && self.has_begun { 0 } else { last.max(under_way) + 1 };
+        (round, is_first)
+    }
 }
 
 /// The session that keeps the beginning of a text that grows.
@@ -35,61 +69,111 @@ impl Job {
     }
 }
 
+/// How much may wait.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// Most tokens.
+    pub(super) tokens: usize,
+    /// Longest wait of a request for its first turn, as far as can be told.
+    pub(super) wait: Duration,
+}
+
 /// The waiting jobs of one guard.
 #[derive(Debug)]
 pub(super) struct Queue {
-    jobs: VecDeque<Job>,
+    /// In the order of their rounds, and within a round as they came.
+    jobs: VecDeque<Waiting>,
+    /// The round that the last batch began with.
+    round: u64,
     /// Tokens that wait.
     tokens: usize,
-    /// Most tokens that may wait.
-    room: usize,
+    room: Room,
+    pace: Pace,
+    /// Batches taken so far.
+    batches: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    round: u64,
+    job: Job,
+}
+
+impl Waiting {
+    fn tokens(&self) -> usize {
+        self.job.window.ids.len()
+    }
 }
 
 impl Queue {
-    pub(super) fn new(room: usize) -> Self {
-        Self { jobs: VecDeque::new(), tokens: 0, room }
+    pub(super) fn new(room: Room) -> Self {
+        Self { jobs: VecDeque::new(), round: 0, tokens: 0, room, pace: Pace::default(), batches: 0 }
     }
 
-    /// Adds a job, or answers it at once that there is no room. An empty queue takes any job.
+    /// Adds a job, or answers it at once that there is no room. An empty queue takes any job, and a request whose first window
+    /// it took has only the queue's end to fear: what was read of it would be lost.
     pub(super) fn push(&mut self, job: Job) {
-        let tokens = job.window.ids.len();
-        if !self.jobs.is_empty() && self.tokens + tokens > self.room {
+        let (round, is_first) = job.asker.turn(self.round);
+        let at = self.jobs.partition_point(|waiting| waiting.round <= round);
+        let is_full = !self.jobs.is_empty() && self.tokens + job.window.ids.len() > self.room.tokens;
+        if is_full || (is_first && !job.asker.has_begun && self.is_late(at)) {
             // The caller may have gone; then nobody needs the answer.
             drop(job.reply.send(Err(Unavailable::Overloaded)));
             return;
         }
-        self.tokens += tokens;
-        self.jobs.push_back(job);
+        job.asker.round.store(round.max(1), Relaxed);
+        self.tokens += job.window.ids.len();
+        self.jobs.insert(at, Waiting { round, job });
     }
 
-    /// The next batch for a session: the oldest of its jobs that is still wanted, then others in the order of their likeness
-    /// in length, as long as the batch, padded to its longest, stays within `budget` tokens. The oldest goes first whatever its
-    /// kind, so neither jobs that run by themselves nor batches keep the others waiting.
+    /// Whether what is at this place would wait too long.
+    fn is_late(&self, at: usize) -> bool {
+        let soon = self.pace.within(self.room.wait);
+        self.tokens > soon && self.jobs.iter().take(at).map(Waiting::tokens).sum::<usize>() > soon
+    }
+
+    /// The next batch for a session: of its jobs that are still wanted the one whose turn it is, then others in the order of
+    /// their likeness in length, as long as the batch, padded to its longest, stays within `budget` tokens and is at most half
+    /// padding. The first goes first whatever its kind, so neither jobs that run by themselves nor batches keep the others
+    /// waiting.
     pub(super) fn take(&mut self, session: usize, budget: usize, now: Instant) -> Vec<Job> {
         self.drop_unwanted(now);
-        let oldest = self.jobs.iter().position(|job| job.is_for(session)).and_then(|at| self.jobs.remove(at));
-        let Some(oldest) = oldest else { return Vec::new() };
-        let length = oldest.window.ids.len();
-        let joins = |(index, job): (usize, &Job)| (!oldest.grows && !job.grows).then_some(index);
-        let mut alike: Vec<usize> = self.jobs.iter().enumerate().filter_map(joins).collect();
-        alike.sort_by_key(|&index| self.jobs.get(index).map_or(0, |job| job.window.ids.len().abs_diff(length)));
-        let (mut longest, mut count) = (length, 1);
+        let first = self.jobs.iter().position(|waiting| waiting.job.is_for(session)).and_then(|at| self.jobs.remove(at));
+        let Some(first) = first else { return Vec::new() };
+        self.round = self.round.max(first.round);
+        let length = first.tokens();
+        let joins = |(index, other): (usize, &Waiting)| {
+            let alike = other.tokens() <= 2 * length && length <= 2 * other.tokens();
+            (alike && !first.job.grows && !other.job.grows).then_some((other.tokens(), index))
+        };
+        let mut alike: Vec<(usize, usize)> = self.jobs.iter().enumerate().filter_map(joins).collect();
+        alike.sort_by_key(|(other, _)| other.abs_diff(length));
+        let mut longest = length;
         let mut chosen = Vec::new();
-        for index in alike {
-            let length = self.jobs.get(index).map_or(0, |job| job.window.ids.len());
-            if longest.max(length) * (count + 1) > budget {
+        for (other, index) in alike {
+            // The first, those chosen, and this one.
+            if longest.max(other) * (chosen.len() + 2) > budget {
                 break;
             }
-            longest = longest.max(length);
-            count += 1;
+            longest = longest.max(other);
             chosen.push(index);
         }
         chosen.sort_unstable();
-        let mut batch = vec![oldest];
+        let mut batch = vec![first.job];
         // From the back, so that the indices before stay true.
-        batch.extend(chosen.into_iter().rev().filter_map(|index| self.jobs.remove(index)));
-        self.tokens -= batch.iter().map(|job| job.window.ids.len()).sum::<usize>();
+        batch.extend(chosen.into_iter().rev().filter_map(|index| self.jobs.remove(index)).map(|waiting| waiting.job));
+        let taken: usize = batch.iter().map(|job| job.window.ids.len()).sum();
+        self.tokens -= taken;
+        self.batches += 1;
+        self.pace.took(taken, !self.jobs.is_empty(), now);
         batch
+    }
+
+    /// All that waits.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Job> {
+        self.tokens = 0;
+        self.pace.last = None;
+        self.jobs.drain(..).map(|waiting| waiting.job)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -98,12 +182,17 @@ impl Queue {
 
     /// Tokens to compute of the jobs that wait for a session and no other.
     pub(super) fn lane(&self, session: usize) -> usize {
-        self.jobs.iter().filter_map(|job| job.home).filter(|home| home.session == session).map(|home| home.fresh).sum()
+        self.jobs
+            .iter()
+            .filter_map(|waiting| waiting.job.home)
+            .filter(|home| home.session == session)
+            .map(|home| home.fresh)
+            .sum()
     }
 
     /// Lets any session run what waits for this one.
     pub(super) fn release(&mut self, session: usize) {
-        for job in &mut self.jobs {
+        for Waiting { job, .. } in &mut self.jobs {
             job.home = job.home.filter(|home| home.session != session);
         }
     }
@@ -112,16 +201,53 @@ impl Queue {
         self.jobs.len()
     }
 
+    pub(super) fn batches(&self) -> u64 {
+        self.batches
+    }
+
     /// Lets go of jobs whose caller has gone, and answers those whose time is up.
     fn drop_unwanted(&mut self, now: Instant) {
-        for job in std::mem::take(&mut self.jobs) {
+        for waiting in std::mem::take(&mut self.jobs) {
+            let job = &waiting.job;
             if job.reply.is_closed() || job.deadline <= now {
-                self.tokens -= job.window.ids.len();
-                drop(job.reply.send(Err(Unavailable::Deadline)));
+                self.tokens -= waiting.tokens();
+                drop(waiting.job.reply.send(Err(Unavailable::Deadline)));
             } else {
-                self.jobs.push_back(job);
+                self.jobs.push_back(waiting);
             }
         }
+    }
+}
+
+/// How fast tokens are taken while others wait, lately: by all sessions or servers together.
+#[derive(Debug, Default)]
+struct Pace {
+    tokens: usize,
+    time: Duration,
+    /// The last batch, if it left others waiting: when, and its tokens.
+    last: Option<(Instant, usize)>,
+}
+
+impl Pace {
+    /// What is older counts for half.
+    const LATELY: Duration = Duration::from_secs(1);
+
+    /// A batch was taken, which leaves others waiting or none.
+    fn took(&mut self, tokens: usize, leaves: bool, now: Instant) {
+        if let Some((before, tokens)) = self.last {
+            self.tokens += tokens;
+            self.time += now.saturating_duration_since(before);
+            if self.time > Self::LATELY {
+                (self.tokens, self.time) = (self.tokens / 2, self.time / 2);
+            }
+        }
+        self.last = leaves.then_some((now, tokens));
+    }
+
+    /// Tokens that are taken within a time; any number as long as nobody knows.
+    fn within(&self, wait: Duration) -> usize {
+        let tokens = (self.tokens as u128).saturating_mul(wait.as_nanos()).checked_div(self.time.as_nanos());
+        tokens.map_or(usize::MAX, |tokens| usize::try_from(tokens).unwrap_or(usize::MAX))
     }
 }
 
@@ -132,10 +258,16 @@ mod tests {
     use super::*;
     use crate::segment::Task;
 
-    fn job(length: usize, deadline: Instant) -> (Job, oneshot::Receiver<Result<f32, Unavailable>>) {
+    type Answer = oneshot::Receiver<Result<f32, Unavailable>>;
+
+    fn queue(tokens: usize) -> Queue {
+        Queue::new(Room { tokens, wait: Duration::from_secs(2) })
+    }
+
+    fn job(length: usize, deadline: Instant) -> (Job, Answer) {
         let (reply, answer) = oneshot::channel();
         let window = Window { range: 0..length, ids: vec![7; length], task: Task::Prompt, words: None };
-        (Job { window, grows: false, home: None, deadline, reply }, answer)
+        (Job { window, asker: Asker::default(), grows: false, home: None, deadline, reply }, answer)
     }
 
     fn lengths(batch: &[Job]) -> Vec<usize> {
@@ -148,16 +280,16 @@ mod tests {
     fn batches_hold_like_lengths_within_the_budget() {
         let now = Instant::now();
         let later = now + Duration::from_secs(1);
-        let mut queue = Queue::new(10_000);
+        let mut queue = queue(10_000);
         let mut answers = Vec::new();
-        for length in [10, 500, 12, 11, 490, 30] {
+        for length in [10, 500, 12, 11, 490, 15] {
             let (job, answer) = job(length, later);
             queue.push(job);
             answers.push(answer);
         }
-        assert_eq!(lengths(&queue.take(0, 60, now)), [10, 11, 12]);
-        assert_eq!(lengths(&queue.take(0, 1000, now)), [490, 500]);
-        assert_eq!(lengths(&queue.take(0, 1, now)), [30], "the oldest runs even over budget");
+        assert_eq!(lengths(&queue.take(0, 40, now)), [10, 11, 12]);
+        assert_eq!(lengths(&queue.take(0, 2000, now)), [490, 500], "one that is far shorter would be all padding");
+        assert_eq!(lengths(&queue.take(0, 1, now)), [15], "the first runs even over budget");
         assert!(queue.take(0, 60, now).is_empty() && queue.is_empty());
     }
 
@@ -165,7 +297,7 @@ mod tests {
     fn texts_that_grow_run_by_themselves_in_turn() {
         let now = Instant::now();
         let later = now + Duration::from_secs(1);
-        let mut queue = Queue::new(10_000);
+        let mut queue = queue(10_000);
         let mut answers = Vec::new();
         for (length, grows) in [(10, false), (20, true), (11, false), (21, true), (12, false)] {
             let (job, answer) = job(length, later);
@@ -180,7 +312,7 @@ mod tests {
     fn a_session_takes_its_own_and_what_is_anyones_oldest_first() {
         let now = Instant::now();
         let later = now + Duration::from_secs(1);
-        let mut queue = Queue::new(10_000);
+        let mut queue = queue(10_000);
         let mut answers = Vec::new();
         for (length, home) in [(20, Some(1)), (10, None), (21, Some(0)), (22, Some(1)), (11, None)] {
             let (job, answer) = job(length, later);
@@ -195,13 +327,68 @@ mod tests {
         queue.release(1);
         assert_eq!(lengths(&queue.take(2, 1000, now)), [22], "it still runs by itself");
         assert_eq!((lengths(&queue.take(0, 1000, now)), queue.is_empty(), queue.tokens), (vec![21], true, 0));
+        assert_eq!(queue.batches(), 4, "what is not there is no batch");
+    }
+
+    #[test]
+    fn requests_take_turns_however_many_windows_they_have() {
+        let now = Instant::now();
+        let later = now + Duration::from_secs(1);
+        let (mut queue, mut answers) = (queue(10_000), Vec::new());
+        let mut push = |queue: &mut Queue, length: usize, asker: &Asker| {
+            let (job, answer) = job(length, later);
+            queue.push(Job { asker: asker.clone(), ..job });
+            answers.push(answer);
+        };
+        let [long, other] = [Asker::default(), Asker::default()];
+        (0..8).for_each(|_| push(&mut queue, 100, &long));
+        let one = |queue: &mut Queue| lengths(&queue.take(0, 1, now))[0];
+        assert_eq!([one(&mut queue), one(&mut queue)], [100, 100]);
+        // Two more requests come, one of them with two windows.
+        push(&mut queue, 20, &Asker::default());
+        (0..2).for_each(|_| push(&mut queue, 30, &other));
+        let order: Vec<usize> = (0..9).map(|_| one(&mut queue)).collect();
+        assert_eq!(order, [100, 20, 30, 100, 30, 100, 100, 100, 100]);
+        push(&mut queue, 20, &Asker::default());
+        push(&mut queue, 30, &other);
+        let answer = Asker::begun();
+        (0..2).for_each(|_| push(&mut queue, 40, &answer));
+        assert_eq!([(); 4].map(|()| one(&mut queue)), [40, 20, 30, 40], "an answer's first window goes first");
+    }
+
+    #[test]
+    fn who_would_wait_too_long_is_refused_at_once() {
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let (mut queue, mut answers) = (queue(1_000_000), Vec::new());
+        let mut push = |queue: &mut Queue, asker: &Asker| {
+            let (job, mut answer) = job(100, at(60_000));
+            queue.push(Job { asker: asker.clone(), ..job });
+            let is_in = answer.try_recv().is_err();
+            answers.push(answer);
+            is_in
+        };
+        let new = Asker::default;
+        assert!((0..60).all(|_| push(&mut queue, &new())), "nobody knows how fast it goes");
+        for ms in [0, 100, 200] {
+            assert_eq!(queue.take(0, 1, at(ms)).len(), 1);
+        }
+        assert_eq!(queue.pace.within(Duration::from_secs(2)), 2_000, "100 tokens in 100 ms");
+        assert!(!push(&mut queue, &new()), "5,700 tokens wait before it");
+        assert!(push(&mut queue, &Asker::begun()));
+        for ms in 3..43 {
+            assert_eq!(queue.take(0, 1, at(ms * 100)).len(), 1);
+        }
+        assert_eq!([(); 3].map(|()| push(&mut queue, &new())), [true, true, false], "1,800, 1,900 and 2,000 wait before them");
+        while !queue.take(0, 10_000, at(5_000)).is_empty() {}
+        assert!(push(&mut queue, &new()));
     }
 
     #[test]
     fn late_unwanted_and_surplus_jobs_do_not_run() {
         let now = Instant::now();
         let later = now + Duration::from_secs(1);
-        let mut queue = Queue::new(100);
+        let mut queue = queue(100);
         let (late, mut late_answer) = job(50, now);
         let (gone, gone_answer) = job(40, later);
         let (over, mut over_answer) = job(20, later);

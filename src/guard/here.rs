@@ -56,7 +56,7 @@ impl Here {
                 proof = proof.worst(seen);
             }
         }
-        let rules = Rules { room: settings.queue_tokens, budget: settings.batch_tokens, rest: REST };
+        let rules = Rules { room: super::room(settings), budget: settings.batch_tokens(), rest: REST };
         let check = check(golden, manifest.golden.tolerance);
         let workers = Workers::start(engines, rules, Box::new(check))
             .map_err(|e| Unusable::new(dir, format!("cannot start its threads: {e}")))?;
@@ -78,6 +78,11 @@ impl Here {
     /// Texts that wait.
     pub(super) fn waiting(&self) -> usize {
         self.workers.waiting()
+    }
+
+    /// Batches begun so far.
+    pub(super) fn batches(&self) -> u64 {
+        self.workers.batches()
     }
 
     /// How each session stands.

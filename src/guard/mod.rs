@@ -31,6 +31,7 @@ use std::{
 use tokio::{sync::oneshot, task::spawn_blocking};
 
 use self::{
+    batch::{Asker, Job, Room},
     here::Here,
     manifest::{Kind, Needs},
     proof::golden,
@@ -236,6 +237,15 @@ impl Guard {
         }
     }
 
+    /// Batches that it has begun, since it was loaded: with the windows scored they tell how full batches are.
+    #[must_use]
+    pub fn batches(&self) -> u64 {
+        match &self.way {
+            Way::Here(here) => here.batches(),
+            Way::Elsewhere { fleet, .. } => fleet.batches(),
+        }
+    }
+
     /// Whether it is to read an answer from its beginning each time that it has grown, rather than what is new of it.
     #[must_use]
     pub fn reads_whole_answers(&self) -> bool {
@@ -275,7 +285,16 @@ impl Guard {
     /// # Errors
     /// No room, no time, a failing graph, or no server.
     pub async fn score(&self, window: Window) -> Result<f32, Unavailable> {
-        self.ask(window, false).await
+        self.ask(window, false, Asker::default()).await
+    }
+
+    /// The same for one of a request's windows, which take turns with those of others. A text that `grows` is scored as
+    /// [`Self::score_growing`] does.
+    ///
+    /// # Errors
+    /// No room, no time, a failing graph, or no server.
+    pub async fn score_in_turn(&self, window: Window, grows: bool, share: &Share) -> Result<f32, Unavailable> {
+        self.ask(window, grows, share.asker()).await
     }
 
     /// The same for a window of a text that grows: where the guard can, what is kept of its beginning is not computed again,
@@ -284,14 +303,15 @@ impl Guard {
     /// # Errors
     /// No room, no time, a failing graph, or no server.
     pub async fn score_growing(&self, window: Window) -> Result<f32, Unavailable> {
-        self.ask(window, matches!(&self.way, Way::Here(here) if here.keeps())).await
+        self.ask(window, true, Asker::default()).await
     }
 
-    async fn ask(&self, window: Window, grows: bool) -> Result<f32, Unavailable> {
+    async fn ask(&self, window: Window, grows: bool, asker: Asker) -> Result<f32, Unavailable> {
+        let grows = grows && matches!(&self.way, Way::Here(here) if here.keeps());
         let (reply, answer) = oneshot::channel();
         let deadline = Instant::now() + self.deadline;
         let calibration = self.manifest.task(window.task).calibration;
-        let job = batch::Job { window, grows, home: None, deadline, reply };
+        let job = Job { window, asker, grows, home: None, deadline, reply };
         match &self.way {
             Way::Here(here) => here.push(job),
             Way::Elsewhere { fleet, .. } => fleet.push(job),
@@ -333,6 +353,11 @@ fn near_executable(path: &str) -> impl Iterator<Item = PathBuf> {
     let executable = env::current_exe().and_then(std::fs::canonicalize).unwrap_or_default();
     let above: Vec<PathBuf> = executable.ancestors().skip(1).take(4).map(|dir| dir.join(path)).collect();
     above.into_iter().chain([PathBuf::from(".").join(path)])
+}
+
+/// How much may wait for a guard.
+fn room(settings: &config::Guard) -> Room {
+    Room { tokens: settings.queue_tokens, wait: Duration::from_millis(settings.queue_ms) }
 }
 
 fn deadline(settings: &config::Guard) -> Duration {

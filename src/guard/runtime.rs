@@ -97,6 +97,9 @@ impl Opener<'_> {
                 .with_execution_providers(provider)?
                 .with_optimization_level(GraphOptimizationLevel::All)?
                 .with_intra_threads(self.threads())?
+                // Threads that spin while they wait for each other take the cores from those that serve calls, and from each
+                // other where cores are few.
+                .with_intra_op_spinning(false)?
                 // Shapes change with every batch, so remembered memory plans would only pile up.
                 .with_memory_pattern(false)?;
             { builder }.commit_from_file(self.dir.join(&graph.path))

@@ -4,11 +4,11 @@ use std::{fmt, sync::Arc};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{Guard, Window};
-use crate::config;
+use super::{Guard, Window, batch::Asker};
+use crate::{config, segment::Direction};
 
 /// Requests that it takes to fill a queue.
-const REQUESTS: usize = 4;
+const REQUESTS: usize = 16;
 /// Queues that a text may fill, one after another.
 const QUEUES: usize = 4;
 
@@ -17,11 +17,13 @@ pub(super) fn longest(settings: &config::Guard) -> usize {
     settings.queue_tokens.saturating_mul(QUEUES)
 }
 
-/// One request's share of its guards' queues. Windows for which it has no room wait for those before them.
+/// One request's share of a guard's queue. Windows for which it has no room wait for those before them; those in the queue take
+/// turns with other requests'.
 #[derive(Debug, Clone)]
 pub struct Share {
     room: Arc<Semaphore>,
     tokens: u32,
+    asker: Asker,
     meter: Meter,
 }
 
@@ -43,9 +45,20 @@ impl fmt::Debug for Meter {
 }
 
 impl Share {
-    /// A share at each of these guards, as large as the smallest queue allows. The meter is told of each window that takes room.
-    pub fn at<'g>(guards: impl Iterator<Item = &'g Guard>, meter: Meter) -> Self {
-        Self { meter, ..Self::of(guards.map(|guard| guard.queue_tokens).min().unwrap_or_default()) }
+    /// A share of a guard's queue for what is judged of an exchange in one direction. The meter is told of each window that takes
+    /// room. A guard that has too much to do refuses requests, not answers to those that it let in: they would have been
+    /// judged, and answered, in vain.
+    #[must_use]
+    pub fn at(guard: &Guard, direction: Direction, meter: Meter) -> Self {
+        let asker = match direction {
+            Direction::Request => Asker::default(),
+            Direction::Response => Asker::begun(),
+        };
+        Self { asker, meter, ..Self::of(guard.queue_tokens) }
+    }
+
+    pub(super) fn asker(&self) -> Asker {
+        self.asker.clone()
     }
 
     fn of(queue: usize) -> Self {
@@ -53,6 +66,7 @@ impl Share {
         Self {
             room: Arc::new(Semaphore::new(usize::try_from(tokens).unwrap_or(Semaphore::MAX_PERMITS))),
             tokens,
+            asker: Asker::default(),
             meter: Meter::default(),
         }
     }
@@ -77,12 +91,12 @@ mod tests {
 
     #[test]
     fn windows_wait_for_room() {
-        let share = Share::of(400);
+        let share = Share::of(1_600);
         let window = |length: usize| Window { range: 0..0, ids: vec![7; length], task: Task::Prompt, words: None };
         let [half, large] = [50, 1_000].map(window);
         let (first, second) = (share.take(&half).now_or_never(), share.take(&half).now_or_never());
         assert!(first.flatten().is_some_and(|first| {
-            assert!(second.flatten().is_some(), "a quarter of the queue holds both");
+            assert!(second.flatten().is_some(), "a sixteenth of the queue holds both");
             assert!(share.take(&large).now_or_never().is_none(), "there is no room while the first is there");
             drop(first);
             true

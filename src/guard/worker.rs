@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::{
     Unavailable,
-    batch::{Home, Job, Queue},
+    batch::{Home, Job, Queue, Room},
     engine::Engine,
     home::{Candidate, home},
     kv::Store,
@@ -36,8 +36,8 @@ pub struct Session {
 /// How sessions are fed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
-    /// Most tokens that may wait.
-    pub(super) room: usize,
+    /// How much may wait.
+    pub(super) room: Room,
     /// Most tokens of a batch.
     pub(super) budget: usize,
     /// Time between two checks of a session that fails them.
@@ -123,6 +123,11 @@ impl Workers {
     /// Texts that wait.
     pub(super) fn waiting(&self) -> usize {
         self.shared.lock().queue.len()
+    }
+
+    /// Batches begun so far.
+    pub(super) fn batches(&self) -> u64 {
+        self.shared.lock().queue.batches()
     }
 
     /// How each session stands.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{cache::Cache, judge::Judge, question::Question, window::Spots};
 use crate::{
-    guard::{Guard, Share, Unavailable},
-    segment::Score,
+    guard::{Guard, Meter, Share, Unavailable},
+    segment::{Direction, Score},
     telemetry::Metrics,
 };
 
@@ -44,6 +44,12 @@ pub struct Pair {
     pub second: Option<(Band, Guard)>,
 }
 
+/// One request's share of the queue of each guard.
+pub(super) struct Shares {
+    first: Share,
+    second: Option<Share>,
+}
+
 /// Such guards at work.
 #[derive(Debug)]
 pub(super) struct Cascade {
@@ -74,15 +80,20 @@ impl Cascade {
         std::iter::once(self.first()).chain(self.second())
     }
 
+    pub(super) fn shares(&self, direction: Direction, meter: &Meter) -> Shares {
+        let share = |guard| Share::at(guard, direction, meter.clone());
+        Shares { first: share(self.first()), second: self.second().map(share) }
+    }
+
     /// What the guards think of a text, which of them decided, and whether all of that was known.
     pub(super) async fn judge(
         &self,
         question: &Question<'_>,
         languages: &[Option<&str>],
-        share: &Share,
+        shares: &Shares,
     ) -> (Which, Result<(Score, Spots), Unavailable>, bool) {
-        let (mut by, (mut scored, mut hit)) = (Which::First, self.first.ask(question, share).await);
-        if let Some((band, second)) = &self.second {
+        let (mut by, (mut scored, mut hit)) = (Which::First, self.first.ask(question, &shares.first).await);
+        if let (Some((band, second)), Some(share)) = (&self.second, &shares.second) {
             if scored.as_ref().is_ok_and(|scored| band.holds(scored.value)) {
                 // If the second cannot tell, nobody can: the first has said that it is unsure.
                 let (score, known) = second.ask(question, share).await;

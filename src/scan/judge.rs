@@ -78,8 +78,7 @@ impl Judge {
 
     async fn window(&self, window: Window, grows: bool, share: &Share) -> Result<f32, Unavailable> {
         let _room = share.take(&window).await;
-        self.metrics.window();
-        if grows { self.guard.score_growing(window).await } else { self.guard.score(window).await }
+        self.guard.score_in_turn(window, grows, share).await.inspect(|_| self.metrics.window())
     }
 }
 

@@ -25,7 +25,7 @@ use tokio::task::spawn_blocking;
 
 use self::{
     cache::{Cache, Digest, digest},
-    cascade::Cascade,
+    cascade::{Cascade, Shares},
     detect::Detectors,
     memo::{Memo, Spoken},
     question::{Context, Question, questions},
@@ -33,7 +33,7 @@ use self::{
 };
 use crate::{
     config,
-    guard::{Guard, Meter, Share},
+    guard::{Guard, Meter},
     segment::{Check, Content, Direction, Segment, Target, Task},
     telemetry::Metrics,
     wire::json::Document,
@@ -164,17 +164,22 @@ impl Scanner {
             (content, digests, found)
         })
         .await;
-        let (passages, cached) = self.answer(&ask.guards, questions(&content.segments, &digests, prompt)).await;
+        let (passages, cached) = self.answer(&ask.guards, questions(&content.segments, &digests, prompt), direction).await;
         let Content { segments, unscorable, echoes } = content;
         Evidence { direction, segments, findings, passages, unscorable, echoes, cached }
     }
 
     /// What the guards asked think of each text, and whether they were known to.
-    async fn answer(&self, guards: &[usize], questions: Vec<Question<'_>>) -> (Vec<Passage>, Option<bool>) {
-        let meter = || METER.try_with(Meter::clone).unwrap_or_default();
+    async fn answer(
+        &self,
+        guards: &[usize],
+        questions: Vec<Question<'_>>,
+        direction: Direction,
+    ) -> (Vec<Passage>, Option<bool>) {
+        let meter = METER.try_with(Meter::clone).unwrap_or_default();
         let asked = guards.iter().filter_map(|&guard| self.inner.cascade(guard).map(|cascade| (guard, cascade)));
         let asked: Vec<Asked<'_>> =
-            asked.map(|(guard, cascade)| Asked { guard, cascade, share: Share::at(cascade.all(), meter()) }).collect();
+            asked.map(|(guard, cascade)| Asked { guard, cascade, shares: cascade.shares(direction, &meter) }).collect();
         let answers = join_all(questions.into_iter().map(|question| judge(&self.inner.memo, question, &asked))).await;
         let hits = answers.iter().flat_map(|(_, hits)| hits);
         let cached = hits.fold(None, |all: Option<bool>, &hit| Some(all.unwrap_or(true) && hit));
@@ -206,8 +211,9 @@ impl Scanner {
             grows: true,
         };
         let segments = vec![Segment { target, passage: 0, text, place: None }];
-        let (passages, cached) = self.answer(&ask.guards, vec![question]).await;
-        let (direction, findings, unscorable, echoes) = (Direction::Response, vec![findings], Vec::new(), Vec::new());
+        let direction = Direction::Response;
+        let (passages, cached) = self.answer(&ask.guards, vec![question], direction).await;
+        let (findings, unscorable, echoes) = (vec![findings], Vec::new(), Vec::new());
         (Evidence { direction, segments, findings, passages, unscorable, echoes, cached }, settled)
     }
 }
@@ -229,11 +235,11 @@ impl Inner {
     }
 }
 
-/// A guard that a request asks, and the request's share of its queue.
+/// A guard that a request asks, or a cascade of two, and the request's share of their queues.
 struct Asked<'s> {
     guard: usize,
     cascade: &'s Cascade,
-    share: Share,
+    shares: Shares,
 }
 
 /// What all guards asked think of a text, and whether each verdict was known.
@@ -241,8 +247,8 @@ async fn judge(memo: &Memo, question: Question<'_>, asked: &[Asked<'_>]) -> (Pas
     let spoken = languages(memo, &question.text, question.digest).await;
     let (language, others) = (spoken.first, spoken.others.clone());
     let spoken: Vec<Option<&str>> = std::iter::once(language).chain(others.iter().copied()).collect();
-    let verdicts = asked.iter().map(async |Asked { guard, cascade, share }| {
-        let (by, scored, hit) = cascade.judge(&question, &spoken, share).await;
+    let verdicts = asked.iter().map(async |Asked { guard, cascade, shares }| {
+        let (by, scored, hit) = cascade.judge(&question, &spoken, shares).await;
         let (score, spots) = scored.map_or_else(|error| (Err(error), None), |(score, spots)| (Ok(score), spots));
         (Verdict { guard: *guard, by, score, spots }, hit)
     });

@@ -129,6 +129,7 @@ async fn metrics(State(Rooms { proxy, .. }): State<Rooms>) -> impl IntoResponse 
     let review::Status { written, spooled, refused, waiting, away } = proxy.recorder().status();
     let text = proxy.metrics().render(&Now {
         waiting: guards.iter().map(|(_, guard)| guard.waiting()).sum(),
+        batches: guards.iter().map(|(_, guard)| guard.batches()).sum(),
         cached: scanner.cached_verdicts(),
         guards: guards.iter().map(|(name, guard)| (name.as_str(), guard.identity(), guard.runs_on())).collect(),
         servers: guards.iter().flat_map(servers).collect(),

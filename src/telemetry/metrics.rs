@@ -21,6 +21,7 @@ pub struct Metrics {
     seconds: Histogram,
     verdicts: Family<Verdict, Counter>,
     windows: Counter,
+    batches: Counter,
     waiting: Gauge,
     cached: Gauge,
     guards: Family<Guard, Gauge>,
@@ -129,6 +130,8 @@ pub struct Session<'n> {
 pub struct Now<'n> {
     /// Texts that wait for the guard.
     pub waiting: usize,
+    /// Batches that guards have begun.
+    pub batches: u64,
     /// Verdicts in the cache.
     pub cached: u64,
     /// Each guard's name and identity, and what runs its model.
@@ -172,6 +175,7 @@ impl Default for Metrics {
             seconds: all.seconds("exchange", "Time from request to the end of its answer"),
             verdicts: all.metric("verdicts", "Verdicts by source: the guard, the cache, or none because the guard failed"),
             windows: all.metric("guard_windows", "Texts and windows of texts that the guard scored"),
+            batches: all.metric("guard_batches", "Batches of them that guards began"),
             waiting: all.metric("guard_waiting", "Texts that wait for the guard"),
             guards: all.metric(
                 "guard_info",
@@ -249,7 +253,7 @@ impl Metrics {
         self.verdicts.get_or_create(&Verdict { source }).inc();
     }
 
-    /// A window went to the guard.
+    /// The guard scored a window.
     pub fn window(&self) {
         self.windows.inc();
     }
@@ -305,6 +309,7 @@ impl Metrics {
     pub fn render(&self, now: &Now<'_>) -> String {
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.waiting.set(gauge(now.waiting as u64));
+        self.batches.inner().store(now.batches, Relaxed);
         self.cached.set(gauge(now.cached));
         self.kept.set(gauge(now.kept));
         for &(name, guard, provider) in &now.guards {

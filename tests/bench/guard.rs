@@ -22,6 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         dir: arguments.next().map(PathBuf::from),
         // All texts wait at once here; that is not what is measured.
         queue_tokens: usize::MAX,
+        queue_ms: 600_000,
         deadline_ms: 600_000,
         ..config::Guard::default()
     };

@@ -18,8 +18,13 @@ use crate::harness::{Proxy, RULES, ask, ask_stream, chunk, finish, fixture, told
 const CLOSING: usize = 8;
 
 fn load(change: impl FnOnce(&mut config::Guard)) -> Guard {
-    let mut settings =
-        config::Guard { dir: Some(fixture("decoder")), threads: Some(1), deadline_ms: 60_000, ..config::Guard::default() };
+    let mut settings = config::Guard {
+        dir: Some(fixture("decoder")),
+        threads: Some(1),
+        queue_ms: 60_000,
+        deadline_ms: 60_000,
+        ..config::Guard::default()
+    };
     change(&mut settings);
     Guard::load(&Runtime::load(None).unwrap(), &settings).unwrap()
 }
@@ -255,7 +260,7 @@ fn rules(threshold: &str) -> String {
 
 fn set(config: &mut config::Config) {
     config.guard.dir = Some(fixture("decoder"));
-    config.guard.deadline_ms = 60_000;
+    (config.guard.queue_ms, config.guard.deadline_ms) = (60_000, 60_000);
 }
 
 #[tokio::test]

@@ -23,7 +23,15 @@ const TEXTS: [&str; 8] = [
 
 /// The embedded guard's settings. Texts run one by one: in eight bits a score depends a little on what else is in its batch.
 fn settings(sessions: usize) -> config::Guard {
-    config::Guard { dir: None, sessions, threads: Some(1), batch_tokens: 1, deadline_ms: 60_000, ..config::Guard::default() }
+    config::Guard {
+        dir: None,
+        sessions,
+        threads: Some(1),
+        batch_tokens: Some(1),
+        queue_ms: 60_000,
+        deadline_ms: 60_000,
+        ..config::Guard::default()
+    }
 }
 
 async fn scores(sessions: usize) -> Vec<f32> {

@@ -123,12 +123,12 @@ impl Fleet {
         let per_minute = remote.per_minute.or((settings.engine == Engine::Openai).then_some(HOSTED_PER_MINUTE));
         let shared = Arc::new(Shared {
             pool: Mutex::new(Pool::new(servers.len(), rules)),
-            queue: Mutex::new(Queue::new(settings.queue_tokens)),
+            queue: Mutex::new(Queue::new(super::room(settings))),
             limit: per_minute.map(|most| Mutex::new(Limit::new(most))),
             work: Notify::new(),
             golden: if protocol.is_hosted() { first_of_each_task(golden) } else { golden },
             tolerance: if protocol.is_hosted() { HOSTED_TOLERANCE } else { manifest.golden.tolerance },
-            budget: if protocol.takes_batches() { settings.batch_tokens } else { 1 },
+            budget: if protocol.takes_batches() { settings.batch_tokens() } else { 1 },
             timeout: Duration::from_millis(remote.timeout_ms),
             health: Duration::from_millis(remote.health_ms),
             servers,
@@ -156,6 +156,11 @@ impl Fleet {
     /// Texts that wait.
     pub(super) fn waiting(&self) -> usize {
         lock(&self.shared.queue).len()
+    }
+
+    /// Batches begun so far.
+    pub(super) fn batches(&self) -> u64 {
+        lock(&self.shared.queue).batches()
     }
 
     /// How the golden texts came out at the servers, the farthest off; `None` while none is proven.
@@ -279,7 +284,7 @@ impl Shared {
             Err(Refused::Busy) => None,
             Err(Refused::Down) => {
                 let why = Unavailable::Server(self.why_down());
-                for job in queue.take(0, usize::MAX, now) {
+                for job in queue.drain() {
                     // The caller may have gone; then nobody needs the answer.
                     drop(job.reply.send(Err(why.clone())));
                 }

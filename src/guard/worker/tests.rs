@@ -6,11 +6,14 @@ use std::sync::{
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::{guard::tokenize::Window, segment::Task};
+use crate::{
+    guard::{batch::Asker, tokenize::Window},
+    segment::Task,
+};
 
 /// Far longer than anything here takes.
 const LONG: Duration = Duration::from_secs(20);
-const RULES: Rules = Rules { room: 100_000, budget: 1, rest: Duration::from_millis(10) };
+const RULES: Rules = Rules { room: Room { tokens: 100_000, wait: Duration::MAX }, budget: 1, rest: Duration::from_millis(10) };
 
 type Answer = oneshot::Receiver<Result<f32, Unavailable>>;
 
@@ -72,7 +75,7 @@ impl Fakes {
     fn push(&self, ids: &[u32], grows: bool) -> Answer {
         let (reply, answer) = oneshot::channel();
         let deadline = Instant::now() + LONG;
-        self.workers.push(Job { window: window(ids.to_vec()), grows, home: None, deadline, reply });
+        self.workers.push(Job { window: window(ids.to_vec()), asker: Asker::default(), grows, home: None, deadline, reply });
         answer
     }
 
@@ -254,7 +257,7 @@ fn a_text_that_fails_by_its_own_fault_rests_nobody() {
     let ask = |id: u32| {
         let (reply, answer) = oneshot::channel();
         let deadline = Instant::now() + LONG;
-        workers.push(Job { window: window(vec![id]), grows: false, home: None, deadline, reply });
+        workers.push(Job { window: window(vec![id]), asker: Asker::default(), grows: false, home: None, deadline, reply });
         answer.blocking_recv().unwrap()
     };
     assert!(matches!(ask(13), Err(Unavailable::Engine(_))));
@@ -277,7 +280,8 @@ fn what_cannot_grow_is_scored_whole() {
     }
     for whole in [Ok(0.25), Err(Unavailable::Engine("nor this".to_owned()))] {
         let (reply, mut answer) = oneshot::channel();
-        let job = Job { window: window(vec![7]), grows: true, home: None, deadline: Instant::now(), reply };
+        let job =
+            Job { window: window(vec![7]), asker: Asker::default(), grows: true, home: None, deadline: Instant::now(), reply };
         assert_eq!(run(&mut Whole(whole.clone()), vec![job]), whole.is_ok());
         assert_eq!(answer.try_recv().unwrap(), whole);
     }
