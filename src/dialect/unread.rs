@@ -31,9 +31,11 @@ pub(super) fn add(request: &mut Request, document: &Document, silent: &[&str]) {
     let (mut unread, mut ids) = (Vec::new(), Vec::<(String, Place)>::new());
     let mut seen = HashSet::new();
     strings::visit(document, &mut |literal| {
+        if places.binary_search(&literal.range.start).is_ok() {
+            return;
+        }
         let text = literal.text();
-        let is_read = || places.binary_search(&literal.range.start).is_ok();
-        if is_read() || (literal.is_name && names.contains(text.as_ref())) {
+        if literal.is_name && names.contains(text.as_ref()) {
             return;
         }
         let field = || literal.path().next_back();

@@ -22,7 +22,7 @@ pub enum Unread {
 }
 
 /// Most room that is taken before any of a body is here: what it announces is only said.
-const AHEAD: usize = 64 << 10;
+const AHEAD: usize = 256 << 10;
 
 /// How long to wait for a body.
 #[derive(Debug, Clone, Copy)]
