@@ -129,6 +129,7 @@ RECORDS := 1000000
 bench: build postgres load $(BENCH)/.venv/done
 	$(BENCH)/.venv/bin/python $(BENCH)/proxy.py
 	$(BENCH)/.venv/bin/python $(BENCH)/instructions.py
+	cargo bench --locked --quiet --bench allocations
 	$(BENCH)/.venv/bin/python $(BENCH)/guard.py
 	$(BENCH)/.venv/bin/python $(BENCH)/guard_load.py
 	$(BENCH)/.venv/bin/python $(BENCH)/streams.py

@@ -44,7 +44,3 @@ pub mod telemetry;
 pub mod trial;
 pub mod upstream;
 pub mod wire;
-
-/// An exchange takes and gives back hundreds of small pieces of memory, on whichever thread it is on.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -19,6 +19,10 @@ use seawall::{
 };
 use sqlx::{Connection as _, PgConnection};
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const RECORDS: u32 = 100_000;
 /// The last ones, which are written while the rest is there.
 const MEASURED: u32 = 20_000;
