@@ -76,3 +76,24 @@ impl Drop for Seat {
         self.busy.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_least_busy_thread_serves_and_all_end() {
+        let workers = Workers::start(2).unwrap();
+        let thread = |seat: &Seat| seat.runtime.spawn(async { thread::current().name().map(str::to_owned) });
+        let [first, second] = [(); 2].map(|()| workers.seat().unwrap());
+        let mut names = [thread(&first).await.unwrap(), thread(&second).await.unwrap()];
+        names.sort();
+        assert_eq!(names.map(Option::unwrap), ["serve-0", "serve-1"]);
+        let left = second.runtime.id();
+        drop(second);
+        assert_eq!(workers.seat().unwrap().runtime.id(), left);
+        let never = first.runtime.spawn(std::future::pending::<()>());
+        drop(workers);
+        assert!(never.await.unwrap_err().is_cancelled(), "what is still under way ends with its thread");
+    }
+}

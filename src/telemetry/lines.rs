@@ -3,7 +3,6 @@
 
 use std::{
     io::{self, Write, stderr},
-    mem::take,
     sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -19,18 +18,17 @@ const MANY: usize = 64 << 10;
 
 static LINES: OnceLock<Lines> = OnceLock::new();
 
-/// The lines of this process.
-#[derive(Debug)]
+/// Lines on their way.
 pub(super) struct Lines {
     gathered: Mutex<Gathered>,
     begun: Condvar,
 }
 
-#[derive(Debug)]
 struct Gathered {
     lines: Vec<u8>,
     /// When the last ones left.
     left: Instant,
+    out: Box<dyn Write + Send>,
 }
 
 /// The way of lines of this process, which ends at standard error.
@@ -41,7 +39,7 @@ pub(super) fn lines() -> io::Result<&'static Lines> {
     let mut is_new = false;
     let lines = LINES.get_or_init(|| {
         is_new = true;
-        Lines { gathered: Mutex::new(Gathered { lines: Vec::new(), left: Instant::now() }), begun: Condvar::new() }
+        Lines::new(Box::new(stderr()))
     });
     if is_new {
         thread::Builder::new().name("log".to_owned()).spawn(|| lines.run())?;
@@ -57,6 +55,11 @@ pub fn flush() {
 }
 
 impl Lines {
+    fn new(out: Box<dyn Write + Send>) -> Self {
+        let gathered = Gathered { lines: Vec::new(), left: Instant::now(), out };
+        Self { gathered: Mutex::new(gathered), begun: Condvar::new() }
+    }
+
     fn add(&self, line: &[u8], waits: bool) {
         let mut gathered = self.lock();
         let is_first = gathered.lines.is_empty();
@@ -85,16 +88,14 @@ impl Lines {
 
 impl Gathered {
     fn leave(&mut self) {
-        let lines = take(&mut self.lines);
         // Nobody is left to tell where standard error is gone.
-        drop(stderr().write_all(&lines));
-        (self.lines, self.left) = (lines, Instant::now());
+        drop(self.out.write_all(&self.lines));
         self.lines.clear();
+        self.left = Instant::now();
     }
 }
 
 /// A line that is being written.
-#[derive(Debug)]
 pub(super) struct Line {
     lines: &'static Lines,
     waits: bool,
@@ -120,5 +121,47 @@ impl MakeWriter<'_> for &'static Lines {
 
     fn make_writer_for(&self, told: &Metadata<'_>) -> Line {
         Line { lines: self, waits: *told.level() > Level::WARN }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// What was written, each time.
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<String>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().push(String::from_utf8(bytes.to_vec()).unwrap());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_gather_until_one_cannot_wait_or_there_are_many_or_it_is_time() {
+        let written = Written::default();
+        let lines = Lines::new(Box::new(written.clone()));
+        let told = || std::mem::take(&mut *written.0.lock().unwrap());
+        let just_left = || lines.lock().left = Instant::now() + Duration::from_secs(60);
+        just_left();
+        lines.add(b"a\n", true);
+        lines.add(b"b\n", true);
+        assert!(told().is_empty());
+        lines.add(b"a warning\n", false);
+        assert_eq!(told(), ["a\nb\na warning\n"], "in their order, at once");
+        just_left();
+        lines.add(&vec![b'x'; MANY], true);
+        assert_eq!(told().len(), 1);
+        lines.lock().left = Instant::now().checked_sub(MOMENT).unwrap();
+        lines.add(b"after a while\n", true);
+        assert_eq!(told(), ["after a while\n"]);
     }
 }
