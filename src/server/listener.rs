@@ -64,11 +64,11 @@ pub(super) async fn serve<F, A>(
     while let Some((stream, peer, permit)) = stop.run_until_cancelled(accept(&listener, &permits)).await {
         // Latency matters more than full packets: streamed answers are many small writes.
         drop(stream.set_nodelay(true));
-        let (Some(seat), Ok(stream)) = (workers.seat(), stream.into_std()) else { continue };
+        let (Some(seat), Ok(stream)) = (workers.seat(), stream.into_std().inspect_err(lost)) else { continue };
         let (door, tls, runtime) = (Arc::clone(&door), tls.clone(), seat.runtime.clone());
         let served = async move {
             let _seat = seat;
-            let Ok(stream) = TcpStream::from_std(stream) else { return };
+            let Ok(stream) = TcpStream::from_std(stream).inspect_err(lost) else { return };
             // A client that is slow at this holds up nobody else.
             match door.stop.run_until_cancelled(greet(stream, tls, door.patience)).await {
                 Some(Ok((stream, certificate))) => door.serve(stream, peer, certificate).await,
@@ -82,6 +82,11 @@ pub(super) async fn serve<F, A>(
     drop(listener);
     connections.close();
     connections.wait().await;
+}
+
+/// Tells of a connection that no thread could take: its client finds it closed.
+fn lost(error: &io::Error) {
+    tracing::warn!(%error, "a connection could not be handed to a thread and is closed");
 }
 
 /// How a connection is served, and when it ends.

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from load import body, warm
-from servers import PATH, ROOT, TINY_GUARD, Server, answering, free_port, running, seawall_command
+from rate import ROOT, free_port
+from servers import PATH, TINY_GUARD, Server, answering, running, seawall_command
 
 TRACK = Path(__file__).with_name("instructions.tsv")
 STREAMED = {"accept": "text/event-stream"}

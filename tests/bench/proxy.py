@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from load import Failed, body, load, script, warm
-from servers import LITELLM_FILTER, TINY_GUARD, Server, allow_many_files, answering, litellm, passing, seawall
+from rate import allow_files
+from servers import LITELLM_FILTER, TINY_GUARD, Server, answering, litellm, passing, seawall
 
 # A policy that asks nothing of the guard.
 UNGUARDED = """\
@@ -155,7 +156,7 @@ def main() -> int:
     parser.add_argument("--parts", default="connections,sizes,streams,rules,new")
     parser.add_argument("--only", default="", help="contenders besides nginx and alone")
     arguments = parser.parse_args()
-    allow_many_files()
+    allow_files()
     parts = arguments.parts.split(",")
     connections, sizes, rules = (numbers(told) for told in (arguments.connections, arguments.sizes, arguments.rules))
     print(f"{arguments.rounds} rounds of {arguments.seconds} s; medians, and medians of the ratios to nginx in the same round")

@@ -5,7 +5,6 @@ import http.client
 import json
 import os
 import re
-import resource
 import socket
 import subprocess
 import sys
@@ -14,14 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-SEAWALL = Path(os.environ.get("SEAWALL", ROOT / "target/release/seawall"))
+from rate import ROOT, SEAWALL, TICKS, free_port
+
 NGINX = Path("/usr/sbin/nginx")
 LITELLM = Path(sys.executable).parent / "litellm"
 # A guard of few weights: where every verdict is known, which guard gave it makes no difference, but this one gave it sooner.
 TINY_GUARD = {"SEAWALL_GUARD__DIR": str(ROOT / "tests/fixtures/guard"), "SEAWALL_GUARD__THREADS": "1"}
 PATH = "/v1/chat/completions"
-TICKS = os.sysconf("SC_CLK_TCK")
 PROSE = "The ferry leaves at nine, the market opens at ten, and lunch is by the river. "
 
 HTTP = """\
@@ -72,18 +70,6 @@ LITELLM_ENVIRONMENT = {
     "LITELLM_LOG": "ERROR",
     "LITELLM_MODE": "PRODUCTION",
 }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def allow_many_files() -> None:
-    """Lets this process and those that it starts have as many connections as the system allows."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @dataclass
