@@ -236,14 +236,17 @@ impl Spool {
         }
     }
 
-    /// The files that are there, each without a line that has no end.
+    /// The files that are there, each without a line that has no end. One that a process began and did not come to write goes:
+    /// nothing is waiting in it, so nobody would come to empty it.
     fn look(&self) -> io::Result<VecDeque<Segment>> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let name = entry?.file_name();
             let number = name.to_str().and_then(|name| name.strip_suffix(ENDING)?.parse::<u64>().ok());
-            if let Some(number) = number {
-                files.push(Segment { number, waiting: lines(&self.path(number))?, read: 0 });
+            let Some(number) = number else { continue };
+            match lines(&self.path(number))? {
+                0 => fs::remove_file(self.path(number))?,
+                waiting => files.push(Segment { number, waiting, read: 0 }),
             }
         }
         files.sort_by_key(|file| file.number);
@@ -381,7 +384,9 @@ mod tests {
             assert_eq!((own.waiting(), ids(&own.first(9).unwrap())), (2, "1 2".to_owned()));
             assert_eq!(fs::read(&file).unwrap(), whole);
         }
+        fs::write(file.with_file_name("000000000001.jsonl"), "{").unwrap();
         let mut own = spool(&dir);
+        assert_eq!(files(&dir), [file], "a file in which nothing was kept is gone");
         own.append(&[case("3")]).unwrap();
         assert_eq!((own.waiting(), files(&dir).len()), (3, 2));
     }
