@@ -1,5 +1,6 @@
 //! The commands: what the library does, from a terminal.
 
+mod config;
 mod demo;
 mod eval;
 mod guard;
@@ -16,7 +17,7 @@ use std::{fmt::Display, mem, path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    config::{self, Config, DEFAULT_GUARD},
+    config::{Config, DEFAULT_GUARD, Guard, load},
     telemetry,
 };
 
@@ -38,6 +39,9 @@ enum Command {
     Scan(scan::Scan),
     /// Measure a guard on labelled texts
     Eval(eval::Eval),
+    /// Look at the settings, and find mistakes in them
+    #[command(subcommand)]
+    Config(config::Config),
     /// Look at a guard, prove it, tune it
     #[command(subcommand)]
     Guard(guard::Guard),
@@ -79,7 +83,7 @@ impl Settings {
             [("policies.dir", path(&self.policies)), ("guard.dir", path(&self.guard)), ("guard.ort_lib", path(&self.ort_lib))];
         let flags: Vec<(&str, String)> =
             own.into_iter().chain(more.iter().cloned()).filter_map(|(key, value)| Some((key, value?))).collect();
-        config::load(self.config.as_deref(), &flags).map_err(usage)
+        load(self.config.as_deref(), &flags).map_err(usage)
     }
 }
 
@@ -89,7 +93,7 @@ fn with_one_guard(mut config: Config, name: Option<&str>) -> Result<Config, Fail
     if let Some(name) = name.filter(|name| *name != DEFAULT_GUARD) {
         let guard = named.remove(name).ok_or_else(|| no_guard(name, named.keys().map(String::as_str)))?;
         let library = config.guard.ort_lib.take();
-        config.guard = config::Guard { ort_lib: guard.ort_lib.clone().or(library), ..guard };
+        config.guard = Guard { ort_lib: guard.ort_lib.clone().or(library), ..guard };
     }
     Ok(config)
 }
@@ -131,6 +135,7 @@ pub fn run() -> ExitCode {
             Command::Demo(demo) => Box::pin(demo.run()).await,
             Command::Scan(scan) => scan.run().await,
             Command::Eval(eval) => eval.run().await,
+            Command::Config(config) => config.run(),
             Command::Guard(guard) => guard.run().await,
             Command::Policy(policy) => policy.run().await,
             Command::Key(key) => key.run(),

@@ -15,7 +15,7 @@ const TOKEN: (&str, usize) = ("sha256:", 64);
 const NAME: usize = 128;
 
 /// `[admin]`: where operators and reviewers connect.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Admin {
     /// Address and port; keep it off public networks.
@@ -80,7 +80,7 @@ impl Role {
 }
 
 /// `[[admin.users]]`: somebody who signs in with a password, as `seawall user new` prints it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct User {
     /// The name to sign in by, and in records.
@@ -92,7 +92,7 @@ pub struct User {
 }
 
 /// `[[admin.tokens]]`: a tool, as `seawall user token` prints it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AdminToken {
     /// Its name in records.
@@ -104,7 +104,7 @@ pub struct AdminToken {
 }
 
 /// `[admin.oidc]`: an OpenID Connect provider that people sign in at, by the code flow with PKCE.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Oidc {
     /// Its address; `https:`, or `http:` on this machine. How it is spoken to is found from here
@@ -145,7 +145,7 @@ impl Default for Oidc {
 }
 
 /// `[admin.oidc.roles]`: groups, or `*` for everybody who can sign in there. Who is in none may do nothing.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Roles {
     /// Who looks.

@@ -6,6 +6,7 @@ use std::{
     path::PathBuf,
 };
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Guard, Key, Provider, Wrong};
@@ -14,7 +15,7 @@ use super::{Guard, Key, Provider, Wrong};
 pub const DEFAULT_GUARD: &str = "default";
 
 /// What runs a guard's model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Engine {
     /// ONNX Runtime in this process.
@@ -41,7 +42,7 @@ impl Engine {
 }
 
 /// How KServe's version 2 is spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
     /// JSON over HTTP/1.1.
@@ -51,7 +52,7 @@ pub enum Protocol {
 }
 
 /// `[guard.remote]`: the servers of a guard that runs elsewhere. They must all serve the same model.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Remote {
     /// `http://` or `https://`, host, port, and a path if need be, of each server; the least busy one is asked.
@@ -89,7 +90,7 @@ pub struct Remote {
 }
 
 /// `[guard.cascade]`: a second guard, asked only where the first is unsure.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cascade {
     /// The second is asked from this score of the first on …

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, path::PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Config, Wrong};
@@ -11,7 +12,7 @@ use super::{Config, Wrong};
 /// Where the credential names no tenant, the certificate does.
 /// Seawall's own credentials are not passed on upstream; a client that has a key for the upstream too sends Seawall's in
 /// `seawall-key`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Identity {
     /// Whether a caller who is not known is refused. If it is left out: yes, as soon as anything below is set. A credential
@@ -38,7 +39,7 @@ impl Identity {
 }
 
 /// `[[identity.keys]]`: a key, of which only the hash is kept.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyHash {
     /// Its name in policies, limits and logs.
@@ -52,7 +53,7 @@ pub struct KeyHash {
 
 /// `[identity.jwt]`: tokens of an OpenID Connect provider, or any other issuer of signed JSON Web Tokens. Only public-key
 /// signatures count, by the algorithm that the key is for; `exp`, `iss` and `aud` must be there, and `nbf` holds if it is.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Jwt {
     /// What `iss` must be. Without `jwks_url` and `jwks_file` the keys are found from here
@@ -93,7 +94,7 @@ impl Default for Jwt {
 }
 
 /// `[[identity.subjects]]`: a client certificate.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Subject {
     /// A URI or DNS name that the certificate is for, or its common name if it is for none; `*` stands for any characters. A
@@ -106,7 +107,7 @@ pub struct Subject {
 
 /// `[limits]`: how much each tenant may ask for, and `[tenants.NAME]`: what a tenant has in place of that. A caller without a
 /// tenant is bound by the same limits under its key's name or its subject; all callers who are not known are one.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Calls a minute; as many at once, coming back evenly. No bound if left out; 0 lifts that of `[limits]`.
@@ -132,7 +133,7 @@ impl Limits {
 }
 
 /// `[listen.tls]`: TLS towards clients, who then may speak HTTP/2 too.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
     /// PEM file of the certificate, with its chain.
@@ -148,7 +149,7 @@ pub struct Tls {
 }
 
 /// Whether clients show certificates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientAuth {
     /// Who has none cannot connect.

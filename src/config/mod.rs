@@ -9,10 +9,12 @@ mod guard;
 mod identity;
 mod load;
 mod policies;
+mod reference;
 mod review;
 
 use std::{collections::BTreeMap, net::SocketAddr, num::NonZero, path::PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
@@ -22,11 +24,12 @@ pub use self::{
     identity::{ClientAuth, Identity, Jwt, KeyHash, Limits, Subject, Tls},
     load::{Error, load},
     policies::{Policies, Secret, Uncovered},
+    reference::{reference, schema},
     review::{Content, Review, ReviewKey, Webhook},
 };
 
 /// All settings.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Where clients connect.
@@ -62,7 +65,7 @@ pub struct Config {
 }
 
 /// `[listen]`: where clients connect.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Listen {
     /// Address and port.
@@ -93,7 +96,7 @@ pub struct Listen {
 }
 
 /// Which of Seawall's own headers answers carry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Headers {
     /// Id, decision and cache.
@@ -103,7 +106,7 @@ pub enum Headers {
 }
 
 /// `[upstream]` and `[upstreams.NAME]`: an LLM behind the proxy.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Upstream {
     /// `http://` or `https://`, host, port, and a path that all calls are put under.
@@ -136,7 +139,7 @@ pub struct Upstream {
 }
 
 /// A secret, and the header that carries it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Key {
     /// The environment variable that holds the secret.
@@ -170,7 +173,7 @@ impl Key {
 }
 
 /// `[[routes]]`: calls that go to an upstream of their own.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
     /// What policies call it; its prefix if left out, or its host in lower case if it has none.
@@ -196,7 +199,7 @@ impl Route {
 }
 
 /// `[guard]` and `[guards.NAME]`: a guard model.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Guard {
     /// Directory with a `guard.toml`; the embedded guard if none is named.
@@ -241,7 +244,7 @@ pub struct Guard {
 }
 
 /// ONNX Runtime's execution providers; the ones for GPUs need its GPU build.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Provider {
     /// The processor.
@@ -274,7 +277,7 @@ impl Provider {
 }
 
 /// When streamed text leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StreamMode {
     /// No character leaves before a verdict covers it.
@@ -286,7 +289,7 @@ pub enum StreamMode {
 }
 
 /// `[stream]`: how streamed text is held back until it is judged.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Stream {
     /// When text leaves.
@@ -304,7 +307,7 @@ pub struct Stream {
 }
 
 /// `[cache]`: the verdict cache.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cache {
     /// Verdicts kept; 0 turns the cache off. One of a long text counts for as many as it takes the room of.
@@ -314,7 +317,7 @@ pub struct Cache {
 }
 
 /// `[telemetry]`: logs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Telemetry {
     /// What is logged: `error`, `warn`, `info`, `debug`, or a filter such as `seawall=debug,info`.
@@ -324,7 +327,7 @@ pub struct Telemetry {
 }
 
 /// How logs are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// Text on a terminal, JSON otherwise.

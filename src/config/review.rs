@@ -6,6 +6,7 @@ use std::{
 };
 
 use http::Uri;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -15,7 +16,7 @@ use super::{
 };
 
 /// `[review]`: the record of flagged traffic.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Review {
     /// `sqlite://FILE`, or `postgres://USER@HOST/DATABASE`; the password stands in the environment variable `PGPASSWORD`.
@@ -39,7 +40,7 @@ pub struct Review {
 }
 
 /// What is kept of a text.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Content {
     /// All of it, as it was written.
@@ -52,7 +53,7 @@ pub enum Content {
 }
 
 /// `[[review.keys]]`: a key that texts are sealed with: 32 bytes in base64, as `seawall key sealing` prints one.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReviewKey {
     /// Its name, which stands with all that it seals. Never give it to another key.
@@ -76,7 +77,7 @@ impl ReviewKey {
 }
 
 /// `[[review.webhooks]]`: who is told of new cases, by a signed call. All that is named must fit.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Webhook {
     /// Where the call goes: `https://`, or `http://` within a network of yours.

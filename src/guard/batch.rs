@@ -103,6 +103,11 @@ impl Waiting {
     fn tokens(&self) -> usize {
         self.job.window.ids.len()
     }
+
+    /// It waits for its turn; the first windows of answers do not.
+    fn takes_turns(&self) -> bool {
+        self.round > 0
+    }
 }
 
 impl Queue {
@@ -126,10 +131,12 @@ impl Queue {
         self.jobs.insert(at, Waiting { round, job });
     }
 
-    /// Whether what is at this place would wait too long.
+    /// Whether what is at this place would wait too long: those that take turns come on at the pace that the answers, which
+    /// go before them, have left them lately.
     fn is_late(&self, at: usize) -> bool {
         let soon = self.pace.within(self.room.wait);
-        self.tokens > soon && self.jobs.iter().take(at).map(Waiting::tokens).sum::<usize>() > soon
+        self.tokens > soon
+            && self.jobs.iter().take(at).filter(|other| other.takes_turns()).map(Waiting::tokens).sum::<usize>() > soon
     }
 
     /// The next batch for a session: of its jobs that are still wanted the one whose turn it is, then others in the order of
@@ -159,14 +166,14 @@ impl Queue {
             chosen.push(index);
         }
         chosen.sort_unstable();
-        let mut batch = vec![first.job];
+        let mut batch = vec![first];
         // From the back, so that the indices before stay true.
-        batch.extend(chosen.into_iter().rev().filter_map(|index| self.jobs.remove(index)).map(|waiting| waiting.job));
-        let taken: usize = batch.iter().map(|job| job.window.ids.len()).sum();
-        self.tokens -= taken;
+        batch.extend(chosen.into_iter().rev().filter_map(|index| self.jobs.remove(index)));
+        self.tokens -= batch.iter().map(Waiting::tokens).sum::<usize>();
         self.batches += 1;
-        self.pace.took(taken, !self.jobs.is_empty(), now);
-        batch
+        let in_turn = batch.iter().filter(|waiting| waiting.takes_turns()).map(Waiting::tokens).sum();
+        self.pace.took(in_turn, !self.jobs.is_empty(), now);
+        batch.into_iter().map(|waiting| waiting.job).collect()
     }
 
     /// All that waits.
@@ -219,7 +226,7 @@ impl Queue {
     }
 }
 
-/// How fast tokens are taken while others wait, lately: by all sessions or servers together.
+/// How fast tokens of windows that take turns are taken while others wait, lately: by all sessions or servers together.
 #[derive(Debug, Default)]
 struct Pace {
     tokens: usize,
@@ -380,7 +387,14 @@ mod tests {
             assert_eq!(queue.take(0, 1, at(ms * 100)).len(), 1);
         }
         assert_eq!([(); 3].map(|()| push(&mut queue, &new())), [true, true, false], "1,800, 1,900 and 2,000 wait before them");
-        while !queue.take(0, 10_000, at(5_000)).is_empty() {}
+        // From now on every other window is an answer's, which goes first.
+        for ms in (43..63).step_by(2) {
+            assert!(push(&mut queue, &Asker::begun()));
+            assert_eq!([0, 100].map(|more| queue.take(0, 1, at(ms * 100 + more)).len()), [1, 1]);
+        }
+        let more = (0..10).filter(|_| push(&mut queue, &new())).count();
+        assert!((1..5).contains(&more), "1,000 wait, and little more than 1,000 are done in time: {more}");
+        while !queue.take(0, 10_000, at(9_000)).is_empty() {}
         assert!(push(&mut queue, &new()));
     }
 
