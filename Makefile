@@ -2,7 +2,7 @@
 # for PostgreSQL and Chromium, which the tests take from Debian.
 
 .DELETE_ON_ERROR:
-.PHONY: all build runtime demo serve postgres load browser test test-rust test-sdk test-export test-remote test-browser bench soak gpu fuzz lint clean
+.PHONY: all build runtime demo serve postgres load browser test test-rust test-sdk test-export test-remote test-browser bench soak gpu fuzz fuzz-keep fuzzer lint clean
 
 # ONNX Runtime's shared library comes out of its PyPI wheel: version, platform and checksum are pinned.
 ORT_VERSION := 1.32.0
@@ -153,12 +153,25 @@ GPU_FLAGS :=
 gpu:
 	python3 tests/gpu/run.py --folder target/gpu --report onnx/README.md $(GPU_FLAGS)
 
-# Every decoder, and the reader of policies, for a minute each, by libFuzzer. Without a sanitizer, which only nightly compilers have; there is no unsafe code.
+# Every decoder, and the reader of policies, for a minute each, by libFuzzer. Without a sanitizer, which only nightly compilers
+# have; there is no unsafe code. It begins with the inputs that are kept in tests/fuzz/corpus and leaves what it finds in
+# target/fuzz; `make fuzz-keep` keeps those of them that reach code which the kept ones do not.
+FUZZ := tests/fuzz
 FUZZ_S := 60
-fuzz:
+FUZZ_TARGETS := $(basename $(notdir $(wildcard $(FUZZ)/targets/*.rs)))
+# $(call fuzz_run,TARGET,FOLDERS,FLAGS)
+fuzz_run = cargo fuzz run --fuzz-dir $(FUZZ) --sanitizer none $(1) $(2) -- $(3)
+fuzz: fuzzer
+	@mkdir -p $(addprefix target/fuzz/,$(FUZZ_TARGETS))
+	for target in $(FUZZ_TARGETS); do \
+	    $(call fuzz_run,$$target,target/fuzz/$$target $(FUZZ)/corpus/$$target,-max_total_time=$(FUZZ_S) -max_len=4096) || exit 1; done
+
+fuzz-keep: fuzzer
+	for target in $(FUZZ_TARGETS); do \
+	    $(call fuzz_run,$$target,$(FUZZ)/corpus/$$target target/fuzz/$$target,-merge=1) || exit 1; done
+
+fuzzer:
 	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
-	cd tests/fuzz && for target in json framings dialects normalise policy; do \
-	    cargo fuzz run --fuzz-dir . --sanitizer none $$target -- -max_total_time=$(FUZZ_S) -max_len=4096 || exit 1; done
 
 lint:
 	cargo fmt --check

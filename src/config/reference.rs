@@ -102,8 +102,7 @@ impl<'r> Page<'r> {
     /// What may stand where only some words may.
     fn choices(&self, property: &'r Value) -> String {
         let choices = self.resolved(property).get("oneOf").and_then(Value::as_array);
-        let told =
-            |choice: &Value| Some(format!(" `{}`: {}", choice.get("const").or(choice.get("enum")?.get(0))?, about(choice)));
+        let told = |choice: &Value| Some(format!(" `{}`: {}", choice.get("const")?, about(choice)));
         choices.into_iter().flatten().filter_map(told).collect()
     }
 

@@ -388,12 +388,12 @@ mod tests {
         }
         assert_eq!([(); 3].map(|()| push(&mut queue, &new())), [true, true, false], "1,800, 1,900 and 2,000 wait before them");
         // From now on every other window is an answer's, which goes first.
-        for ms in (43..63).step_by(2) {
+        for ms in (43..67).step_by(2) {
             assert!(push(&mut queue, &Asker::begun()));
             assert_eq!([0, 100].map(|more| queue.take(0, 1, at(ms * 100 + more)).len()), [1, 1]);
         }
         let more = (0..10).filter(|_| push(&mut queue, &new())).count();
-        assert!((1..5).contains(&more), "1,000 wait, and little more than 1,000 are done in time: {more}");
+        assert!((1..5).contains(&more), "800 wait, and about 1,000 are done in time: {more}");
         while !queue.take(0, 10_000, at(9_000)).is_empty() {}
         assert!(push(&mut queue, &new()));
     }
