@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failed, Settings, failed, say, usage};
 use crate::{
-    server::{Reloader, Server},
+    server::{Reloader, Server, Tls},
     telemetry,
 };
 
@@ -60,7 +60,7 @@ impl Serve {
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let hangup = signal(SignalKind::hangup()).map_err(failed)?;
-        tokio::spawn(reload(Arc::clone(server.reloader()), hangup));
+        tokio::spawn(reload(Arc::clone(server.reloader()), server.tls(), hangup));
         tokio::spawn(async move {
             tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
             tracing::info!("stopping: exchanges in flight finish first");
@@ -81,9 +81,13 @@ fn allow_files() {
     }
 }
 
-/// Reloads the policies on each SIGHUP.
-async fn reload(reloader: Arc<Reloader>, mut hangup: Signal) {
+/// Reloads the certificates and the policies on each SIGHUP.
+async fn reload(reloader: Arc<Reloader>, tls: Vec<Arc<Tls>>, mut hangup: Signal) {
     while hangup.recv().await.is_some() {
+        for tls in &tls {
+            let (listener, outcome) = (tls.listener(), tls.reload().await);
+            tracing::info!(listener, outcome = outcome.word(), "SIGHUP: the certificate was read");
+        }
         if reloader.root().is_none() {
             tracing::info!("SIGHUP: the policies are the program's own, so there is no file to read; `policies.dir` names one");
             continue;

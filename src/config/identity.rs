@@ -38,7 +38,7 @@ impl Identity {
 }
 
 /// `[[identity.keys]]`: a key, of which only the hash is kept.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyHash {
     /// Its name in policies, limits and logs.
