@@ -131,7 +131,8 @@ impl Limits {
     }
 }
 
-/// `[listen.tls]`: TLS towards clients, who then may speak HTTP/2 too.
+/// `[listen.tls]`: TLS towards clients, who then may speak HTTP/2 too. New connections are greeted with what the files hold, also
+/// when that changes while it runs; those that stand stay as they are.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {

@@ -94,8 +94,8 @@ impl Flight {
 
     fn set_out(&mut self, is_out: bool) {
         match (self.is_out, is_out) {
-            (false, true) => drop(self.all.out.fetch_add(1, Ordering::AcqRel)),
-            (true, false) => drop(self.all.out.fetch_sub(1, Ordering::AcqRel)),
+            (false, true) => _ = self.all.out.fetch_add(1, Ordering::AcqRel),
+            (true, false) => _ = self.all.out.fetch_sub(1, Ordering::AcqRel),
             _ => {}
         }
         self.is_out = is_out;

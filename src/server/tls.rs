@@ -229,9 +229,10 @@ fn holds(chain: &[CertificateDer<'_>]) -> Result<Holds, String> {
     for certificate in chain {
         let (_, certificate) = parse_x509_certificate(certificate).map_err(|e| e.to_string())?;
         let validity = certificate.validity();
-        let time = |seconds: i64| Timestamp::from_second(seconds).map_err(|e| e.to_string());
-        holds.from = holds.from.max(time(validity.not_before.timestamp())?);
-        holds.until = holds.until.min(time(validity.not_after.timestamp())?);
+        // One that never ends says the last second of the year 9999 (RFC 5280, 4.1.2.5), which is later than any time here.
+        let time = |seconds: i64| Timestamp::from_second(seconds).ok();
+        holds.from = holds.from.max(time(validity.not_before.timestamp()).unwrap_or(Timestamp::MIN));
+        holds.until = holds.until.min(time(validity.not_after.timestamp()).unwrap_or(Timestamp::MAX));
     }
     Ok(holds)
 }
@@ -298,6 +299,18 @@ mod tests {
         assert_eq!((tls.reload().await, tls.status().1), (Outcome::Unchanged, None), "what it was is put back");
         write(dir.path(), 2020, 3000);
         assert_eq!((tls.reload().await, year(&tls)), (Outcome::Changed, "3000".to_owned()));
+    }
+
+    #[test]
+    fn the_first_of_a_chain_to_end_counts_and_some_never_do() {
+        let certificate = |year: i32, month: u8, day: u8| {
+            let mut params = CertificateParams::new(Vec::new()).unwrap();
+            params.not_after = date_time_ymd(year, month, day);
+            params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone()
+        };
+        let (never, early) = (certificate(9999, 12, 31), certificate(2030, 1, 1));
+        assert_eq!(holds(std::slice::from_ref(&never)).unwrap().until, Timestamp::MAX);
+        assert_eq!(holds(&[never, early]).unwrap().until.to_string(), "2030-01-01T00:00:00Z");
     }
 
     #[test]

@@ -49,7 +49,8 @@ fn strip(headers: &mut HeaderMap, left: fn(&HeaderName) -> bool) {
     }
 }
 
-/// Makes a client's headers fit for the upstream: end to end, for its host, with nothing of where the client is, and asking for an answer that can be read.
+/// Makes a client's headers fit for the upstream: end to end, for its host, with nothing of where the client is, and asking for
+/// an answer that can be read.
 pub fn for_upstream(headers: &mut HeaderMap) {
     strip(headers, |name| FORWARDED.contains(name) || is_forwarded(name.as_str()));
     headers.remove(header::HOST);
