@@ -79,9 +79,8 @@ pub struct Listen {
     pub header_timeout_ms: u64,
     /// Time for a request's body to arrive.
     pub body_timeout_ms: u64,
-    /// Time for which a client may take nothing of answers that are there for it. Its connection is closed then, at the latest
-    /// after twice as long.
-    pub send_timeout_ms: u64,
+    /// Longest time that a client may take nothing of an answer that waits for it; its connection is then closed.
+    pub write_timeout_ms: u64,
     /// Connections served at once; more wait to be accepted.
     pub max_connections: usize,
     /// Calls in flight at once, from their heads to their answers' ends; more are answered with status 503. A connection with
@@ -352,7 +351,7 @@ impl Default for Listen {
             max_header_bytes: 64 << 10,
             header_timeout_ms: 10_000,
             body_timeout_ms: 60_000,
-            send_timeout_ms: 60_000,
+            write_timeout_ms: 60_000,
             max_connections: 16_384,
             max_calls: 16_384,
             drain_ms: 30_000,
@@ -459,7 +458,7 @@ impl Config {
             ("listen.max_body_bytes", self.listen.max_body_bytes),
             ("listen.max_connections", self.listen.max_connections),
             ("listen.max_calls", self.listen.max_calls),
-            ("listen.send_timeout_ms", usize::try_from(self.listen.send_timeout_ms).unwrap_or(usize::MAX)),
+            ("listen.write_timeout_ms", usize::try_from(self.listen.write_timeout_ms).unwrap_or(usize::MAX)),
             ("stream.first_chars", self.stream.first_chars),
             ("stream.step_chars", self.stream.step_chars),
             ("stream.idle_ms", usize::try_from(self.stream.idle_ms).unwrap_or(usize::MAX)),

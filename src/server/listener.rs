@@ -10,7 +10,7 @@ use hyper_util::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::sleep,
+    time::{Instant, sleep},
 };
 use tokio_rustls::server::TlsStream;
 use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
@@ -52,7 +52,7 @@ pub(super) async fn serve<F, A>(
         answer,
         builder: builder(settings),
         patience: Duration::from_millis(settings.header_timeout_ms),
-        send: Duration::from_millis(settings.send_timeout_ms),
+        writing: Duration::from_millis(settings.write_timeout_ms),
         drain: Duration::from_millis(settings.drain_ms),
         stop: stop.clone(),
     });
@@ -90,8 +90,8 @@ struct Door<F> {
     builder: Builder<TokioExecutor>,
     /// How long a connection may be silent: at its beginning, and after each exchange.
     patience: Duration,
-    /// How long it may take nothing of its answers.
-    send: Duration,
+    /// How long a client may take nothing of what waits for it.
+    writing: Duration,
     /// How long it may take to end.
     drain: Duration,
     stop: CancellationToken,
@@ -111,16 +111,16 @@ where
             }
             let answer = (self.answer)(request, peer);
             // A mistake in one exchange ends that one: others on its connection and its thread go on.
-            async move { Ok::<_, Infallible>(contained(answer).await.unwrap_or_else(internal).map(|body| flight.until(body))) }
+            async move { Ok::<_, Infallible>(contained(answer).await.unwrap_or_else(internal).map(|body| flight.answer(body))) }
         });
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
             ended = &mut connection => Ok(ended),
-            () = flights.stuck(self.send) => {
-                tracing::debug!("a client takes nothing of its answers, and its connection is closed");
-                return;
-            }
-            () = self.over(&flights) => {
+            over = self.over(&flights) => {
+                if matches!(over, Over::Stuck) {
+                    tracing::info!(%peer, "a client took nothing of its answer for too long: its connection is closed");
+                    return;
+                }
                 connection.as_mut().graceful_shutdown();
                 tokio::time::timeout(self.drain, connection).await
             }
@@ -132,14 +132,35 @@ where
         }
     }
 
-    /// Waits until a connection is to end: the server stops, or the client has been silent for too long. HTTP/1 has a time-out
-    /// of its own for heads; what has to be read before the version is known, and all of HTTP/2, has none.
-    async fn over(&self, flights: &Flights) {
+    /// Waits until a connection is to end. HTTP/1 has a time-out of its own for heads; what has to be read before the version is
+    /// known, and all of HTTP/2, has none.
+    async fn over(&self, flights: &Flights) -> Over {
+        let watch = async {
+            let (mut stand, mut since) = (None, Instant::now());
+            while let Some(left) = self.patience.checked_sub(flights.silence()).filter(|left| !left.is_zero()) {
+                sleep(left.min(self.writing)).await;
+                let now = flights.stand();
+                if now.is_none() || now != stand {
+                    (stand, since) = (now, Instant::now());
+                } else if since.elapsed() >= self.writing {
+                    return Over::Stuck;
+                }
+            }
+            Over::Done
+        };
         tokio::select! {
-            () = self.stop.cancelled() => {}
-            () = flights.silent(self.patience) => {}
+            () = self.stop.cancelled() => Over::Done,
+            over = watch => over,
         }
     }
+}
+
+/// Why a connection is to end.
+enum Over {
+    /// The server stops, or the client has been silent for too long.
+    Done,
+    /// The client takes nothing of what waits for it.
+    Stuck,
 }
 
 /// Brings up TLS, if that is spoken here, and learns who the client's certificate says it is.

@@ -226,7 +226,7 @@ async fn has_room(proxy: &Proxy) -> bool {
 async fn a_client_that_takes_nothing_of_its_answer_is_let_go() {
     let proxy = Proxy::with(RULES, |config| {
         config.listen.max_calls = 1;
-        config.listen.send_timeout_ms = 200;
+        config.listen.write_timeout_ms = 200;
     })
     .await;
     let body = ask("hi");
@@ -252,7 +252,7 @@ async fn a_client_that_takes_nothing_of_its_answer_is_let_go() {
 
 #[tokio::test]
 async fn a_client_that_reads_slowly_has_all_of_its_answer() {
-    let proxy = Proxy::with(RULES, |config| config.listen.send_timeout_ms = 500).await;
+    let proxy = Proxy::with(RULES, |config| config.listen.write_timeout_ms = 1_000).await;
     let body = ask("hi");
     let mut client = TcpStream::connect(proxy.address).await.unwrap();
     let lines = format!("connection: close\r\ncontent-length: {}\r\n", body.len());
