@@ -25,6 +25,8 @@ pub enum Version {
     Http1,
     /// HTTP/2, also without TLS.
     Http2,
+    /// HTTP/2 with servers that offer it in TLS, else HTTP/1.1.
+    Either,
 }
 
 /// How a server is reached; `section` is where its settings stand.
@@ -55,6 +57,7 @@ pub fn connector(settings: Settings<'_>, version: Version) -> Result<Connector, 
     Ok(match version {
         Version::Http1 => builder.enable_http1().wrap_connector(http),
         Version::Http2 => builder.enable_http2().wrap_connector(http),
+        Version::Either => builder.enable_all_versions().wrap_connector(http),
     })
 }
 
@@ -63,13 +66,14 @@ pub fn connector(settings: Settings<'_>, version: Version) -> Result<Connector, 
 /// # Errors
 /// One that cannot be used, and why.
 pub fn address(url: &str, section: &str, key: &str) -> Result<Uri, Misconfigured> {
-    let wrong = |why: &str| Misconfigured(format!("`{section}.{key}` {url}: {why}"));
+    // An address that may hold a secret is not told.
+    let told = if url.contains(['@', '?']) { String::new() } else { format!(" {url}") };
+    let wrong = |why: &str| Misconfigured(format!("`{section}.{key}`{told}: {why}"));
     let address: Uri = url.parse().map_err(|e| wrong(&format!("{e}")))?;
     if !matches!(address.scheme_str(), Some("http" | "https")) || address.authority().is_none() {
         return Err(wrong("must be http://HOST or https://HOST, with a port and a path if need be"));
     }
     if address.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-        // The address is not told: it holds a secret.
         return Err(Misconfigured(format!("`{section}.{key}` must hold no user name or password: set `{section}.key`")));
     }
     if address.query().is_some() {

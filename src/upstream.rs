@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header, uri::PathAndQuery};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::{
@@ -35,6 +35,9 @@ const CREDENTIALS: [HeaderName; 10] = [
 ];
 const KEY_FIELDS: [&str; 4] = ["key", "api-key", "access_token", "subscription-key"];
 
+/// How often a connection with HTTP/2 is asked whether it lives.
+const PING: Duration = Duration::from_secs(30);
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Failed {
@@ -44,6 +47,11 @@ pub enum Failed {
     /// No answer in time.
     #[error("the upstream did not answer within {0} ms")]
     Slow(u128),
+    /// It sends the client elsewhere, where nothing would be judged.
+    #[error(
+        "the upstream answered with a redirect ({0}), which is not passed on: the operator can set the `url` where it leads"
+    )]
+    Redirects(StatusCode),
 }
 
 /// The upstream.
@@ -89,7 +97,7 @@ impl Upstream {
             client: [settings.client_cert_file.as_deref(), settings.client_key_file.as_deref()],
             timeout: Duration::from_millis(settings.connect_timeout_ms),
         };
-        let connector = connector(reached, Version::Http1)?;
+        let connector = connector(reached, if settings.http2 { Version::Either } else { Version::Http1 })?;
         let response_timeout = Duration::from_millis(settings.response_timeout_ms);
         let headers = Headers::new(settings).map_err(|(key, why)| Misconfigured(format!("`{section}.{key}` {why}")))?;
         Ok(Self {
@@ -172,12 +180,21 @@ impl Upstream {
         *request.headers_mut() = headers;
         *request.uri_mut() = self.uri(path).map_err(|e| Failed::Unreachable(e.to_string()))?;
         let answer = tokio::time::timeout(self.response_timeout, self.client().request(request)).await;
-        answer.map_err(|_| Failed::Slow(self.response_timeout.as_millis()))?.map_err(|e| Failed::Unreachable(root(&e)))
+        let answer = answer.map_err(|_| Failed::Slow(self.response_timeout.as_millis()))?;
+        let answer = answer.map_err(|e| Failed::Unreachable(root(&e)))?;
+        match answer.status() {
+            status if status.is_redirection() && status != StatusCode::NOT_MODIFIED => Err(Failed::Redirects(status)),
+            _ => Ok(answer),
+        }
     }
 
     fn client(&self) -> &Client<Connector, Full<Bytes>> {
-        let new = || Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(self.connector.clone());
-        self.clients.get_or(new)
+        self.clients.get_or(|| {
+            let mut builder = Client::builder(TokioExecutor::new());
+            // All calls of a thread would wait on a connection with HTTP/2 that has died in silence.
+            builder.timer(TokioTimer::new()).http2_keep_alive_interval(Some(PING));
+            builder.pool_timer(TokioTimer::new()).build(self.connector.clone())
+        })
     }
 
     /// The upstream's address of a path: under the base's own path, which clients often repeat (`…/v1`).
@@ -299,6 +316,11 @@ mod tests {
             let settings = config::Upstream { url: url.into(), ..config::Upstream::default() };
             let error = Upstream::new(&settings, "upstream").unwrap_err().to_string();
             assert!(error.contains(told), "{error}");
+        }
+        for url in ["ftp://ana:s3cret@x", "http://ana:s3cret@x y", "http://ana:s3cret@x", "http://x/?key=s3cret"] {
+            let settings = config::Upstream { url: url.into(), ..config::Upstream::default() };
+            let error = Upstream::new(&settings, "upstream").unwrap_err().to_string();
+            assert!(error.starts_with("`upstream.url`") && !error.contains("s3cret"), "{error}");
         }
     }
 }

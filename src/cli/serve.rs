@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failed, Settings, failed, say, usage};
 use crate::{
-    server::{Reloader, Server},
+    config::Config,
+    server::{Reloader, Server, Tls},
     telemetry,
 };
 
@@ -44,7 +45,7 @@ impl Serve {
         ])?;
         telemetry::start(&config.telemetry).map_err(usage)?;
         allow_files();
-        let upstream = config.upstream.url.clone();
+        let (upstream, lends) = (config.upstream.url.clone(), lends_a_key(&config));
         let scheme = if config.listen.tls.is_some() { "https" } else { "http" };
         let server = Server::bind(config).await.map_err(usage)?;
         let (address, admin) = (server.address().map_err(failed)?, server.admin_address().map_err(failed)?);
@@ -60,16 +61,24 @@ impl Serve {
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let hangup = signal(SignalKind::hangup()).map_err(failed)?;
-        tokio::spawn(reload(Arc::clone(server.reloader()), hangup));
+        tokio::spawn(reload(Arc::clone(server.reloader()), server.tls(), hangup));
         tokio::spawn(async move {
             tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
             tracing::info!("stopping: exchanges in flight finish first");
             signals.cancel();
         });
         tracing::info!(%address, %admin, upstream, guards, policies, "seawall is listening on {scheme}://{address}");
+        if lends {
+            tracing::warn!("whoever reaches {address} calls with the key of an upstream: `[identity]` says who may");
+        }
         server.run(stop).await;
         Ok(())
     }
+}
+
+/// Whether callers whom nobody knows are given a key for an upstream.
+fn lends_a_key(config: &Config) -> bool {
+    !config.identity.is_required() && config.named_upstreams().any(|(_, upstream)| upstream.key.is_some())
 }
 
 /// Has the system let this process open as many files as it ever may. Each connection is one, and of old the limit is 1,024 until a
@@ -81,9 +90,13 @@ fn allow_files() {
     }
 }
 
-/// Reloads the policies on each SIGHUP.
-async fn reload(reloader: Arc<Reloader>, mut hangup: Signal) {
+/// Reloads the certificates and the policies on each SIGHUP.
+async fn reload(reloader: Arc<Reloader>, tls: Vec<Arc<Tls>>, mut hangup: Signal) {
     while hangup.recv().await.is_some() {
+        for tls in &tls {
+            let (listener, outcome) = (tls.listener(), tls.reload().await);
+            tracing::info!(listener, outcome = outcome.word(), "SIGHUP: the certificate was read");
+        }
         if reloader.root().is_none() {
             tracing::info!("SIGHUP: the policies are the program's own, so there is no file to read; `policies.dir` names one");
             continue;
@@ -91,5 +104,22 @@ async fn reload(reloader: Arc<Reloader>, mut hangup: Signal) {
         let status = reloader.reload().await;
         let outcome = status.last.as_ref().map(|last| last.outcome.word());
         tracing::info!(revision = status.policies.revision(), outcome, "SIGHUP: the policy files were read");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Key, Upstream};
+
+    #[test]
+    fn a_key_is_lent_where_nobody_must_be_known() {
+        let mut config = Config::default();
+        assert!(!lends_a_key(&config));
+        let key = Key { env: Some("KEY".to_owned()), file: None, header: "authorization".to_owned(), prefix: None };
+        config.upstreams.insert("a".to_owned(), Upstream { key: Some(key), ..Upstream::default() });
+        assert!(lends_a_key(&config));
+        config.identity.required = Some(true);
+        assert!(!lends_a_key(&config));
     }
 }

@@ -80,7 +80,7 @@ impl Role {
 }
 
 /// `[[admin.users]]`: somebody who signs in with a password, as `seawall user new` prints it.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct User {
     /// The name to sign in by, and in records.
@@ -92,7 +92,7 @@ pub struct User {
 }
 
 /// `[[admin.tokens]]`: a tool, as `seawall user token` prints it.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AdminToken {
     /// Its name in records.

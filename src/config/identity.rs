@@ -39,7 +39,7 @@ impl Identity {
 }
 
 /// `[[identity.keys]]`: a key, of which only the hash is kept.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyHash {
     /// Its name in policies, limits and logs.
@@ -132,7 +132,8 @@ impl Limits {
     }
 }
 
-/// `[listen.tls]`: TLS towards clients, who then may speak HTTP/2 too.
+/// `[listen.tls]`: TLS towards clients, who then may speak HTTP/2 too. New connections are greeted with what the files hold, also
+/// when that changes while it runs; those that stand stay as they are.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {

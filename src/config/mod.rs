@@ -12,10 +12,11 @@ mod policies;
 mod reference;
 mod review;
 
-use std::{collections::BTreeMap, net::SocketAddr, num::NonZero, path::PathBuf};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, num::NonZero, path::PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 pub use self::{
     admin::{Admin, AdminToken, OIDC_DONE, Oidc, Role, Roles, User},
@@ -81,6 +82,8 @@ pub struct Listen {
     pub header_timeout_ms: u64,
     /// Time for a request's body to arrive.
     pub body_timeout_ms: u64,
+    /// Longest time that a client may take nothing of an answer that waits for it; its connection is then closed.
+    pub write_timeout_ms: u64,
     /// Connections served at once; more wait to be accepted.
     pub max_connections: usize,
     /// Calls in flight at once, from their heads to their answers' ends; more are answered with status 503. A connection with
@@ -106,7 +109,7 @@ pub enum Headers {
 }
 
 /// `[upstream]` and `[upstreams.NAME]`: an LLM behind the proxy.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Upstream {
     /// `http://` or `https://`, host, port, and a path that all calls are put under.
@@ -136,6 +139,10 @@ pub struct Upstream {
     /// Whether a call starts while its prompt is still being judged. Nothing of the answer is passed on before the verdict,
     /// and a refused prompt cancels the call; but the upstream has then seen it.
     pub race: bool,
+    /// Whether HTTP/2 is spoken where the upstream offers it in TLS. One connection of each thread then carries all calls, and no
+    /// more at once than the upstream allows on one (often 100): the rest wait. It spares connections where there are few calls;
+    /// with HTTP/1.1, each call has a connection of its own, which others use after it.
+    pub http2: bool,
 }
 
 /// A secret, and the header that carries it.
@@ -165,10 +172,10 @@ impl Key {
     ///
     /// # Errors
     /// No secret where it is said to be.
-    pub fn value(&self) -> Result<String, String> {
+    pub fn value(&self) -> Result<Zeroizing<String>, String> {
         let secret = policies::secret(self.env.as_deref(), self.file.as_deref())?;
         let usual = if self.header.eq_ignore_ascii_case("authorization") { "Bearer " } else { "" };
-        Ok(format!("{}{}", self.prefix.as_deref().unwrap_or(usual), secret.as_str()))
+        Ok(Zeroizing::new(format!("{}{}", self.prefix.as_deref().unwrap_or(usual), secret.as_str())))
     }
 }
 
@@ -347,6 +354,7 @@ impl Default for Listen {
             max_header_bytes: 64 << 10,
             header_timeout_ms: 10_000,
             body_timeout_ms: 60_000,
+            write_timeout_ms: 60_000,
             max_connections: 16_384,
             max_calls: 16_384,
             drain_ms: 30_000,
@@ -382,6 +390,7 @@ impl Default for Upstream {
             set_headers: BTreeMap::new(),
             key: None,
             race: false,
+            http2: false,
         }
     }
 }
@@ -426,6 +435,19 @@ impl Default for Telemetry {
     }
 }
 
+/// Settings that can hold a secret, or what somebody took for the place of one: no log tells what they hold.
+macro_rules! untold {
+    ($($settings:ty),+) => {$(
+        impl fmt::Debug for $settings {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($settings)).finish_non_exhaustive()
+            }
+        }
+    )+};
+}
+
+untold!(Upstream, User, AdminToken, KeyHash, Review, Webhook);
+
 /// What policies call the upstream of `[upstream]`.
 pub const DEFAULT_UPSTREAM: &str = "default";
 
@@ -439,6 +461,7 @@ impl Config {
             ("listen.max_body_bytes", self.listen.max_body_bytes),
             ("listen.max_connections", self.listen.max_connections),
             ("listen.max_calls", self.listen.max_calls),
+            ("listen.write_timeout_ms", usize::try_from(self.listen.write_timeout_ms).unwrap_or(usize::MAX)),
             ("stream.first_chars", self.stream.first_chars),
             ("stream.step_chars", self.stream.step_chars),
             ("stream.idle_ms", usize::try_from(self.stream.idle_ms).unwrap_or(usize::MAX)),
@@ -497,5 +520,38 @@ impl Config {
     pub fn named_upstreams(&self) -> impl Iterator<Item = (Option<&str>, &Upstream)> {
         let named = self.upstreams.iter().map(|(name, upstream)| (Some(name.as_str()), upstream));
         std::iter::once((None, &self.upstream)).chain(named)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_debug_text_tells_what_may_be_secret() {
+        let text = r#"
+            [upstream]
+            url = "https://ana:s3cret@h"
+            set_headers = { x-key = "s3cret" }
+            [[identity.keys]]
+            name = "ci"
+            hash = "s3cret"
+            [[admin.users]]
+            name = "ana"
+            password = "s3cret"
+            role = "viewer"
+            [[admin.tokens]]
+            name = "tool"
+            hash = "s3cret"
+            role = "viewer"
+            [review]
+            store = "postgres://ana:s3cret@h/d"
+            [[review.webhooks]]
+            url = "https://h/s3cret"
+            secret = { env = "S" }
+        "#;
+        let config: Config = toml::from_str(text).unwrap();
+        let told = format!("{config:#?}");
+        assert!(told.contains("header_timeout_ms") && !told.contains("s3cret"), "{told}");
     }
 }

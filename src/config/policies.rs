@@ -1,7 +1,7 @@
 //! `[policies]`: which policies are in force, and secrets that are kept out of the settings.
 
 use std::{
-    env, fs, mem,
+    env, fs,
     path::{Path, PathBuf},
 };
 
@@ -54,8 +54,8 @@ impl Secret {
     ///
     /// # Errors
     /// None where it is said to be.
-    pub fn value(&self) -> Result<String, String> {
-        secret(self.env.as_deref(), self.file.as_deref()).map(|mut secret| mem::take(&mut *secret))
+    pub fn value(&self) -> Result<Zeroizing<String>, String> {
+        secret(self.env.as_deref(), self.file.as_deref())
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// `[review]`: the record of flagged traffic.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Review {
     /// `sqlite://FILE`, or `postgres://USER@HOST/DATABASE`; the password stands in the environment variable `PGPASSWORD`.
@@ -77,13 +77,16 @@ impl ReviewKey {
 }
 
 /// `[[review.webhooks]]`: who is told of new cases, by a signed call. All that is named must fit.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Webhook {
     /// Where the call goes: `https://`, or `http://` within a network of yours.
     pub url: String,
     /// The secret that calls are signed with.
     pub secret: Secret,
+    /// PEM file of authorities to trust besides the system's.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
     /// Only cases that were decided so: `allow` (a shadow rule matched), `flag`, `rewrite`, `block`; all if left out.
     #[serde(default)]
     pub decisions: Vec<String>,

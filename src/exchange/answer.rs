@@ -4,7 +4,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 use super::body::{Body, full};
 use crate::{
-    dialect::Dialect,
+    dialect::{DIALECTS, Dialect},
     guard::Unavailable,
     identity::{Exceeded, Unknown},
     review, upstream,
@@ -39,6 +39,9 @@ pub enum Failure {
     /// The path is written so that servers could read it differently.
     #[error("the path is ambiguous: write it without `.` or `..` segments, `//`, `\\` and encoded dots and slashes")]
     AmbiguousPath,
+    /// Servers could take it to be for different hosts.
+    #[error("the request names more than one host: send one `host` header")]
+    AmbiguousHost,
     /// A header would have the upstream do something else than what was judged.
     #[error(
         "the header `{0}` is not passed on, as it would have the upstream do something else than what was judged: leave it \
@@ -102,6 +105,7 @@ impl Failure {
             Self::Overloaded(_) => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
             Self::UnknownPath { .. } => (StatusCode::NOT_FOUND, "unknown_path"),
             Self::AmbiguousPath => (StatusCode::BAD_REQUEST, "ambiguous_path"),
+            Self::AmbiguousHost => (StatusCode::BAD_REQUEST, "ambiguous_host"),
             Self::Steering(_) => (StatusCode::BAD_REQUEST, "steering_header"),
             Self::RequestBody(unread) => match unread {
                 Unread::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
@@ -120,6 +124,7 @@ impl Failure {
             Self::Unscorable(_) => (StatusCode::BAD_REQUEST, "unscorable_content"),
             Self::Unrecorded(_) => (StatusCode::SERVICE_UNAVAILABLE, "review_unavailable"),
             Self::Upstream(upstream::Failed::Unreachable(_)) => (StatusCode::BAD_GATEWAY, "upstream_unreachable"),
+            Self::Upstream(upstream::Failed::Redirects(_)) => (StatusCode::BAD_GATEWAY, "upstream_redirects"),
             Self::Upstream(upstream::Failed::Slow(_)) | Self::ResponseBody(Unread::TooSlow(_)) => {
                 (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout")
             }
@@ -154,6 +159,15 @@ impl Failure {
         }
         answer
     }
+}
+
+/// The answer to an exchange that a mistake in this program ended. Its API is not known any more, so it is told in the shape that
+/// most clients read.
+#[must_use]
+pub fn internal() -> Response<Body> {
+    let (status, message) = (StatusCode::INTERNAL_SERVER_ERROR, "Seawall itself failed at this call; its log says where");
+    let told = DIALECTS.first().map(|dialect| dialect.error(status, "internal_error", message));
+    json(status, told.unwrap_or_default())
 }
 
 /// A whole JSON answer.

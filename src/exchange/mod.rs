@@ -4,6 +4,7 @@ mod admit;
 pub mod answer;
 mod asked;
 pub mod body;
+mod contain;
 mod heard;
 mod moderation;
 mod record;
@@ -21,7 +22,6 @@ use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-pub use self::route::Routes;
 use self::{
     admit::Admitted,
     answer::{Failure, events, json},
@@ -31,6 +31,7 @@ use self::{
     route::{Kind, Route},
     stream::Streamed,
 };
+pub use self::{contain::contained, route::Routes};
 use crate::{
     config::{self, Config, Headers, Uncovered},
     dialect::{self, DIALECTS, Dialect, Refusal},
@@ -324,7 +325,7 @@ impl Proxy {
         let (mut head, body) = response.into_parts();
         // Nobody reads this body here, so its encoding stays as it is.
         let coding = head.headers.get(header::CONTENT_ENCODING).cloned();
-        hygiene::end_to_end(&mut head.headers);
+        hygiene::for_client(&mut head.headers);
         head.headers.extend(coding.map(|coding| (header::CONTENT_ENCODING, coding)));
         Ok(Response::from_parts(head, body.map_err(|_| Broken).boxed_unsync()))
     }

@@ -92,6 +92,9 @@ impl Routes {
         if is_ambiguous(path) {
             return Err(Failure::AmbiguousPath);
         }
+        if headers.get_all(header::HOST).iter().nth(1).is_some() {
+            return Err(Failure::AmbiguousHost);
+        }
         let unknown = || Failure::UnknownPath { method: method.to_string(), path: path.to_owned() };
         let host = host(uri, headers);
         let routed = self.routes.iter().find(|way| way.fits(path, host.as_deref()));

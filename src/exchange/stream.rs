@@ -16,6 +16,7 @@ use super::{
     Call, Proxy,
     answer::Failure,
     body::{Body, Broken},
+    contain::or_break,
     record::Record,
     returned::Returned,
 };
@@ -112,7 +113,7 @@ impl Proxy {
             let answer = self.fail(&mut record, &failure, Some(call.dialect));
             return self.finish(record, answer);
         }
-        hygiene::end_to_end(&mut head.headers);
+        hygiene::for_client(&mut head.headers);
         self.stamp(&record, &mut head.headers);
         let (client, receiver) = mpsc::channel(AHEAD);
         let pieces = unfold(receiver, async |mut receiver: mpsc::Receiver<Result<Bytes, Broken>>| {
@@ -127,6 +128,7 @@ impl Proxy {
         let dialect = call.dialect.stream(&call.request);
         let gate = Gate::new(self.limits.stream, self.scanner.reads_whole_answers(call.policies.ask()));
         let returned = Returned::new(call.placeholders.clone());
+        let last = client.clone();
         let proxy = Arc::clone(&self);
         // On the heap, as what the task awaits would else hold it a second time.
         let run = Box::new(Run {
@@ -145,7 +147,7 @@ impl Proxy {
             client,
         });
         let meter = run.record.admitted.meter();
-        self.tasks.spawn(METER.scope(meter, run.finish(body, status)));
+        self.tasks.spawn(or_break(METER.scope(meter, run.finish(body, status)), last));
         Response::from_parts(head, StreamBody::new(pieces).boxed_unsync())
     }
 }

@@ -48,7 +48,7 @@ impl Proxy {
 
         match settled {
             Settled::Forward(scanned) => {
-                hygiene::end_to_end(&mut head.headers);
+                hygiene::for_client(&mut head.headers);
                 Ok(Response::from_parts(head, full(scanned.into_body())))
             }
             Settled::Refuse(refused) => refuse(call, refused, Direction::Response),

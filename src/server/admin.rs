@@ -14,7 +14,7 @@ use hyper::{Request, Response, body::Incoming, service::Service as _};
 use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
 
-use super::reload::Reloader;
+use super::{Tls, reload::Reloader};
 use crate::{
     console::Console,
     exchange::{
@@ -30,15 +30,16 @@ use crate::{
 struct Rooms {
     proxy: Arc<Proxy>,
     reloader: Arc<Reloader>,
+    tls: Arc<[Arc<Tls>]>,
 }
 
 /// All that the listener serves.
-pub(super) fn app(proxy: Arc<Proxy>, reloader: Arc<Reloader>, console: Console) -> Router {
+pub(super) fn app(proxy: Arc<Proxy>, reloader: Arc<Reloader>, tls: Vec<Arc<Tls>>, console: Console) -> Router {
     Router::new()
         .route("/healthz", get("ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(Rooms { proxy, reloader })
+        .with_state(Rooms { proxy, reloader, tls: tls.into() })
         .merge(console.router())
 }
 
@@ -61,6 +62,26 @@ struct Readiness<'r> {
     #[serde(skip_serializing_if = "Option::is_none")]
     policies_error: Option<&'r str>,
     review: Review,
+    /// Those of the listeners with TLS, by the listener.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    certificates: BTreeMap<&'static str, Certificate>,
+}
+
+/// A certificate that is in force. Another one that is refused makes no proxy unready.
+#[derive(Serialize)]
+struct Certificate {
+    /// Until when it holds (RFC 3339).
+    expires: String,
+    /// Why the files are not what is in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl Certificate {
+    fn of(tls: &Tls) -> Self {
+        let (expires, error) = tls.status();
+        Self { expires: expires.to_string(), error }
+    }
 }
 
 /// The record. Nothing of it makes a proxy unready: harmless traffic needs none, all nodes would be unready at once, and policies
@@ -97,7 +118,7 @@ impl<'r> Described<'r> {
 
 /// The server is bound only once guard, policies and store are there; what can be lost is a guard's sessions, or the servers of
 /// one that runs elsewhere.
-async fn ready(State(Rooms { proxy, reloader }): State<Rooms>) -> impl IntoResponse {
+async fn ready(State(Rooms { proxy, reloader, tls }): State<Rooms>) -> impl IntoResponse {
     let (scanner, status, record) = (proxy.scanner(), reloader.status(), proxy.recorder().status());
     let policies = &status.policies;
     let readiness = Readiness {
@@ -107,6 +128,7 @@ async fn ready(State(Rooms { proxy, reloader }): State<Rooms>) -> impl IntoRespo
         revision: policies.revision(),
         policies_error: status.mistakes(),
         review: Review { store_error: record.away, spooled: record.waiting },
+        certificates: tls.iter().map(|tls| (tls.listener(), Certificate::of(tls))).collect(),
     };
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = serde_json::to_string(&readiness).unwrap_or_default();

@@ -1,16 +1,6 @@
 //! Accepting clients: as many as allowed, with limits on their requests' heads and on their silence, and a graceful end.
 
-use std::{
-    convert::Infallible,
-    io,
-    net::SocketAddr,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use hyper::{Request, Response, body::Incoming, service::service_fn};
 use hyper_util::{
@@ -22,13 +12,17 @@ use tokio::{
     sync::Semaphore,
     time::{Instant, sleep},
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::server::TlsStream;
 use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
 
-use super::{tls, workers::Workers};
+use super::{
+    flights::{Flight, Flights},
+    tls::{self, Tls},
+    workers::Workers,
+};
 use crate::{
     config::Listen,
-    exchange::body::{Body, holding},
+    exchange::{answer::internal, body::Body, contained},
     identity::Certificate,
 };
 
@@ -43,7 +37,7 @@ type Stream = Either<TcpStream, TlsStream<TcpStream>>;
 /// Accepts until `stop`, then waits for the connections to end, each at most the drain time. `answer` has the request, and where
 /// it comes from.
 pub(super) async fn serve<F, A>(
-    (listener, tls): (TcpListener, Option<TlsAcceptor>),
+    (listener, tls): (TcpListener, Option<Arc<Tls>>),
     workers: &Workers,
     answer: F,
     settings: &Listen,
@@ -58,6 +52,7 @@ pub(super) async fn serve<F, A>(
         answer,
         builder: builder(settings),
         patience: Duration::from_millis(settings.header_timeout_ms),
+        writing: Duration::from_millis(settings.write_timeout_ms),
         drain: Duration::from_millis(settings.drain_ms),
         stop: stop.clone(),
     });
@@ -70,7 +65,7 @@ pub(super) async fn serve<F, A>(
             let _seat = seat;
             let Ok(stream) = TcpStream::from_std(stream).inspect_err(lost) else { return };
             // A client that is slow at this holds up nobody else.
-            match door.stop.run_until_cancelled(greet(stream, tls, door.patience)).await {
+            match door.stop.run_until_cancelled(greet(stream, tls.as_deref(), door.patience)).await {
                 Some(Ok((stream, certificate))) => door.serve(stream, peer, certificate).await,
                 Some(Err(error)) => tracing::debug!(%error, "no TLS with a client"),
                 None => {}
@@ -95,6 +90,8 @@ struct Door<F> {
     builder: Builder<TokioExecutor>,
     /// How long a connection may be silent: at its beginning, and after each exchange.
     patience: Duration,
+    /// How long a client may take nothing of what waits for it.
+    writing: Duration,
     /// How long it may take to end.
     drain: Duration,
     stop: CancellationToken,
@@ -113,12 +110,17 @@ where
                 request.extensions_mut().insert(certificate.clone());
             }
             let answer = (self.answer)(request, peer);
-            async move { Ok::<_, Infallible>(answer.await.map(|body| holding(body, flight))) }
+            // A mistake in one exchange ends that one: others on its connection and its thread go on.
+            async move { Ok::<_, Infallible>(contained(answer).await.unwrap_or_else(internal).map(|body| flight.answer(body))) }
         });
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
             ended = &mut connection => Ok(ended),
-            () = self.over(&flights) => {
+            over = self.over(&flights) => {
+                if matches!(over, Over::Stuck) {
+                    tracing::info!(%peer, "a client took nothing of its answer for too long: its connection is closed");
+                    return;
+                }
                 connection.as_mut().graceful_shutdown();
                 tokio::time::timeout(self.drain, connection).await
             }
@@ -130,63 +132,41 @@ where
         }
     }
 
-    /// Waits until a connection is to end: the server stops, or the client has been silent for too long. HTTP/1 has a time-out
-    /// of its own for heads; what has to be read before the version is known, and all of HTTP/2, has none.
-    async fn over(&self, flights: &Flights) {
-        let silence = async {
+    /// Waits until a connection is to end. HTTP/1 has a time-out of its own for heads; what has to be read before the version is
+    /// known, and all of HTTP/2, has none.
+    async fn over(&self, flights: &Flights) -> Over {
+        let watch = async {
+            let (mut stand, mut since) = (None, Instant::now());
             while let Some(left) = self.patience.checked_sub(flights.silence()).filter(|left| !left.is_zero()) {
-                sleep(left).await;
+                sleep(left.min(self.writing)).await;
+                let now = flights.stand();
+                if now.is_none() || now != stand {
+                    (stand, since) = (now, Instant::now());
+                } else if since.elapsed() >= self.writing {
+                    return Over::Stuck;
+                }
             }
+            Over::Done
         };
         tokio::select! {
-            () = self.stop.cancelled() => {}
-            () = silence => {}
+            () = self.stop.cancelled() => Over::Done,
+            over = watch => over,
         }
     }
 }
 
-/// The exchanges on a connection. Counting them wakes nobody: the connection looks when its patience could be over.
-struct Flights {
-    begun: Instant,
-    under_way: AtomicUsize,
-    /// When the last one ended, in milliseconds since the connection began.
-    ended: AtomicU64,
-}
-
-impl Flights {
-    fn new() -> Self {
-        Self { begun: Instant::now(), under_way: AtomicUsize::new(0), ended: AtomicU64::new(0) }
-    }
-
-    /// How long there has been none.
-    fn silence(&self) -> Duration {
-        let ended = Duration::from_millis(self.ended.load(Ordering::Acquire));
-        if self.under_way.load(Ordering::Acquire) > 0 { Duration::ZERO } else { self.begun.elapsed().saturating_sub(ended) }
-    }
-}
-
-/// An exchange on a connection, from its head to the last byte of its answer.
-struct Flight(Arc<Flights>);
-
-impl Flight {
-    fn begin(flights: &Arc<Flights>) -> Self {
-        flights.under_way.fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(flights))
-    }
-}
-
-impl Drop for Flight {
-    fn drop(&mut self) {
-        let since = u64::try_from(self.0.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.0.ended.store(since, Ordering::Release);
-        self.0.under_way.fetch_sub(1, Ordering::AcqRel);
-    }
+/// Why a connection is to end.
+enum Over {
+    /// The server stops, or the client has been silent for too long.
+    Done,
+    /// The client takes nothing of what waits for it.
+    Stuck,
 }
 
 /// Brings up TLS, if that is spoken here, and learns who the client's certificate says it is.
-async fn greet(stream: TcpStream, tls: Option<TlsAcceptor>, patience: Duration) -> io::Result<(Stream, Option<Certificate>)> {
+async fn greet(stream: TcpStream, tls: Option<&Tls>, patience: Duration) -> io::Result<(Stream, Option<Certificate>)> {
     let Some(tls) = tls else { return Ok((Either::Left(stream), None)) };
-    let stream = tokio::time::timeout(patience, tls.accept(stream)).await??;
+    let stream = tokio::time::timeout(patience, tls.acceptor().accept(stream)).await??;
     let certificate = tls::certificate(&stream);
     Ok((Either::Right(stream), certificate))
 }
@@ -222,4 +202,55 @@ fn builder(settings: &Listen) -> Builder<TokioExecutor> {
         .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
         .keep_alive_interval(Some(Duration::from_secs(30)));
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::{BodyExt as _, Empty};
+    use hyper::client::conn::{http1, http2};
+
+    use super::*;
+    use crate::exchange::body::full;
+
+    async fn answer(request: Request<Incoming>, _: SocketAddr) -> Response<Body> {
+        assert_ne!(request.uri().path(), "/panic", "as if by a bug");
+        Response::new(full("fine"))
+    }
+
+    fn asks(path: &str) -> Request<Empty<Bytes>> {
+        Request::get(format!("http://h{path}")).body(Empty::new()).unwrap()
+    }
+
+    async fn told(answer: hyper::Result<Response<Incoming>>) -> (u16, String) {
+        let (head, body) = answer.unwrap().into_parts();
+        (head.status.as_u16(), String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_panic_costs_one_exchange_and_nothing_else_on_its_connection_or_thread() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let (workers, settings) = (Workers::start(1).unwrap(), Listen::default());
+        let connect = async || TokioIo::new(TcpStream::connect(address).await.unwrap());
+        let clients = async {
+            let (mut other, running) = http1::handshake(connect().await).await.unwrap();
+            let _other = tokio::spawn(running);
+            assert_eq!(told(other.send_request(asks("/")).await).await, (200, "fine".to_owned()));
+            let (mut many, running) = http2::handshake(TokioExecutor::new(), connect().await).await.unwrap();
+            let _many = tokio::spawn(running);
+            let (mut few, running) = http1::handshake(connect().await).await.unwrap();
+            let _few = tokio::spawn(running);
+            let (fine, failed) = tokio::join!(many.clone().send_request(asks("/")), many.send_request(asks("/panic")));
+            let (status, text) = told(failed).await;
+            assert_eq!((told(fine).await.0, status), (200, 500));
+            assert!(text.contains("\"internal_error\"") && !text.contains("bug"), "{text}");
+            assert_eq!(told(few.send_request(asks("/panic")).await).await, (500, text));
+            few.ready().await.unwrap();
+            assert_eq!(told(few.send_request(asks("/")).await).await.0, 200, "its connection goes on");
+            assert_eq!(told(other.send_request(asks("/")).await).await.0, 200, "as do others");
+            stop.cancel();
+        };
+        tokio::join!(serve((listener, None), &workers, answer, &settings, &stop), clients);
+    }
 }

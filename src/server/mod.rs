@@ -2,6 +2,7 @@
 
 mod admin;
 mod api;
+mod flights;
 mod listener;
 mod reload;
 mod tls;
@@ -14,19 +15,20 @@ use std::{
     io, iter,
     net::SocketAddr,
     num::NonZero,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
     thread::available_parallelism,
     time::Duration,
 };
 
-use rustls::ServerConfig;
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-pub use self::reload::{Outcome, Reload, Reloader, Status};
-use self::workers::Workers;
+pub use self::{
+    reload::{Outcome, Reload, Reloader, Status},
+    tls::Tls,
+};
+use self::{watch::Places, workers::Workers};
 use crate::{
     config::{self, Config, DEFAULT_GUARD},
     console::{self, Auth, Console},
@@ -41,6 +43,9 @@ use crate::{
 };
 
 pub use crate::exchange::dialects;
+
+/// How often files of certificates are looked at besides, for file systems that tell nobody of changes. They are few and small.
+const CERTIFICATES: Duration = Duration::from_secs(60);
 
 /// Why the server cannot start: one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -86,9 +91,9 @@ pub enum StartError {
 pub struct Server {
     listener: TcpListener,
     workers: Workers,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<Tls>>,
     admin: TcpListener,
-    admin_tls: Option<Arc<ServerConfig>>,
+    admin_tls: Option<Arc<Tls>>,
     console: Console,
     proxy: Arc<Proxy>,
     reloader: Arc<Reloader>,
@@ -104,11 +109,11 @@ impl Server {
     /// Whatever is missing or wrong.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         let routes = Routes::new(&config)?;
-        let tls = config.listen.tls.as_ref().map(|tls| tls::config(tls, "listen.tls")).transpose()?;
-        let admin_tls = config.admin.tls.as_ref().map(|tls| tls::config(tls, "admin.tls")).transpose()?;
+        let metrics = Arc::new(Metrics::default());
+        let tls = config.listen.tls.as_ref().map(|tls| Tls::new(tls, "listen", &metrics)).transpose()?;
+        let admin_tls = config.admin.tls.as_ref().map(|tls| Tls::new(tls, "admin", &metrics)).transpose()?;
         let identity = Identity::new(&config.identity).await?;
         let policies = policies(&config)?;
-        let metrics = Arc::new(Metrics::default());
         let scanner = scanner(&config, &metrics).await?;
         let listener = take(config.listen.address, "--listen").await?;
         let admin = take(config.admin.address, "--admin").await?;
@@ -122,7 +127,7 @@ impl Server {
         let auth = Box::pin(Auth::new(&config.admin, local, store.clone())).await?;
         let proxy = Arc::new(Proxy::new(&config, Rooms { scanner, policies, routes, recorder, metrics, identity }));
         upkeep::except(&proxy, &store).await?;
-        let webhooks = (webhook::Sender::new(&targets, store.clone(), Arc::clone(&proxy))?, targets);
+        let webhooks = (webhook::Sender::new(store.clone(), Arc::clone(&proxy)), targets);
         let reloader = Arc::new(Reloader::new(Arc::clone(&proxy), config.clone()));
         let rooms = console::Rooms { auth: Arc::new(auth), store: store.clone() };
         let console = Console::new(rooms, api::routes(&reloader));
@@ -165,28 +170,33 @@ impl Server {
         &self.reloader
     }
 
+    /// TLS of the listeners that have it.
+    #[must_use]
+    pub fn tls(&self) -> Vec<Arc<Tls>> {
+        [&self.tls, &self.admin_tls].into_iter().flatten().cloned().collect()
+    }
+
     /// Serves until `stop`, then lets exchanges in flight finish.
     pub async fn run(self, stop: CancellationToken) {
         let drain = Duration::from_millis(self.config.listen.drain_ms);
         let (proxy, reloader) = (Arc::clone(&self.proxy), Arc::clone(&self.reloader));
-        let app = admin::app(Arc::clone(&proxy), reloader, self.console);
-        let (tls, settings, over) = (self.admin_tls.map(TlsAcceptor::from), self.config.listen.clone(), stop.clone());
+        let _certificates = follow_certificates(&self.tls());
+        let app = admin::app(Arc::clone(&proxy), reloader, self.tls(), self.console);
+        let (tls, settings, over) = (self.admin_tls, self.config.listen.clone(), stop.clone());
         let admin = tokio::spawn(async move {
             let answer = move |request, peer| admin::answer(app.clone(), request, peer);
             listener::serve((self.admin, tls), &Workers::here(), answer, &settings, &over).await;
         });
         let poll = self.config.policies.poll_ms.map(Duration::from_millis);
-        let watch = self.reloader.root().map(|root| watch::follow(Arc::clone(&self.reloader), root.to_owned(), poll));
-        let _watch = watch.map(|watch| AbortOnDropHandle::new(tokio::spawn(watch)));
+        let _watch = self.reloader.root().map(|root| follow_policies(&self.reloader, root.to_owned(), poll));
         let (sender, targets) = self.webhooks;
         let webhooks = AbortOnDropHandle::new(tokio::spawn(sender.run(targets)));
         let (store, settings) = (&self.store, &self.config.review);
         let follow = upkeep::follow(Arc::clone(&self.proxy), store.clone(), settings.clone());
         let _follow = AbortOnDropHandle::new(tokio::spawn(follow));
         let _retain = AbortOnDropHandle::new(tokio::spawn(upkeep::retain(store.clone(), settings.clone())));
-        let tls = self.tls.map(TlsAcceptor::from);
         let answer = move |request, _| Arc::clone(&proxy).handle(request);
-        listener::serve((self.listener, tls), &self.workers, answer, &self.config.listen, &stop).await;
+        listener::serve((self.listener, self.tls), &self.workers, answer, &self.config.listen, &stop).await;
         // What is not told yet is on record, for another node or a later start.
         drop(webhooks);
         if tokio::time::timeout(drain, self.proxy.drain()).await.is_err() {
@@ -196,6 +206,32 @@ impl Server {
         // What exchanges have left to do they did on these.
         drop(self.workers);
     }
+}
+
+/// Puts other policies in force whenever their files change.
+fn follow_policies(reloader: &Arc<Reloader>, root: PathBuf, poll: Option<Duration>) -> AbortOnDropHandle<()> {
+    let reloader = Arc::clone(reloader);
+    let read = move || {
+        let reloader = Arc::clone(&reloader);
+        async move { drop(reloader.reload().await) }
+    };
+    let find = move || Places::of_policies(&root);
+    AbortOnDropHandle::new(tokio::spawn(watch::follow("policy files", find, read, poll)))
+}
+
+/// Puts other certificates in force whenever their files change, and says when they end.
+fn follow_certificates(all: &[Arc<Tls>]) -> Vec<AbortOnDropHandle<()>> {
+    let heed = (!all.is_empty()).then(|| AbortOnDropHandle::new(tokio::spawn(tls::heed(all.to_vec()))));
+    let follow = |tls: &Arc<Tls>| {
+        let (files, tls) = (tls.files(), Arc::clone(tls));
+        let read = move || {
+            let tls = Arc::clone(&tls);
+            async move { drop(tls.reload().await) }
+        };
+        let find = move || Places::of_files(&files);
+        AbortOnDropHandle::new(tokio::spawn(watch::follow("files of certificates", find, read, Some(CERTIFICATES))))
+    };
+    all.iter().map(follow).chain(heed).collect()
 }
 
 /// The policies of these settings.

@@ -1,4 +1,4 @@
-//! Watching policy files, so that a change takes effect unasked.
+//! Watching files of policies and of certificates, so that a change takes effect unasked.
 //!
 //! Files are exchanged in many ways: written in place, renamed over, or by a symbolic link that is turned to another directory,
 //! as Kubernetes does. So directories are watched, those of every link on the way to a file too, and each change begins the watch
@@ -21,7 +21,6 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::reload::Reloader;
 use crate::policy::{is_policy, watched};
 
 /// Files that change together are read once nothing has changed for this long …
@@ -33,25 +32,27 @@ const POLL: Duration = Duration::from_secs(5);
 /// Most symbolic links on the way to a file, as Linux has it.
 const LINKS: usize = 40;
 
-/// Reloads the policies at `root` whenever they change, and every `poll` if that is given.
-pub(super) async fn follow(reloader: Arc<Reloader>, root: PathBuf, poll: Option<Duration>) {
-    let places = async |root: &Path| {
-        let root = root.to_owned();
-        task::spawn_blocking(move || Places::of(&root)).await.unwrap_or_default()
-    };
+/// Does `read` whenever something changes at the places that `find` names, and every `poll` if that is given; `what` is there.
+pub(super) async fn follow<R: Future<Output = ()>>(
+    what: &str,
+    find: impl Fn() -> Places + Clone + Send + 'static,
+    read: impl Fn() -> R,
+    poll: Option<Duration>,
+) {
+    let places = async || task::spawn_blocking(find.clone()).await.unwrap_or_default();
     let mut is_blind = false;
     loop {
-        let watched = Arc::new(places(&root).await);
+        let watched = Arc::new(places().await);
         let changed = Arc::new(Notify::new());
         let watcher = watch(&watched, &changed);
         if let (Err(error), false) = (&watcher, is_blind) {
-            tracing::warn!(%error, "policy files cannot be watched: they are read every {} seconds", POLL.as_secs());
+            tracing::warn!(%error, "{what} cannot be watched: they are read every {} seconds", POLL.as_secs());
         }
         is_blind = watcher.is_err();
         // What has changed before the watch began.
-        reloader.reload().await;
+        read().await;
         // The files may name others by now, which nobody watches yet.
-        if places(&root).await == *watched {
+        if places().await == *watched {
             let pause = poll.or(is_blind.then_some(POLL));
             let tick = async || match pause {
                 Some(pause) => sleep(pause).await,
@@ -78,9 +79,9 @@ fn watch(places: &Arc<Places>, changed: &Arc<Notify>) -> notify::Result<Recommen
     Ok(watcher)
 }
 
-/// The places in the file system that policies depend on; no path has a symbolic link in it but as its last part.
+/// The places in the file system that something depends on; no path has a symbolic link in it but as its last part.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Places {
+pub(super) struct Places {
     /// The policies' directory, if it is one: any policy file that comes there counts.
     dir: Option<PathBuf>,
     /// Files, the directories that they are in, and the links on the way.
@@ -88,11 +89,21 @@ struct Places {
 }
 
 impl Places {
-    fn of(root: &Path) -> Self {
+    /// Those of the policies at `root`.
+    pub(super) fn of_policies(root: &Path) -> Self {
         let mut places = Self::default();
         places.dir = Some(places.trace(root)).filter(|dir| dir.is_dir());
         for source in watched(root) {
             places.trace(&source);
+        }
+        places
+    }
+
+    /// Those of files.
+    pub(super) fn of_files(files: &[PathBuf]) -> Self {
+        let mut places = Self::default();
+        for file in files {
+            places.trace(file);
         }
         places
     }
@@ -129,7 +140,7 @@ impl Places {
         parents.chain(self.dir.as_deref()).filter(|dir| dir.is_dir()).collect()
     }
 
-    /// Whether an event may change the policies. That somebody reads them does not; above all, it is this process that does.
+    /// Whether an event may change what is read there. That somebody reads them does not; above all, it is this process that does.
     fn concerns(&self, event: &Event) -> bool {
         let concern = |path: &PathBuf| {
             self.paths.contains(path) || self.dir.is_some() && path.parent() == self.dir.as_deref() && is_policy(path)
@@ -154,7 +165,7 @@ mod tests {
         symlink("../v1", top.join("mounted/..data")).unwrap();
         symlink("..data/a.toml", top.join("mounted/a.toml")).unwrap();
         symlink(top.join("mounted"), top.join("policies")).unwrap();
-        let places = Places::of(&top.join("policies"));
+        let places = Places::of_policies(&top.join("policies"));
         let here = |name: &str| top.join(name);
         assert_eq!(places.dir, Some(here("mounted")));
         let named = ["policies", "mounted", "mounted/a.toml", "mounted/..data", "v1", "v1/a.toml"];
@@ -172,10 +183,10 @@ mod tests {
         let top = dir.path().canonicalize().unwrap();
         fs::write(top.join("a.toml"), "name = \"a\"").unwrap();
         let event = |name: &str| Event::new(notify::EventKind::Any).add_path(top.join(name));
-        let all = Places::of(&top);
+        let all = Places::of_policies(&top);
         let concerns = ["a.toml", "new.toml", "a.test.toml", "seawall.db"].map(|name| all.concerns(&event(name)));
         assert_eq!(concerns, [true, true, false, false]);
-        let one = Places::of(&top.join("a.toml"));
+        let one = Places::of_policies(&top.join("a.toml"));
         assert_eq!(["a.toml", "new.toml"].map(|name| one.concerns(&event(name))), [true, false]);
     }
 }

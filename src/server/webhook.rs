@@ -48,10 +48,11 @@ const ANSWER: usize = 64 << 10;
 const SECRET: RangeInclusive<usize> = 24..=64;
 
 /// Where calls go, and what they are signed with.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Target {
     id: String,
     url: Uri,
+    client: Client<Connector, Full<Bytes>>,
     key: hmac::Key,
     text: bool,
 }
@@ -60,7 +61,7 @@ impl Target {
     /// The webhooks of these settings.
     ///
     /// # Errors
-    /// An address or a secret that cannot be used.
+    /// An address, a secret or a file that cannot be used.
     pub(super) fn all(settings: &[config::Webhook]) -> Result<Vec<Self>, Misconfigured> {
         settings.iter().enumerate().map(|(number, hook)| Self::new(hook, &format!("review.webhooks.{number}"))).collect()
     }
@@ -72,7 +73,7 @@ impl Target {
         if url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
             return Err(wrong("url", "must hold no user name or password: calls are signed"));
         }
-        let secret = Zeroizing::new(settings.secret.value().map_err(|why| wrong("secret", &why))?);
+        let secret = settings.secret.value().map_err(|why| wrong("secret", &why))?;
         let key = BASE64.decode(secret.strip_prefix("whsec_").unwrap_or(&secret).as_bytes()).map(Zeroizing::new);
         let key = key.ok().filter(|key| SECRET.contains(&key.len())).ok_or_else(|| {
             wrong(
@@ -80,8 +81,16 @@ impl Target {
                 "must be 24 to 64 bytes in base64, after `whsec_` or alone, as `openssl rand -base64 32` makes them",
             )
         })?;
+        let reached = connect::Settings {
+            section,
+            secure: url.scheme_str() == Some("https"),
+            ca_file: settings.ca_file.as_deref(),
+            client: [None, None],
+            timeout: PATIENCE,
+        };
+        let client = Client::builder(TokioExecutor::new()).build(connector(reached, Version::Http1)?);
         let id = blake3::hash(settings.url.as_bytes()).to_hex().chars().take(16).collect();
-        Ok(Self { id, url, key: hmac::Key::new(hmac::HMAC_SHA256, &key), text: settings.text })
+        Ok(Self { id, url, client, key: hmac::Key::new(hmac::HMAC_SHA256, &key), text: settings.text })
     }
 
     /// What the store has to know of it; `public` is the admin listener's address as browsers have it.
@@ -116,26 +125,14 @@ enum Round {
 /// Sends what there is to be told.
 #[derive(Debug)]
 pub(super) struct Sender {
-    client: Client<Connector, Full<Bytes>>,
     store: Store,
     proxy: Arc<Proxy>,
 }
 
 impl Sender {
-    /// A sender for these targets.
-    ///
-    /// # Errors
-    /// No authorities where they are needed.
-    pub(super) fn new(targets: &[Target], store: Store, proxy: Arc<Proxy>) -> Result<Self, Misconfigured> {
-        let reached = connect::Settings {
-            section: "review.webhooks",
-            secure: targets.iter().any(|target| target.url.scheme_str() == Some("https")),
-            ca_file: None,
-            client: [None, None],
-            timeout: PATIENCE,
-        };
-        let client = Client::builder(TokioExecutor::new()).build(connector(reached, Version::Http1)?);
-        Ok(Self { client, store, proxy })
+    /// A sender of what is in this store.
+    pub(super) fn new(store: Store, proxy: Arc<Proxy>) -> Self {
+        Self { store, proxy }
     }
 
     /// Sends to these targets for as long as it is polled.
@@ -221,7 +218,7 @@ impl Sender {
             .header("webhook-signature", signature(&target.key, id, seconds, &body))
             .body(Full::from(body))
             .map_err(|e| e.to_string())?;
-        let answer = self.client.request(request).await.map_err(|e| root(&e))?;
+        let answer = target.client.request(request).await.map_err(|e| root(&e))?;
         let status = answer.status();
         // Whatever it says besides is not wanted.
         drop(Limited::new(answer.into_body(), ANSWER).collect().await);
@@ -270,7 +267,8 @@ mod tests {
         let target = |url: &str, secret: &str| {
             std::fs::write(&file, secret).unwrap();
             let secret = config::Secret { env: None, file: Some(file.clone()) };
-            let hook = config::Webhook { url: url.into(), secret, decisions: vec![], rules: vec![], text: false };
+            let hook =
+                config::Webhook { url: url.into(), secret, ca_file: None, decisions: vec![], rules: vec![], text: false };
             Target::new(&hook, "review.webhooks.0").map(|target| target.id).map_err(|error| error.to_string())
         };
         let good = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";

@@ -13,6 +13,8 @@ use prometheus_client::{
     registry::{Metric, Registry, Unit},
 };
 
+use super::panics;
+
 /// All that is counted.
 #[derive(Debug)]
 pub struct Metrics {
@@ -46,6 +48,10 @@ pub struct Metrics {
     policy_loaded: Gauge,
     policy_reloads: Family<Outcome, Counter>,
     policy_stale: Gauge,
+    certificates: Family<Listener, Gauge>,
+    certificate_reloads: Family<Reading, Counter>,
+    certificate_stale: Family<Listener, Gauge>,
+    panics: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -107,6 +113,17 @@ struct Revision {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Listener {
+    listener: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reading {
+    listener: &'static str,
     outcome: &'static str,
 }
 
@@ -213,6 +230,15 @@ impl Default for Metrics {
             policy_loaded: all.metric("policy_loaded_timestamp_seconds", "When the revision in force was put in force"),
             policy_reloads: all.metric("policy_reloads", "Readings of the policy files by outcome: changed, unchanged, refused"),
             policy_stale: all.metric("policy_stale", "1 while the policy files are refused and earlier policies stay in force"),
+            certificates: all
+                .metric("certificate_expires_timestamp_seconds", "Until when a listener's certificate holds, and all of its chain"),
+            certificate_reloads: all
+                .metric("certificate_reloads", "Readings of a listener's TLS files by outcome: changed, unchanged, refused"),
+            certificate_stale: all.metric(
+                "certificate_stale",
+                "1 while a listener's TLS files are refused and an earlier certificate stays in force",
+            ),
+            panics: all.metric("panics", "Mistakes in Seawall, each of which ended no more than one exchange or one batch"),
             registry: all.0,
         }
     }
@@ -304,6 +330,17 @@ impl Metrics {
         self.policy_stale.set(i64::from(refused));
     }
 
+    /// The certificate of a listener holds until a time (Unix seconds).
+    pub fn certificate(&self, listener: &'static str, until: i64) {
+        self.certificates.get_or_create(&Listener { listener }).set(until);
+    }
+
+    /// A listener's TLS files were read again; whether they are refused.
+    pub fn certificate_reload(&self, listener: &'static str, outcome: &'static str, refused: bool) {
+        self.certificate_reloads.get_or_create(&Reading { listener, outcome }).inc();
+        self.certificate_stale.get_or_create(&Listener { listener }).set(i64::from(refused));
+    }
+
     /// Everything, as Prometheus reads it.
     #[must_use]
     pub fn render(&self, now: &Now<'_>) -> String {
@@ -334,6 +371,7 @@ impl Metrics {
         }
         self.spool.set(gauge(waiting));
         self.store.set(i64::from(is_ready));
+        self.panics.inner().store(panics::count(), Relaxed);
         let mut out = String::new();
         match encode(&mut out, &self.registry) {
             Ok(()) => out,

@@ -2,6 +2,7 @@
 
 mod lines;
 mod metrics;
+mod panics;
 
 use std::io::{IsTerminal as _, stderr};
 
@@ -28,6 +29,7 @@ pub fn start(settings: &Telemetry) -> Result<(), String> {
         let lines = lines::lines().map_err(|e| format!("the log cannot begin: {e}"))?;
         fmt::layer().with_writer(lines).json().flatten_event(true).with_current_span(false).boxed()
     };
+    panics::heed();
     // A second start in one process (tests) keeps the first.
     drop(tracing_subscriber::registry().with(filter).with(layer).try_init());
     Ok(())

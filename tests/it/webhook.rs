@@ -35,6 +35,7 @@ impl Receiver {
         Webhook {
             url: format!("http://{}{path}", self.calls.address),
             secret: Secret { env: None, file: Some(self.dir.path().join("secret")) },
+            ca_file: None,
             decisions: Vec::new(),
             rules: Vec::new(),
             text: false,

@@ -78,7 +78,7 @@ impl Provider {
             ..config::Jwt::default()
         };
         let tokens = Tokens::new(&tokens, "admin.oidc").await?;
-        Ok(Self { settings: settings.clone(), secret: secret.map(Secret::new), tokens })
+        Ok(Self { settings: settings.clone(), secret: secret.map(|secret| Secret::new(secret.as_str())), tokens })
     }
 
     /// What a session rests on that began there.

@@ -40,8 +40,15 @@ impl Authority {
         Self { own, dir }
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// Writes its files over those of another.
+    pub(crate) fn takes_the_place_of(&self, other: &Self) {
+        for name in ["cert.pem", "key.pem", "ca.pem"] {
+            fs::copy(self.file(name), other.file(name)).unwrap();
+        }
     }
 
     pub(crate) fn tls(&self, client_auth: Option<ClientAuth>) -> Tls {
@@ -50,7 +57,7 @@ impl Authority {
     }
 
     /// A client's certificate of this name.
-    fn client(&self, name: &str) -> Shown {
+    pub(crate) fn client(&self, name: &str) -> Shown {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, "a client");
@@ -153,7 +160,7 @@ async fn a_client_that_is_slow_to_greet_holds_up_nobody_and_is_let_go() {
 }
 
 /// Whether the server lets go of a client; with TLS 1.3 the client learns of it only after its own handshake.
-async fn is_closed(connected: io::Result<TlsStream<TcpStream>>) -> bool {
+pub(crate) async fn is_closed(connected: io::Result<TlsStream<TcpStream>>) -> bool {
     let Ok(mut stream) = connected else { return true };
     let mut byte = [0];
     matches!(tokio::time::timeout(Duration::from_secs(5), stream.read(&mut byte)).await, Ok(Ok(0) | Err(_)))

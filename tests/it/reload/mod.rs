@@ -32,7 +32,7 @@ async fn reload(proxy: &Proxy, headers: &[(&str, &str)]) -> Answer {
 }
 
 /// Waits for something that the proxy does unasked.
-async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
     let holding = async {
         while !holds().await {
             sleep(Duration::from_millis(10)).await;

@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{harness::fixture, policy::policy};
+use crate::{harness::fixture, identity::mtls::Authority, policy::policy};
 
 struct Program {
     child: Child,
@@ -83,4 +83,19 @@ fn it_says_that_there_is_no_file_where_there_is_none() {
     let program = Program::start(dir.path(), &[]);
     program.signal("-HUP");
     assert!(program.told("SIGHUP")["message"].as_str().unwrap().contains("there is no file to read"));
+}
+
+#[test]
+fn it_reads_the_certificates_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (authority, file) = (Authority::new(), dir.path().join("seawall.toml"));
+    let path = |name: &str| authority.file(name).display().to_string();
+    let tls = format!("cert_file = {:?}\nkey_file = {:?}\n", path("cert.pem"), path("key.pem"));
+    fs::write(&file, format!("[listen.tls]\n{tls}[admin.tls]\n{tls}")).unwrap();
+    let program = Program::start(dir.path(), &["--config", file.to_str().unwrap()]);
+    program.signal("-HUP");
+    for listener in ["listen", "admin"] {
+        let told = program.told("SIGHUP: the certificate was read");
+        assert!(told["listener"] == listener && told["outcome"] == "unchanged", "{told}");
+    }
 }
