@@ -78,7 +78,10 @@ pub struct Listen {
     pub header_timeout_ms: u64,
     /// Time for a request's body to arrive.
     pub body_timeout_ms: u64,
-    /// Connections served at once; more wait to be accepted.
+    /// Longest time that a client may take nothing of an answer that waits for it; its connection is then closed.
+    pub write_timeout_ms: u64,
+    /// Connections served at once; more wait to be accepted. The limit on open files may allow fewer, half of them at most: a
+    /// call needs one more connection to its upstream.
     pub max_connections: usize,
     /// Calls in flight at once, from their heads to their answers' ends; more are answered with status 503. A connection with
     /// HTTP/2 carries up to 100 of them. Each may hold a body of `max_body_bytes` in memory, and an answer of the upstream's
@@ -344,6 +347,7 @@ impl Default for Listen {
             max_header_bytes: 64 << 10,
             header_timeout_ms: 10_000,
             body_timeout_ms: 60_000,
+            write_timeout_ms: 60_000,
             max_connections: 16_384,
             max_calls: 16_384,
             drain_ms: 30_000,
@@ -436,6 +440,7 @@ impl Config {
             ("listen.max_body_bytes", self.listen.max_body_bytes),
             ("listen.max_connections", self.listen.max_connections),
             ("listen.max_calls", self.listen.max_calls),
+            ("listen.write_timeout_ms", usize::try_from(self.listen.write_timeout_ms).unwrap_or(usize::MAX)),
             ("stream.first_chars", self.stream.first_chars),
             ("stream.step_chars", self.stream.step_chars),
             ("stream.idle_ms", usize::try_from(self.stream.idle_ms).unwrap_or(usize::MAX)),

@@ -1,16 +1,6 @@
 //! Accepting clients: as many as allowed, with limits on their requests' heads and on their silence, and a graceful end.
 
-use std::{
-    convert::Infallible,
-    io,
-    net::SocketAddr,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use hyper::{Request, Response, body::Incoming, service::service_fn};
 use hyper_util::{
@@ -25,12 +15,12 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
 
-use super::{tls, workers::Workers};
-use crate::{
-    config::Listen,
-    exchange::body::{Body, holding},
-    identity::Certificate,
+use super::{
+    flights::{Flight, Flights},
+    tls,
+    workers::Workers,
 };
+use crate::{config::Listen, exchange::body::Body, identity::Certificate};
 
 /// Pause after a failed accept: the system is out of sockets or memory, and trying at once would only burn the processor.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -58,6 +48,7 @@ pub(super) async fn serve<F, A>(
         answer,
         builder: builder(settings),
         patience: Duration::from_millis(settings.header_timeout_ms),
+        writing: Duration::from_millis(settings.write_timeout_ms),
         drain: Duration::from_millis(settings.drain_ms),
         stop: stop.clone(),
     });
@@ -95,6 +86,8 @@ struct Door<F> {
     builder: Builder<TokioExecutor>,
     /// How long a connection may be silent: at its beginning, and after each exchange.
     patience: Duration,
+    /// How long a client may take nothing of what waits for it.
+    writing: Duration,
     /// How long it may take to end.
     drain: Duration,
     stop: CancellationToken,
@@ -113,12 +106,16 @@ where
                 request.extensions_mut().insert(certificate.clone());
             }
             let answer = (self.answer)(request, peer);
-            async move { Ok::<_, Infallible>(answer.await.map(|body| holding(body, flight))) }
+            async move { Ok::<_, Infallible>(answer.await.map(|body| flight.answer(body))) }
         });
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
             ended = &mut connection => Ok(ended),
-            () = self.over(&flights) => {
+            over = self.over(&flights) => {
+                if matches!(over, Over::Stuck) {
+                    tracing::info!(%peer, "a client took nothing of its answer for too long: its connection is closed");
+                    return;
+                }
                 connection.as_mut().graceful_shutdown();
                 tokio::time::timeout(self.drain, connection).await
             }
@@ -130,57 +127,35 @@ where
         }
     }
 
-    /// Waits until a connection is to end: the server stops, or the client has been silent for too long. HTTP/1 has a time-out
-    /// of its own for heads; what has to be read before the version is known, and all of HTTP/2, has none.
-    async fn over(&self, flights: &Flights) {
-        let silence = async {
+    /// Waits until a connection is to end. HTTP/1 has a time-out of its own for heads; what has to be read before the version is
+    /// known, and all of HTTP/2, has none.
+    async fn over(&self, flights: &Flights) -> Over {
+        let watch = async {
+            let (mut stand, mut since) = (None, Instant::now());
             while let Some(left) = self.patience.checked_sub(flights.silence()).filter(|left| !left.is_zero()) {
-                sleep(left).await;
+                sleep(left.min(self.writing)).await;
+                let now = flights.stand();
+                if now.is_none() || now != stand {
+                    (stand, since) = (now, Instant::now());
+                } else if since.elapsed() >= self.writing {
+                    return Over::Stuck;
+                }
             }
+            Over::Done
         };
         tokio::select! {
-            () = self.stop.cancelled() => {}
-            () = silence => {}
+            () = self.stop.cancelled() => Over::Done,
+            over = watch => over,
         }
     }
 }
 
-/// The exchanges on a connection. Counting them wakes nobody: the connection looks when its patience could be over.
-struct Flights {
-    begun: Instant,
-    under_way: AtomicUsize,
-    /// When the last one ended, in milliseconds since the connection began.
-    ended: AtomicU64,
-}
-
-impl Flights {
-    fn new() -> Self {
-        Self { begun: Instant::now(), under_way: AtomicUsize::new(0), ended: AtomicU64::new(0) }
-    }
-
-    /// How long there has been none.
-    fn silence(&self) -> Duration {
-        let ended = Duration::from_millis(self.ended.load(Ordering::Acquire));
-        if self.under_way.load(Ordering::Acquire) > 0 { Duration::ZERO } else { self.begun.elapsed().saturating_sub(ended) }
-    }
-}
-
-/// An exchange on a connection, from its head to the last byte of its answer.
-struct Flight(Arc<Flights>);
-
-impl Flight {
-    fn begin(flights: &Arc<Flights>) -> Self {
-        flights.under_way.fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(flights))
-    }
-}
-
-impl Drop for Flight {
-    fn drop(&mut self) {
-        let since = u64::try_from(self.0.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.0.ended.store(since, Ordering::Release);
-        self.0.under_way.fetch_sub(1, Ordering::AcqRel);
-    }
+/// Why a connection is to end.
+enum Over {
+    /// The server stops, or the client has been silent for too long.
+    Done,
+    /// The client takes nothing of what waits for it.
+    Stuck,
 }
 
 /// Brings up TLS, if that is spoken here, and learns who the client's certificate says it is.

@@ -2,6 +2,7 @@
 
 mod admin;
 mod api;
+mod flights;
 mod listener;
 mod reload;
 mod tls;
@@ -41,6 +42,9 @@ use crate::{
 };
 
 pub use crate::exchange::dialects;
+
+/// Time for what is left to do once all connections have ended: to write down what was flagged, and to end a guard's batch.
+const LAST: Duration = Duration::from_secs(5);
 
 /// Why the server cannot start: one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -165,9 +169,8 @@ impl Server {
         &self.reloader
     }
 
-    /// Serves until `stop`, then lets exchanges in flight finish.
+    /// Serves until `stop`, then lets exchanges in flight finish, for at most the drain time and [`LAST`].
     pub async fn run(self, stop: CancellationToken) {
-        let drain = Duration::from_millis(self.config.listen.drain_ms);
         let (proxy, reloader) = (Arc::clone(&self.proxy), Arc::clone(&self.reloader));
         let app = admin::app(Arc::clone(&proxy), reloader, self.console);
         let (tls, settings, over) = (self.admin_tls.map(TlsAcceptor::from), self.config.listen.clone(), stop.clone());
@@ -189,8 +192,13 @@ impl Server {
         listener::serve((self.listener, tls), &self.workers, answer, &self.config.listen, &stop).await;
         // What is not told yet is on record, for another node or a later start.
         drop(webhooks);
-        if tokio::time::timeout(drain, self.proxy.drain()).await.is_err() {
-            tracing::warn!("exchanges were still in flight after the drain time");
+        if tokio::time::timeout(LAST, self.proxy.drain()).await.is_err() {
+            tracing::warn!(
+                "what exchanges had left to do was not done in time: what the review store has not taken may be lost"
+            );
+        }
+        if tokio::time::timeout(LAST, self.proxy.scanner().close()).await.is_err() {
+            tracing::warn!("the guard was still in the midst of a batch, which may now fail");
         }
         admin.abort();
         // What exchanges have left to do they did on these.

@@ -6,6 +6,7 @@
 mod architecture;
 mod bypass;
 mod cache;
+mod chaos;
 mod chat;
 mod console;
 mod decoder;
@@ -29,7 +30,6 @@ mod remote;
 mod replay;
 mod review_commands;
 mod sessions;
-mod store;
 mod stream;
 mod unscored;
 mod upstreams;

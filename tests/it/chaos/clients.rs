@@ -1,0 +1,204 @@
+//! Clients that are too many, too slow to speak, or too slow to listen.
+
+use std::{
+    fs,
+    io::{ErrorKind, Read as _, Write as _},
+    net::TcpStream,
+    num::NonZero,
+    time::{Duration, Instant},
+};
+
+use http::StatusCode;
+use rustix::process::{Resource, getrlimit};
+use seawall::config::Config;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpSocket,
+    time::{sleep, timeout},
+};
+
+use crate::harness::{
+    Proxy, RULES, ask, ask_stream, chunk, completion,
+    program::{PATIENCE, Program, call, llm, request},
+};
+
+/// Silent connections at once, if the limits on files allow so many: each is a file here and one there.
+const HALF_OPEN: u64 = 50_000;
+/// Files that others have in this process, and connections that the program keeps for those who speak.
+const OTHERS: u64 = 1_000;
+/// Bytes of memory that a connection may cost which has brought half a head.
+const EACH: u64 = 32 << 10;
+
+/// More than may be read for a client that does not read, with all that the system takes in on the way.
+const MUCH: usize = 32 << 20;
+
+/// Memory of a process, in bytes.
+fn memory(id: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+/// Asks until the program has answered.
+fn answers(program: &Program, text: &str) -> bool {
+    call(program.address, "POST", "/v1/chat/completions", &ask(text)).is_some_and(|(head, _)| head.starts_with("HTTP/1.1 200"))
+}
+
+#[test]
+fn half_open_connections_hold_up_nobody_and_are_closed() {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    // The program keeps a file for the upstream for each client.
+    let count = HALF_OPEN.min(files.saturating_sub(2 * OTHERS) / 2);
+    let dir = tempfile::tempdir().unwrap();
+    let program = Program::start(dir.path(), llm(&completion("hello")), |command| {
+        command.envs([("SEAWALL_LISTEN__MAX_CONNECTIONS", "60000"), ("SEAWALL_LISTEN__HEADER_TIMEOUT_MS", "8000")]);
+    });
+    assert!(answers(&program, "before"));
+    let (begun, before) = (Instant::now(), memory(program.id()));
+    let connect = |number: u64| {
+        let mut stream = TcpStream::connect(program.address).unwrap();
+        // Every other one begins a head.
+        if number % 2 == 1 {
+            stream.write_all(b"POST /v1/chat/completions HTTP/1.1\r\nhost: ").unwrap();
+        }
+        stream
+    };
+    let silent: Vec<TcpStream> = (0..count).map(connect).collect();
+    let opened = begun.elapsed();
+    assert!(answers(&program, "meanwhile"), "{count} connections say nothing");
+    let each = memory(program.id()).saturating_sub(before) / count;
+    eprintln!("{count} half-open connections, open after {opened:?}: {each} bytes each");
+    assert!(each < EACH, "{each} bytes for each of {count}");
+    for mut stream in silent {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        // Closed or reset: what matters is that it is over.
+        let over = stream.read_to_end(&mut Vec::new());
+        assert!(!over.is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "one is still open");
+    }
+    assert!(answers(&program, "after"));
+}
+
+/// A proxy all of whose clients are on one thread.
+async fn proxy(change: impl FnOnce(&mut Config)) -> Proxy {
+    Proxy::with(RULES, |config| {
+        config.listen.threads = NonZero::new(1);
+        config.listen.header_timeout_ms = 200;
+        change(config);
+    })
+    .await
+}
+
+/// A client that has asked, and takes in little before it reads.
+async fn asked(proxy: &Proxy, body: &str) -> tokio::net::TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 << 10).unwrap();
+    let mut client = socket.connect(proxy.address).await.unwrap();
+    client.write_all(request("POST", "/v1/chat/completions", body).as_bytes()).await.unwrap();
+    client
+}
+
+async fn serves(proxy: &Proxy) {
+    let upstream = async { proxy.upstream.call().await.answer(200, completion("hello")) };
+    let (told, ()) = tokio::join!(proxy.post(ask("another")), upstream);
+    assert_eq!(told.content(), "hello");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_its_stream_holds_little_and_is_cut() {
+    let proxy = proxy(|config| config.listen.write_timeout_ms = 1_000).await;
+    let client = asked(&proxy, &ask_stream("hi")).await;
+    let pieces = proxy.upstream.call().await.stream();
+    let mut fed = 0;
+    let feed = async {
+        let text = "so it goes on. ".repeat(1_000);
+        loop {
+            pieces.send(chunk(0, &text)).await;
+            fed += text.len();
+        }
+    };
+    let others = async {
+        for _ in 0..20 {
+            serves(&proxy).await;
+        }
+        pieces.abandoned().await;
+    };
+    let cut = async {
+        tokio::select! { () = feed => {}, () = others => {} }
+    };
+    assert!(timeout(PATIENCE, cut).await.is_ok(), "it holds its call for ever");
+    assert!(fed < MUCH, "{fed} bytes were read for nobody");
+    drop(client);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_its_answer_is_cut() {
+    let proxy = proxy(|config| {
+        config.listen.write_timeout_ms = 500;
+        config.listen.max_calls = 1;
+    })
+    .await;
+    let mut client = asked(&proxy, &ask("hi")).await;
+    proxy.upstream.call().await.answer(200, completion("hello") + &" ".repeat(12 << 20));
+    // It holds the only place until it is cut.
+    let free = async {
+        loop {
+            let answers = async { proxy.upstream.call().await.answer(200, completion("hello")) };
+            tokio::select! {
+                told = proxy.post(ask("another")) => assert_eq!(told.status, StatusCode::SERVICE_UNAVAILABLE),
+                () = answers => return,
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(timeout(PATIENCE, free).await.is_ok(), "it holds its place for ever");
+    let mut told = Vec::new();
+    drop(client.read_to_end(&mut told).await);
+    assert!(told.len() < 12 << 20, "it got all of it");
+}
+
+#[tokio::test]
+async fn a_client_that_reads_slowly_gets_all_of_its_answer() {
+    let proxy = proxy(|config| config.listen.write_timeout_ms = 1_000).await;
+    let mut client = asked(&proxy, &ask("hi")).await;
+    let answer = completion("hello") + &" ".repeat(12 << 20);
+    proxy.upstream.call().await.answer(200, answer.clone());
+    let (mut told, mut buffer, begun) = (Vec::new(), vec![0; 256 << 10], Instant::now());
+    while let count @ 1.. = client.read(&mut buffer).await.unwrap() {
+        told.extend_from_slice(&buffer[..count]);
+        // Of 256 KiB a piece at most: it takes several times as long as a client may take nothing.
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert!(told.ends_with(answer.as_bytes()));
+    assert!(begun.elapsed() > Duration::from_secs(2), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_client_that_writes_slowly_is_cut_and_holds_up_nobody() {
+    let proxy = proxy(|config| config.listen.body_timeout_ms = 500).await;
+    let whole = request("POST", "/v1/chat/completions", &ask("hi"));
+    let end = whole.find("\r\n\r\n").unwrap() + 4;
+    // A head that comes byte by byte, and a body that does.
+    for (at_once, told) in [(0, ""), (end, "HTTP/1.1 408 ")] {
+        let (mut reader, mut writer) = tokio::net::TcpStream::connect(proxy.address).await.unwrap().into_split();
+        let drip = async {
+            writer.write_all(&whole.as_bytes()[..at_once]).await.unwrap();
+            for byte in &whole.as_bytes()[at_once..] {
+                if writer.write_all(&[*byte]).await.is_err() {
+                    return;
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let mut answer = Vec::new();
+        let others = async {
+            serves(&proxy).await;
+            drop(reader.read_to_end(&mut answer).await);
+        };
+        let cut = async {
+            tokio::select! { () = drip => false, () = others => true }
+        };
+        assert_eq!(timeout(PATIENCE, cut).await, Ok(true));
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with(told) && answer.is_empty() == told.is_empty(), "{answer}");
+    }
+}
