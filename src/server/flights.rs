@@ -122,6 +122,8 @@ impl body::Body for Sent {
 mod tests {
     use std::task::Waker;
 
+    use hyper::body::Body as _;
+
     use super::*;
     use crate::exchange::body::full;
 

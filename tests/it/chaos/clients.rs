@@ -2,18 +2,17 @@
 
 use std::{
     fs,
-    io::{ErrorKind, Read as _, Write as _},
-    net::TcpStream,
+    net::SocketAddr,
     num::NonZero,
     time::{Duration, Instant},
 };
 
 use http::StatusCode;
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use seawall::config::Config;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpSocket,
+    net::{TcpSocket, TcpStream},
     time::{sleep, timeout},
 };
 
@@ -26,6 +25,8 @@ use crate::harness::{
 const HALF_OPEN: u64 = 50_000;
 /// Files that others have in this process, and connections that the program keeps for those who speak.
 const OTHERS: u64 = 1_000;
+/// Connections from one address.
+const PORTS: u64 = 20_000;
 /// Bytes of memory that a connection may cost which has brought half a head.
 const EACH: u64 = 32 << 10;
 
@@ -44,37 +45,55 @@ fn answers(program: &Program, text: &str) -> bool {
     call(program.address, "POST", "/v1/chat/completions", &ask(text)).is_some_and(|(head, _)| head.starts_with("HTTP/1.1 200"))
 }
 
-#[test]
-fn half_open_connections_hold_up_nobody_and_are_closed() {
-    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+/// As many files as this process may ever have open.
+fn files() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    limit.maximum.unwrap_or(u64::MAX)
+}
+
+/// A client that says nothing, or half a head.
+async fn silent(to: SocketAddr, number: u64) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    // No address has ports for all of them.
+    let from = [127, 0, 0, u8::try_from(2 + number / PORTS).unwrap()];
+    socket.bind(SocketAddr::from((from, 0))).unwrap();
+    let mut client = socket.connect(to).await.unwrap();
+    if number % 2 == 1 {
+        client.write_all(b"POST /v1/chat/completions HTTP/1.1\r\nhost: ").await.unwrap();
+    }
+    client
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_open_connections_hold_up_nobody_and_are_closed() {
     // The program keeps a file for the upstream for each client.
-    let count = HALF_OPEN.min(files.saturating_sub(2 * OTHERS) / 2);
+    let count = HALF_OPEN.min(files().saturating_sub(2 * OTHERS) / 2);
+    assert!(count > 0, "no files are left to open connections with: raise the limit (`ulimit -Hn`)");
     let dir = tempfile::tempdir().unwrap();
     let program = Program::start(dir.path(), llm(&completion("hello")), |command| {
-        command.envs([("SEAWALL_LISTEN__MAX_CONNECTIONS", "60000"), ("SEAWALL_LISTEN__HEADER_TIMEOUT_MS", "8000")]);
+        command.env("SEAWALL_LISTEN__MAX_CONNECTIONS", (HALF_OPEN + OTHERS).to_string());
+        // All of them are to be open at once.
+        command.env("SEAWALL_LISTEN__HEADER_TIMEOUT_MS", (4_000 + count / 2).to_string());
     });
     assert!(answers(&program, "before"));
     let (begun, before) = (Instant::now(), memory(program.id()));
-    let connect = |number: u64| {
-        let mut stream = TcpStream::connect(program.address).unwrap();
-        // Every other one begins a head.
-        if number % 2 == 1 {
-            stream.write_all(b"POST /v1/chat/completions HTTP/1.1\r\nhost: ").unwrap();
-        }
-        stream
-    };
-    let silent: Vec<TcpStream> = (0..count).map(connect).collect();
+    let mut clients = Vec::new();
+    for number in 0..count {
+        clients.push(silent(program.address, number).await);
+    }
     let opened = begun.elapsed();
     assert!(answers(&program, "meanwhile"), "{count} connections say nothing");
     let each = memory(program.id()).saturating_sub(before) / count;
     eprintln!("{count} half-open connections, open after {opened:?}: {each} bytes each");
     assert!(each < EACH, "{each} bytes for each of {count}");
-    for mut stream in silent {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        // Closed or reset: what matters is that it is over.
-        let over = stream.read_to_end(&mut Vec::new());
-        assert!(!over.is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "one is still open");
-    }
+    let all = async {
+        for mut client in clients {
+            // Closed or reset: what matters is that it is over.
+            drop(client.read_to_end(&mut Vec::new()).await);
+        }
+    };
+    assert!(timeout(PATIENCE, all).await.is_ok(), "some are still open");
     assert!(answers(&program, "after"));
 }
 
@@ -89,7 +108,7 @@ async fn proxy(change: impl FnOnce(&mut Config)) -> Proxy {
 }
 
 /// A client that has asked, and takes in little before it reads.
-async fn asked(proxy: &Proxy, body: &str) -> tokio::net::TcpStream {
+async fn asked(proxy: &Proxy, body: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(64 << 10).unwrap();
     let mut client = socket.connect(proxy.address).await.unwrap();
@@ -179,7 +198,7 @@ async fn a_client_that_writes_slowly_is_cut_and_holds_up_nobody() {
     let end = whole.find("\r\n\r\n").unwrap() + 4;
     // A head that comes byte by byte, and a body that does.
     for (at_once, told) in [(0, ""), (end, "HTTP/1.1 408 ")] {
-        let (mut reader, mut writer) = tokio::net::TcpStream::connect(proxy.address).await.unwrap().into_split();
+        let (mut reader, mut writer) = TcpStream::connect(proxy.address).await.unwrap().into_split();
         let drip = async {
             writer.write_all(&whole.as_bytes()[..at_once]).await.unwrap();
             for byte in &whole.as_bytes()[at_once..] {

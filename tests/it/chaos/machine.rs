@@ -1,6 +1,7 @@
 //! What the machine gives runs out, or changes under the program: files, room on the disk, the time.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
@@ -67,13 +68,13 @@ fn without_files_it_waits_and_goes_on_when_there_are_some() {
     let program = Program::start(dir.path(), llm(&completion("hello")), |_| {});
     assert_eq!(asked(program.address, "before").map(|(status, _)| status), Some(200));
     // Fewer than it has open.
-    program.limit("--nofile=16");
+    program.limit("--nofile=16:");
     let mut client = TcpStream::connect(program.address).unwrap();
     client.write_all(request("POST", "/v1/chat/completions", &ask("danger")).as_bytes()).unwrap();
     let at = || program.told("cannot accept a connection")["timestamp"].as_str().unwrap().parse::<Timestamp>().unwrap();
     let (first, last) = (at(), [(); 4].map(|()| at())[3]);
     assert!(last.duration_since(first).as_millis() > 100, "it takes its time between two tries");
-    program.limit("--nofile=1024");
+    program.limit("--nofile=1024:");
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap();
@@ -108,7 +109,7 @@ fn a_full_disk_stops_what_is_flagged_and_nothing_else_and_loses_nothing() {
     let (_, ready) = call(program.admin, "GET", "/readyz", "").unwrap();
     assert!(ready["review"]["spooled"].as_u64().unwrap() > 0 && ready["ready"] == true, "{ready}");
     assert_eq!(asked(program.address, "hi").map(|(status, _)| status), Some(200), "what is not flagged goes on");
-    program.limit("--fsize=unlimited");
+    program.limit("--fsize=unlimited:");
     answered.push(
         until("it is written again", || asked(program.address, &large(1_000_000)).filter(|(status, _)| *status == 200)).1,
     );
@@ -163,9 +164,9 @@ fn a_clock_that_jumps_changes_dates_and_nothing_else() {
     program.signal("-TERM");
     let (status, lines) = program.end();
     assert!(status.success(), "{lines:?}");
-    let cases = recorded(dir.path());
-    assert_eq!(cases.iter().map(|case| &case.id).collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>(), "all, as they came");
     let from_now = |case: &Case| case.at.parse::<Timestamp>().unwrap().duration_since(Timestamp::now()).as_hours() / 24;
-    let days: Vec<i64> = cases.iter().map(from_now).collect();
+    let days: BTreeMap<String, i64> = recorded(dir.path()).into_iter().map(|case| (case.id.clone(), from_now(&case))).collect();
+    assert_eq!(days.len(), ids.len(), "all are on record, and no two have the same id");
+    let days: Vec<i64> = ids.iter().map(|id| days[id]).collect();
     assert!(days[3] > 390 && days[6] < -390 && days[9] == 0, "each has the time that the clock had: {days:?}");
 }
