@@ -40,7 +40,7 @@ fn memory(id: u32) -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
-/// Asks until the program has answered.
+/// Whether the program answers.
 fn answers(program: &Program, text: &str) -> bool {
     call(program.address, "POST", "/v1/chat/completions", &ask(text)).is_some_and(|(head, _)| head.starts_with("HTTP/1.1 200"))
 }
@@ -110,7 +110,7 @@ async fn proxy(change: impl FnOnce(&mut Config)) -> Proxy {
 /// A client that has asked, and takes in little before it reads.
 async fn asked(proxy: &Proxy, body: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(64 << 10).unwrap();
+    socket.set_recv_buffer_size(256 << 10).unwrap();
     let mut client = socket.connect(proxy.address).await.unwrap();
     client.write_all(request("POST", "/v1/chat/completions", body).as_bytes()).await.unwrap();
     client
@@ -130,7 +130,7 @@ async fn a_client_that_does_not_read_its_stream_holds_little_and_is_cut() {
     let mut fed = 0;
     let feed = async {
         let text = "so it goes on. ".repeat(1_000);
-        loop {
+        while fed < MUCH {
             pieces.send(chunk(0, &text)).await;
             fed += text.len();
         }
