@@ -131,20 +131,20 @@ async fn a_client_that_does_not_read_its_stream_holds_little_and_is_cut() {
     let feed = async {
         let text = "so it goes on. ".repeat(1_000);
         while fed < MUCH {
-            pieces.send(chunk(0, &text)).await;
-            fed += text.len();
+            tokio::select! {
+                biased;
+                () = pieces.abandoned() => return,
+                () = pieces.send(chunk(0, &text)) => fed += text.len(),
+            }
         }
     };
     let others = async {
         for _ in 0..20 {
             serves(&proxy).await;
         }
-        pieces.abandoned().await;
     };
-    let cut = async {
-        tokio::select! { () = feed => {}, () = others => {} }
-    };
-    assert!(timeout(PATIENCE, cut).await.is_ok(), "it holds its call for ever");
+    let both = async { tokio::join!(feed, others) };
+    assert!(timeout(PATIENCE, both).await.is_ok(), "it holds its call for ever");
     assert!(fed < MUCH, "{fed} bytes were read for nobody");
     drop(client);
 }
@@ -203,20 +203,19 @@ async fn a_client_that_writes_slowly_is_cut_and_holds_up_nobody() {
             writer.write_all(&whole.as_bytes()[..at_once]).await.unwrap();
             for byte in &whole.as_bytes()[at_once..] {
                 if writer.write_all(&[*byte]).await.is_err() {
-                    return;
+                    return true;
                 }
                 sleep(Duration::from_millis(50)).await;
             }
+            false
         };
         let mut answer = Vec::new();
         let others = async {
             serves(&proxy).await;
             drop(reader.read_to_end(&mut answer).await);
         };
-        let cut = async {
-            tokio::select! { () = drip => false, () = others => true }
-        };
-        assert_eq!(timeout(PATIENCE, cut).await, Ok(true));
+        let (is_cut, ()) = timeout(PATIENCE, async { tokio::join!(drip, others) }).await.unwrap();
+        assert!(is_cut);
         let answer = String::from_utf8(answer).unwrap();
         assert!(answer.starts_with(told) && answer.is_empty() == told.is_empty(), "{answer}");
     }
