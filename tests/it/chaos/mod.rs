@@ -29,8 +29,8 @@ fn is_of_a_unit(name: &str) -> bool {
     let Some((file, test)) = name.split_once(' ') else { return false };
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file);
     let text = fs::read_to_string(path).unwrap_or_default();
-    let mut parts = text.split(&format!("fn {test}()"));
-    parts.next().is_some_and(|before| before.trim_end_matches("async ").trim_end().ends_with("test]")) && parts.next().is_some()
+    let before = text.split_once(&format!("fn {test}()")).map(|(before, _)| before);
+    before.is_some_and(|before| before.trim_end_matches("async ").trim_end().ends_with("test]"))
 }
 
 #[test]
