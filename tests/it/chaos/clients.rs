@@ -4,6 +4,7 @@ use std::{
     fs,
     net::SocketAddr,
     num::NonZero,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -65,28 +66,42 @@ async fn silent(to: SocketAddr, number: u64) -> TcpStream {
     client
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn half_open_connections_hold_up_nobody_and_are_closed() {
-    // The program keeps a file for the upstream for each client.
-    let count = HALF_OPEN.min(files().saturating_sub(2 * OTHERS) / 2);
-    assert!(count > 0, "no files are left to open connections with: raise the limit (`ulimit -Hn`)");
-    let dir = tempfile::tempdir().unwrap();
-    let program = Program::start(dir.path(), llm(&completion("hello")), |command| {
+/// A program, and so many clients of it that say nothing.
+async fn besieged(dir: &Path, count: u64, patience_ms: u64) -> (Program, Vec<TcpStream>) {
+    let program = Program::start(dir, llm(&completion("hello")), |command| {
         command.env("SEAWALL_LISTEN__MAX_CONNECTIONS", (HALF_OPEN + OTHERS).to_string());
-        // All of them are to be open at once.
-        command.env("SEAWALL_LISTEN__HEADER_TIMEOUT_MS", (4_000 + count / 2).to_string());
+        command.env("SEAWALL_LISTEN__HEADER_TIMEOUT_MS", patience_ms.to_string());
     });
     assert!(answers(&program, "before"));
-    let (begun, before) = (Instant::now(), memory(program.id()));
     let mut clients = Vec::new();
     for number in 0..count {
         clients.push(silent(program.address, number).await);
     }
-    let opened = begun.elapsed();
+    (program, clients)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_open_connections_take_little_and_hold_up_nobody() {
+    // The program keeps a file for the upstream for each client.
+    let count = HALF_OPEN.min(files().saturating_sub(2 * OTHERS) / 2);
+    assert!(count > 0, "no files are left to open connections with: raise the limit (`ulimit -Hn`)");
+    let dir = tempfile::tempdir().unwrap();
+    let begun = Instant::now();
+    // None of them is closed before all are there.
+    let (program, clients) = besieged(dir.path(), count, 600_000).await;
     assert!(answers(&program, "meanwhile"), "{count} connections say nothing");
-    let each = memory(program.id()).saturating_sub(before) / count;
-    eprintln!("{count} half-open connections, open after {opened:?}: {each} bytes each");
+    let (all, none) = (memory(program.id()), Program::start(dir.path(), llm(""), |_| {}));
+    let each = all.saturating_sub(memory(none.id())) / count;
+    eprintln!("{count} half-open connections after {:?}: {each} bytes each", begun.elapsed());
     assert!(each < EACH, "{each} bytes for each of {count}");
+    drop(clients);
+    assert!(answers(&program, "after"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_open_connections_are_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (program, clients) = besieged(dir.path(), 500, 1_000).await;
     let all = async {
         for mut client in clients {
             // Closed or reset: what matters is that it is over.
