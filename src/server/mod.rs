@@ -169,7 +169,7 @@ impl Server {
         &self.reloader
     }
 
-    /// Serves until `stop`, then lets exchanges in flight finish, for at most the drain time and [`LAST`].
+    /// Serves until `stop`, then lets exchanges in flight finish: for the drain time at most, and seconds more for what they leave.
     pub async fn run(self, stop: CancellationToken) {
         let (proxy, reloader) = (Arc::clone(&self.proxy), Arc::clone(&self.reloader));
         let app = admin::app(Arc::clone(&proxy), reloader, self.console);
