@@ -2,7 +2,7 @@
 # for PostgreSQL and Chromium, which the tests take from Debian.
 
 .DELETE_ON_ERROR:
-.PHONY: all build runtime demo serve postgres load browser test test-rust test-sdk test-export test-remote test-browser bench soak gpu fuzz fuzz-keep fuzzer lint clean
+.PHONY: all build runtime demo serve postgres clock load browser test test-rust test-sdk test-export test-remote test-browser chaos bench soak gpu fuzz fuzz-keep fuzzer lint clean
 
 # ONNX Runtime's shared library comes out of its PyPI wheel: version, platform and checksum are pinned.
 ORT_VERSION := 1.32.0
@@ -50,8 +50,12 @@ $(TESTED): $(SOURCES)
 	cargo build --locked
 	@touch $@
 
-test-rust: runtime postgres
+test-rust: runtime postgres clock
 	cargo test --locked
+
+# Faults, each with what is promised for it: deploy/docs/faults.md. A part of test-rust.
+chaos: runtime postgres clock
+	cargo test --locked --test it chaos
 
 # $(call debian,PACKAGES): what the tests need of the system, by root or by who may act as root.
 debian = { command -v apt-get >/dev/null || { echo "the tests need $(1): install it, there is no apt-get here" >&2; exit 1; }; \
@@ -62,6 +66,10 @@ debian = { command -v apt-get >/dev/null || { echo "the tests need $(1): install
 # The review store's tests start a server of their own; the package's own server is not touched.
 postgres:
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || $(call debian,postgresql)
+
+# What gives a program under test another time.
+clock:
+	@ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || $(call debian,libfaketime)
 
 # What makes load, what counts instructions, and what Seawall is measured beside.
 load:

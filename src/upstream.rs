@@ -1,4 +1,9 @@
 //! The LLM behind the proxy: pools of connections, deadlines, and nothing sent but what was scanned.
+//!
+//! A call is made once. One that meets a kept connection which the upstream had closed, so that nothing of it was sent, goes to
+//! another; that is `hyper_util`'s own doing.
+
+mod breaker;
 
 use std::time::Duration;
 
@@ -11,6 +16,8 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 use thread_local::ThreadLocal;
+
+use self::breaker::Breaker;
 
 pub use crate::connect::Misconfigured;
 use crate::{
@@ -41,9 +48,15 @@ const PING: Duration = Duration::from_secs(30);
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Failed {
-    /// No connection, or one that broke before the answer.
+    /// No connection.
     #[error("the upstream cannot be reached: {0}")]
     Unreachable(String),
+    /// No connection lately, so none was tried.
+    #[error("the upstream could not be reached lately and is left alone for a moment; try again")]
+    Resting,
+    /// The connection broke before the answer, or what came is no answer.
+    #[error("the upstream broke off before its answer, or answered with what is no HTTP: {0}")]
+    Broken(String),
     /// No answer in time.
     #[error("the upstream did not answer within {0} ms")]
     Slow(u128),
@@ -60,6 +73,7 @@ pub struct Upstream {
     /// Each thread has connections of its own: an answer that comes in on another's would have to be handed over.
     clients: ThreadLocal<Client<Connector, Full<Bytes>>>,
     connector: Connector,
+    breaker: Breaker,
     base: Uri,
     response_timeout: Duration,
     headers: Headers,
@@ -103,6 +117,7 @@ impl Upstream {
         Ok(Self {
             clients: ThreadLocal::new(),
             connector,
+            breaker: Breaker::new(),
             base,
             response_timeout,
             headers,
@@ -179,12 +194,27 @@ impl Upstream {
         *request.method_mut() = method;
         *request.headers_mut() = headers;
         *request.uri_mut() = self.uri(path).map_err(|e| Failed::Unreachable(e.to_string()))?;
+        if !self.breaker.allows() {
+            return Err(Failed::Resting);
+        }
         let answer = tokio::time::timeout(self.response_timeout, self.client().request(request)).await;
-        let answer = answer.map_err(|_| Failed::Slow(self.response_timeout.as_millis()))?;
-        let answer = answer.map_err(|e| Failed::Unreachable(root(&e)))?;
-        match answer.status() {
-            status if status.is_redirection() && status != StatusCode::NOT_MODIFIED => Err(Failed::Redirects(status)),
-            _ => Ok(answer),
+        match answer.map_err(|_| Failed::Slow(self.response_timeout.as_millis()))? {
+            Ok(answer) => {
+                if self.breaker.found() {
+                    tracing::info!(upstream = %self.base, "the upstream can be reached again");
+                }
+                match answer.status() {
+                    status if status.is_redirection() && status != StatusCode::NOT_MODIFIED => Err(Failed::Redirects(status)),
+                    _ => Ok(answer),
+                }
+            }
+            Err(error) if error.is_connect() => {
+                if self.breaker.missed() {
+                    tracing::error!(upstream = %self.base, error = root(&error), "the upstream cannot be reached: calls are refused");
+                }
+                Err(Failed::Unreachable(root(&error)))
+            }
+            Err(error) => Err(Failed::Broken(root(&error))),
         }
     }
 

@@ -9,10 +9,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failed, Settings, failed, say, usage};
 use crate::{
-    config::Config,
+    config::{Config, Listen},
     server::{Reloader, Server, Tls},
     telemetry,
 };
+
+/// Files that are neither a client's nor a call's: the store's and the journal's, and what else connects somewhere.
+const OTHERS: u64 = 128;
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
@@ -37,14 +40,14 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) async fn run(self) -> Result<(), Failed> {
-        let config = self.settings.load(&[
+        let mut config = self.settings.load(&[
             ("listen.address", self.listen),
             ("admin.address", self.admin),
             ("upstream.url", self.upstream),
             ("review.store", self.store),
         ])?;
         telemetry::start(&config.telemetry).map_err(usage)?;
-        allow_files();
+        fit(&mut config.listen, allow_files());
         let (upstream, lends) = (config.upstream.url.clone(), lends_a_key(&config));
         let scheme = if config.listen.tls.is_some() { "https" } else { "http" };
         let server = Server::bind(config).await.map_err(usage)?;
@@ -81,13 +84,34 @@ fn lends_a_key(config: &Config) -> bool {
     !config.identity.is_required() && config.named_upstreams().any(|(_, upstream)| upstream.key.is_some())
 }
 
-/// Has the system let this process open as many files as it ever may. Each connection is one, and of old the limit is 1,024 until a
-/// process asks for more: far fewer than the calls that settings allow.
-fn allow_files() {
+/// Has the system let this process open as many files as it ever may: how many those are, if there is a limit. Each connection is
+/// one, and of old the limit is 1,024 until a process asks for more: far fewer than the calls that settings allow.
+fn allow_files() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
-        tracing::warn!(%error, limit = limit.current, "the limit on open files stays as it is, and with it that on connections");
+    match setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        Ok(()) => limit.maximum,
+        Err(error) => {
+            tracing::warn!(%error, limit = limit.current, "the limit on open files stays as it is");
+            limit.current
+        }
     }
+}
+
+/// Lets no more clients in than there can be files for: clients that took the last ones would leave none for the upstream and
+/// the store.
+fn fit(listen: &mut Listen, files: Option<u64>) {
+    let Some(files) = files else { return };
+    let room = usize::try_from(files.saturating_sub(OTHERS) / 2).unwrap_or(usize::MAX).max(1);
+    if room < listen.max_connections.max(listen.max_calls) {
+        tracing::warn!(
+            files,
+            room,
+            "the limit on open files leaves room for fewer connections and calls than `listen.max_connections` and `max_calls` \
+             allow: raise it (`ulimit -n`, `LimitNOFILE=`), or lower them"
+        );
+    }
+    listen.max_connections = listen.max_connections.min(room);
+    listen.max_calls = listen.max_calls.min(room);
 }
 
 /// Reloads the certificates and the policies on each SIGHUP.
@@ -121,5 +145,16 @@ mod tests {
         assert!(lends_a_key(&config));
         config.identity.required = Some(true);
         assert!(!lends_a_key(&config));
+    }
+
+    #[test]
+    fn half_of_the_files_are_for_clients_at_most() {
+        let fitted = |files| {
+            let mut listen = Listen { max_connections: 16_384, max_calls: 1_000, ..Listen::default() };
+            fit(&mut listen, files);
+            (listen.max_connections, listen.max_calls)
+        };
+        assert_eq!((fitted(None), fitted(Some(1 << 20))), ((16_384, 1_000), (16_384, 1_000)));
+        assert_eq!((fitted(Some(4_096)), fitted(Some(1_024)), fitted(Some(100))), ((1_984, 1_000), (448, 448), (1, 1)));
     }
 }

@@ -84,7 +84,8 @@ pub struct Listen {
     pub body_timeout_ms: u64,
     /// Longest time that a client may take nothing of an answer that waits for it; its connection is then closed.
     pub write_timeout_ms: u64,
-    /// Connections served at once; more wait to be accepted.
+    /// Connections served at once; more wait to be accepted. The limit on open files may allow fewer, half of them at most: a
+    /// call needs one more connection to its upstream.
     pub max_connections: usize,
     /// Calls in flight at once, from their heads to their answers' ends; more are answered with status 503. A connection with
     /// HTTP/2 carries up to 100 of them. Each may hold a body of `max_body_bytes` in memory, and an answer of the upstream's

@@ -123,8 +123,11 @@ impl Failure {
             Self::Unjudged(_) => (StatusCode::SERVICE_UNAVAILABLE, "guard_unavailable"),
             Self::Unscorable(_) => (StatusCode::BAD_REQUEST, "unscorable_content"),
             Self::Unrecorded(_) => (StatusCode::SERVICE_UNAVAILABLE, "review_unavailable"),
-            Self::Upstream(upstream::Failed::Unreachable(_)) => (StatusCode::BAD_GATEWAY, "upstream_unreachable"),
+            Self::Upstream(upstream::Failed::Unreachable(_) | upstream::Failed::Broken(_)) => {
+                (StatusCode::BAD_GATEWAY, "upstream_unreachable")
+            }
             Self::Upstream(upstream::Failed::Redirects(_)) => (StatusCode::BAD_GATEWAY, "upstream_redirects"),
+            Self::Upstream(upstream::Failed::Resting) => (StatusCode::SERVICE_UNAVAILABLE, "upstream_unreachable"),
             Self::Upstream(upstream::Failed::Slow(_)) | Self::ResponseBody(Unread::TooSlow(_)) => {
                 (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout")
             }

@@ -3,14 +3,17 @@
 //! One task a stream pulls the upstream's events, feeds the gate and writes to a bounded channel; so a slow client slows the
 //! upstream, and a client that leaves ends the task, which drops the upstream call and the judging but still keeps the record.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, mem, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::FuturesUnordered, stream::unfold};
 use http::{Response, header, response};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Frame, Incoming};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::mpsc::{self, error::TrySendError},
+    time::Instant,
+};
 
 use super::{
     Call, Proxy,
@@ -70,6 +73,8 @@ struct Run {
     edited: bool,
     /// Bytes of events that wait.
     waiting: usize,
+    /// The client was waited for, meanwhile the upstream was not heard.
+    paused: bool,
     gate: Gate<(Event, Progress, Ahead)>,
     /// How far each text that holds JSON was read.
     arguments: BTreeMap<Channel, Arguments>,
@@ -93,6 +98,9 @@ enum End {
     /// The upstream broke off, after this much was passed on.
     Broken,
 }
+
+/// Nobody reads the answer any more.
+struct ClientGone;
 
 /// What one step of waiting brought.
 enum Step {
@@ -140,6 +148,7 @@ impl Proxy {
             begun: false,
             edited: false,
             waiting: 0,
+            paused: false,
             gate,
             arguments: BTreeMap::new(),
             returned,
@@ -209,6 +218,9 @@ impl Run {
             }
             if self.gate.is_done() && checks.is_empty() {
                 return if broken { End::Broken } else { End::Done };
+            }
+            if mem::take(&mut self.paused) {
+                deadline = Instant::now() + idle;
             }
             let room = if buffers { self.call.upstream.max_answer } else { HELD };
             let reads = !ended && self.gate.held_bytes() < room;
@@ -295,7 +307,7 @@ impl Run {
 
     /// Ends the stream if it has brought content that no text guard can judge and the policies do not let pass.
     fn unscorable(&mut self) -> Option<End> {
-        let unscorable = std::mem::take(&mut self.unscorable);
+        let unscorable = mem::take(&mut self.unscorable);
         if unscorable.is_empty() {
             return None;
         }
@@ -322,13 +334,25 @@ impl Run {
             } else {
                 event.raw
             };
-            if self.client.send(Ok(piece)).await.is_err() {
+            if self.send(piece).await.is_err() {
                 return Some(End::Gone);
             }
             self.begun = true;
             self.dialect.left(&progress);
         }
         None
+    }
+
+    /// Hands a piece to the client's connection, or waits until it has room.
+    async fn send(&mut self, piece: Bytes) -> Result<(), ClientGone> {
+        match self.client.try_send(Ok(piece)) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(piece)) => {
+                self.paused = true;
+                self.client.send(piece).await.map_err(|_| ClientGone)
+            }
+            Err(TrySendError::Closed(_)) => Err(ClientGone),
+        }
     }
 
     /// Acts on a verdict: opens the gate so far, or ends the stream.

@@ -85,6 +85,11 @@ impl Here {
         self.workers.batches()
     }
 
+    /// Begins no more batches, and waits until those under way are done.
+    pub(super) async fn close(&self) {
+        self.workers.close().await;
+    }
+
     /// How each session stands.
     pub(super) fn sessions(&self) -> Vec<Session> {
         self.workers.sessions()

@@ -189,6 +189,13 @@ impl Guard {
         }
     }
 
+    /// Takes no more texts, and waits until nothing of it runs in this process: a library that ends under a batch fails it.
+    pub async fn close(&self) {
+        if let Way::Here(here) = &self.way {
+            here.close().await;
+        }
+    }
+
     /// Its servers and how they stand; none if it runs here.
     #[must_use]
     pub fn servers(&self) -> Vec<Server> {

@@ -12,6 +12,7 @@ use std::{
 };
 
 use serde::Serialize;
+use tokio_util::task::TaskTracker;
 
 use super::{
     Unavailable,
@@ -51,6 +52,8 @@ pub(super) type Check = dyn Fn(&mut dyn Engine) -> Result<(), String> + Send + S
 #[derive(Debug)]
 pub(super) struct Workers {
     shared: Arc<Shared>,
+    /// One token for each thread.
+    threads: TaskTracker,
 }
 
 struct Shared {
@@ -102,11 +105,19 @@ impl Workers {
             rests_until: None,
         };
         let state = State { queue: Queue::new(rules.room), slots: engines.iter().map(slot).collect(), closed: false };
-        let workers = Self { shared: Arc::new(Shared { state: Mutex::new(state), news: Condvar::new(), rules, check }) };
-        for (session, (_, engine)) in engines.into_iter().enumerate() {
-            let shared = Arc::clone(&workers.shared);
-            thread::Builder::new().name(format!("guard-{session}")).spawn(move || work(&shared, session, engine))?;
+        let shared = Arc::new(Shared { state: Mutex::new(state), news: Condvar::new(), rules, check });
+        let workers = Self { shared, threads: TaskTracker::new() };
+        for (session, (_, mut engine)) in engines.into_iter().enumerate() {
+            let (shared, token) = (Arc::clone(&workers.shared), workers.threads.token());
+            thread::Builder::new().name(format!("guard-{session}")).spawn(move || {
+                // Whatever panics in it, beside the batches that it contains anyway, a session goes on.
+                while catch_unwind(AssertUnwindSafe(|| work(&shared, session, engine.as_mut()))).is_err() {
+                    shared.count_failure(session);
+                }
+                drop((engine, token));
+            })?;
         }
+        workers.threads.close();
         Ok(workers)
     }
 
@@ -130,6 +141,12 @@ impl Workers {
         self.shared.lock().queue.batches()
     }
 
+    /// Begins no more batches, and waits until those under way are done and all threads have let go of their sessions.
+    pub(super) async fn close(&self) {
+        self.shared.close();
+        self.threads.wait().await;
+    }
+
     /// How each session stands.
     pub(super) fn sessions(&self) -> Vec<Session> {
         let session = |slot: &Slot| Session { device: slot.device.clone(), is_ready: slot.is_up(), failures: slot.failures };
@@ -139,8 +156,7 @@ impl Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        self.shared.lock().closed = true;
-        self.shared.news.notify_all();
+        self.shared.close();
     }
 }
 
@@ -177,6 +193,11 @@ impl Shared {
     /// The lists hold no invariant that a panic elsewhere could break, so a poisoned lock is taken as it is.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self) {
+        self.lock().closed = true;
+        self.news.notify_all();
     }
 
     /// Waits until there is something to do for a session; `None` at the end.
@@ -232,12 +253,12 @@ impl Shared {
     }
 }
 
-fn work(shared: &Shared, session: usize, mut engine: Box<dyn Engine>) {
+fn work(shared: &Shared, session: usize, engine: &mut dyn Engine) {
     let mut is_up = true;
     while let Some(turn) = shared.next(session) {
         let is_sound = match turn {
             Turn::Run(batch) => {
-                let is_sound = run(engine.as_mut(), batch);
+                let is_sound = run(engine, batch);
                 if !is_sound {
                     shared.count_failure(session);
                 }
@@ -246,7 +267,7 @@ fn work(shared: &Shared, session: usize, mut engine: Box<dyn Engine>) {
             Turn::Check => false,
         };
         if !(is_sound && is_up) {
-            is_up = shared.stands(session, if is_sound { Ok(()) } else { shared.check(engine.as_mut()) });
+            is_up = shared.stands(session, if is_sound { Ok(()) } else { shared.check(engine) });
         }
     }
 }

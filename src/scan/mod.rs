@@ -112,6 +112,13 @@ impl Scanner {
         self.inner.cascades().map(|(name, cascade)| (name, cascade.first(), cascade.second()))
     }
 
+    /// Has the guards take no more texts, and waits until nothing of them runs.
+    pub async fn close(&self) {
+        for guard in self.inner.cascades().flat_map(|(_, cascade)| cascade.all()) {
+            guard.close().await;
+        }
+    }
+
     /// The guards' names in order; the place of each stands for it in an [`Ask`] and a [`Verdict`].
     pub fn guard_names(&self) -> impl Iterator<Item = &str> {
         self.inner.cascades().map(|(name, _)| name)

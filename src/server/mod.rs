@@ -46,6 +46,8 @@ pub use crate::exchange::dialects;
 
 /// How often files of certificates are looked at besides, for file systems that tell nobody of changes. They are few and small.
 const CERTIFICATES: Duration = Duration::from_secs(60);
+/// Time for what is left to do once all connections have ended: to write down what was flagged, and to end a guard's batch.
+const LAST: Duration = Duration::from_secs(5);
 
 /// Why the server cannot start: one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -176,9 +178,8 @@ impl Server {
         [&self.tls, &self.admin_tls].into_iter().flatten().cloned().collect()
     }
 
-    /// Serves until `stop`, then lets exchanges in flight finish.
+    /// Serves until `stop`, then lets exchanges in flight finish: for the drain time at most, and seconds more for what they leave.
     pub async fn run(self, stop: CancellationToken) {
-        let drain = Duration::from_millis(self.config.listen.drain_ms);
         let (proxy, reloader) = (Arc::clone(&self.proxy), Arc::clone(&self.reloader));
         let _certificates = follow_certificates(&self.tls());
         let app = admin::app(Arc::clone(&proxy), reloader, self.tls(), self.console);
@@ -199,8 +200,13 @@ impl Server {
         listener::serve((self.listener, self.tls), &self.workers, answer, &self.config.listen, &stop).await;
         // What is not told yet is on record, for another node or a later start.
         drop(webhooks);
-        if tokio::time::timeout(drain, self.proxy.drain()).await.is_err() {
-            tracing::warn!("exchanges were still in flight after the drain time");
+        if tokio::time::timeout(LAST, self.proxy.drain()).await.is_err() {
+            tracing::warn!(
+                "what exchanges had left to do was not done in time: what the review store has not taken may be lost"
+            );
+        }
+        if tokio::time::timeout(LAST, self.proxy.scanner().close()).await.is_err() {
+            tracing::warn!("the guard was still in the midst of a batch, which may now fail");
         }
         admin.abort();
         // What exchanges have left to do they did on these.

@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::{Timestamp, tz::TimeZone};
-use tokio::time::{interval, timeout};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use tokio::time::{Instant, interval, timeout};
 
 use crate::{
     config,
@@ -41,12 +41,38 @@ pub(super) async fn retain(store: Store, settings: config::Review) {
         return;
     }
     let mut hours = interval(HOUR);
+    let mut last = (Timestamp::now(), Instant::now());
     loop {
         hours.tick().await;
+        let now = (Timestamp::now(), Instant::now());
+        let has_jumped = jumped(now.0.duration_since(last.0), now.1 - last.1);
+        last = now;
+        if has_jumped {
+            // What is deleted does not come back once the clock is right again: it has an hour for that.
+            tracing::warn!("the system's clock was set: cases that this makes too old are deleted in an hour, and not now");
+            continue;
+        }
         match store.retain(keep, Timestamp::now()).await {
             Ok(Purged { by_age: 0, by_size: 0 }) => {}
             Ok(Purged { by_age, by_size }) => tracing::info!(by_age, by_size, "cases were deleted as the settings say"),
             Err(error) => tracing::warn!(%error, "cases that are not to be kept cannot be deleted"),
         }
+    }
+}
+
+/// Whether the clock was set meanwhile: it tells another time to have passed than has.
+fn jumped(told: SignedDuration, passed: Duration) -> bool {
+    SignedDuration::try_from(passed).is_ok_and(|passed| (told - passed).unsigned_abs() > HOUR)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_is_noticed() {
+        let told = |hours: i64| SignedDuration::from_hours(hours);
+        assert!(!jumped(told(1), HOUR) && !jumped(told(24), 24 * HOUR) && !jumped(told(2), HOUR));
+        assert!(jumped(told(24 * 400), HOUR) && jumped(told(-24), HOUR));
     }
 }

@@ -6,6 +6,7 @@
 mod architecture;
 mod bypass;
 mod cache;
+mod chaos;
 mod chat;
 mod console;
 mod decoder;
@@ -30,7 +31,6 @@ mod replay;
 mod review_commands;
 mod security;
 mod sessions;
-mod store;
 mod stream;
 mod tls;
 mod unscored;

@@ -3,6 +3,7 @@ use std::sync::{
     mpsc::{self, Receiver, Sender},
 };
 
+use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
 
 use super::*;
@@ -285,4 +286,46 @@ fn what_cannot_grow_is_scored_whole() {
         assert_eq!(run(&mut Whole(whole.clone()), vec![job]), whole.is_ok());
         assert_eq!(answer.try_recv().unwrap(), whole);
     }
+}
+
+#[test]
+fn a_session_goes_on_whatever_panics() {
+    /// What a batch panics with. It panics once more when that is caught.
+    struct Twice;
+    impl Drop for Twice {
+        fn drop(&mut self) {
+            panic!("beside a batch");
+        }
+    }
+    struct Panics;
+    impl Engine for Panics {
+        fn run(&mut self, windows: &[&Window]) -> Result<Vec<f32>, Unavailable> {
+            if windows.iter().any(|window| window.ids == [13]) {
+                std::panic::panic_any(Twice);
+            }
+            Ok(vec![0.5; windows.len()])
+        }
+    }
+    let workers = Workers::start(vec![("cpu".to_owned(), Box::new(Panics))], RULES, Box::new(|_| Ok(()))).unwrap();
+    let ask = |id: u32| {
+        let (reply, answer) = oneshot::channel();
+        let deadline = Instant::now() + LONG;
+        workers.push(Job { window: window(vec![id]), asker: Asker::default(), grows: false, home: None, deadline, reply });
+        answer.blocking_recv()
+    };
+    assert!(ask(13).is_err(), "its caller is told at once");
+    assert_eq!(ask(1).unwrap(), Ok(0.5));
+    assert_eq!(workers.sessions(), [Session { device: "cpu".to_owned(), is_ready: true, failures: 1 }]);
+}
+
+#[tokio::test]
+async fn closing_waits_for_the_batch_under_way() {
+    let fakes = Fakes::start(2, RULES);
+    let answer = fakes.push(&[1, 2], false);
+    let (session, _) = fakes.next();
+    let mut close = std::pin::pin!(fakes.workers.close());
+    assert!((&mut close).now_or_never().is_none());
+    fakes.let_go_on(session);
+    close.await;
+    assert_eq!(answer.await.unwrap(), Ok(score(&[1, 2])));
 }

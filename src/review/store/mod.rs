@@ -21,6 +21,7 @@ mod tests;
 mod write;
 
 use std::{
+    future::ready,
     sync::{Arc, Once},
     time::Duration,
 };
@@ -28,7 +29,7 @@ use std::{
 use jiff::civil::Date;
 use serde::Serializer;
 use sqlx::{
-    AnyConnection, AnyPool,
+    AnyConnection, AnyPool, Connection as _,
     any::{AnyPoolOptions, install_default_drivers},
     migrate::MigrateError,
 };
@@ -104,6 +105,9 @@ impl Store {
             let options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE);
             let greetings = [backend.greeting(), greeting];
             let options = options.after_connect(move |connection, _| Box::pin(greet(connection, greetings)));
+            // SQLite undoes a transaction by itself where the disk fails or is full. The driver goes on to count it, and begins
+            // none on that connection ever again.
+            let options = options.before_acquire(|connection, _| Box::pin(ready(Ok(!connection.is_in_transaction()))));
             options.connect(&address).await.map_err(|e| fail(reason(&e)))
         };
         let pool = connected(backend.connections(), &[]).await?;

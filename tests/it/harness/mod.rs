@@ -2,6 +2,8 @@
 
 pub(crate) mod issuer;
 pub(crate) mod postgres;
+pub(crate) mod program;
+pub(crate) mod raw;
 mod upstream;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};

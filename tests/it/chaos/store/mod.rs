@@ -10,7 +10,7 @@ use sqlx::{Connection as _, SqliteConnection};
 use crate::harness::{Proxy, RULES, ask, postgres::Cluster};
 
 /// Rules of a policy that would rather spool.
-fn spooling() -> String {
+pub(super) fn spooling() -> String {
     format!("on_store_error = \"spool\"\n{RULES}")
 }
 

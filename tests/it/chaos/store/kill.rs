@@ -4,10 +4,8 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::SocketAddr,
     path::Path,
-    process::{Child, Command, Stdio},
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -19,10 +17,12 @@ use std::{
 
 use futures_util::TryStreamExt as _;
 use seawall::review::{Case, Filter, Order, Store};
-use serde_json::Value;
 
 use super::{BREAK, MEND, execute};
-use crate::harness::{completion, fixture};
+use crate::harness::{
+    completion,
+    program::{PATIENCE, Program, call, llm, store},
+};
 
 const ROUNDS: usize = 200;
 /// Stores, each with its program.
@@ -31,7 +31,6 @@ const CALLERS: usize = 4;
 /// Answers and milliseconds within which a round ends.
 const ANSWERS: u32 = 12;
 const PAUSE_MS: u64 = 40;
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Each exchange is written twice: when it is asked and when it is answered.
 const POLICY: &str = r#"
 name = "cards"
@@ -48,94 +47,10 @@ detectors = ["payment_card"]
 action = "flag"
 "#;
 
-struct Program {
-    child: Child,
-    address: SocketAddr,
-    admin: SocketAddr,
-}
-
-impl Program {
-    fn start(dir: &Path, upstream: SocketAddr) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_seawall"));
-        command
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--upstream"])
-            .arg(format!("http://{upstream}"));
-        command
-            .arg("--store")
-            .arg(store(dir))
-            .arg("--policies")
-            .arg(dir.join("policy.toml"))
-            .arg("--guard")
-            .arg(fixture("guard"));
-        command.env("SEAWALL_REVIEW__SPOOL", dir.join("spool"));
-        command.envs([("SEAWALL_GUARD__THREADS", "1"), ("SEAWALL_TELEMETRY__FORMAT", "json")]);
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let listening = lines.find(|line| line.contains("seawall is listening")).unwrap();
-        // Nobody else reads what it says.
-        thread::spawn(move || lines.for_each(drop));
-        let told: Value = serde_json::from_str(&listening).unwrap();
-        let address = |name: &str| told[name].as_str().unwrap().parse().unwrap();
-        Self { address: address("address"), admin: address("admin"), child }
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-fn store(dir: &Path) -> String {
-    format!("sqlite://{}", dir.join("review.db").display())
-}
-
-/// Reads a request to its end.
-fn request(stream: &mut TcpStream) -> Option<()> {
-    let (mut bytes, mut buffer) = (Vec::new(), [0; 4_096]);
-    loop {
-        let text = String::from_utf8_lossy(&bytes);
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head.to_lowercase().lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
-            if body.len() >= length.unwrap_or(0) {
-                return Some(());
-            }
-        }
-        let count = stream.read(&mut buffer).ok().filter(|count| *count > 0)?;
-        bytes.extend_from_slice(&buffer[..count]);
-    }
-}
-
-/// An LLM that always answers the same.
-fn upstream() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let body = completion("yours is 4111 1111 1111 1111");
-    let answer = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-    thread::spawn(move || {
-        for mut stream in listener.incoming().map_while(Result::ok) {
-            let answer = answer.clone();
-            thread::spawn(
-                move || while request(&mut stream).and_then(|()| stream.write_all(answer.as_bytes()).ok()).is_some() {},
-            );
-        }
-    });
-    address
-}
-
-/// Asks once; the status and the head's end where the answer came whole.
-fn call(address: SocketAddr, method: &str, path: &str, body: &str) -> Option<(String, Value)> {
-    let mut stream = TcpStream::connect(address).ok()?;
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    stream.write_all((head + body).as_bytes()).ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    Some((head.to_owned(), serde_json::from_str(body).ok()?))
+fn start(dir: &Path, upstream: SocketAddr) -> Program {
+    Program::start(dir, upstream, |command| {
+        command.arg("--policies").arg(dir.join("policy.toml"));
+    })
 }
 
 /// Asks for a completion; the exchange's id if the answer came whole.
@@ -172,9 +87,8 @@ fn round(program: &mut Program, name: &str) -> Answered {
             heard.recv_timeout(PATIENCE).unwrap();
         }
         thread::sleep(Duration::from_millis(fastrand::u64(0..PAUSE_MS)));
-        program.child.kill().unwrap();
+        program.kill();
         over.store(true, Relaxed);
-        program.child.wait().unwrap();
     });
     answered.into_inner().unwrap()
 }
@@ -190,7 +104,7 @@ fn lane(upstream: SocketAddr) -> usize {
     for number in 0..ROUNDS / LANES {
         // Two rounds in order, two not, so that both meet what those before have left.
         let broken = number / 2 % 2 == 1;
-        let mut program = Program::start(dir.path(), upstream);
+        let mut program = start(dir.path(), upstream);
         if broken && number % 2 == 0 {
             change(BREAK);
         }
@@ -201,7 +115,7 @@ fn lane(upstream: SocketAddr) -> usize {
         }
     }
     assert!(answered.len() > ROUNDS / LANES, "only {} were answered", answered.len());
-    let program = Program::start(dir.path(), upstream);
+    let program = start(dir.path(), upstream);
     let end = Instant::now() + PATIENCE;
     while call(program.admin, "GET", "/readyz", "").unwrap().1["review"]["spooled"] != 0 {
         assert!(Instant::now() < end, "the journal is not emptied");
@@ -225,7 +139,7 @@ fn lane(upstream: SocketAddr) -> usize {
 
 #[test]
 fn what_was_answered_is_on_record_however_often_it_is_killed() {
-    let upstream = upstream();
+    let upstream = llm(&completion("yours is 4111 1111 1111 1111"));
     let lanes: Vec<_> = (0..LANES).map(|_| thread::spawn(move || lane(upstream))).collect();
     let spooled: usize = lanes.into_iter().map(|lane| lane.join().unwrap()).sum();
     assert!(spooled > ROUNDS / 10, "the journal was in use in {spooled} rounds only");
