@@ -10,6 +10,7 @@ mod identity;
 mod load;
 mod policies;
 mod review;
+mod telemetry;
 
 use std::{collections::BTreeMap, net::SocketAddr, num::NonZero, path::PathBuf};
 
@@ -23,6 +24,7 @@ pub use self::{
     load::{Error, load},
     policies::{Policies, Secret, Uncovered},
     review::{Content, Review, ReviewKey, Webhook},
+    telemetry::{LogFormat, Otlp, OtlpProtocol, Telemetry},
 };
 
 /// All settings.
@@ -57,7 +59,7 @@ pub struct Config {
     pub cache: Cache,
     /// The record of flagged traffic.
     pub review: Review,
-    /// Logs.
+    /// Logs and traces.
     pub telemetry: Telemetry,
 }
 
@@ -313,28 +315,6 @@ pub struct Cache {
     pub ttl_s: u64,
 }
 
-/// `[telemetry]`: logs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Telemetry {
-    /// What is logged: `error`, `warn`, `info`, `debug`, or a filter such as `seawall=debug,info`.
-    pub log: String,
-    /// How it is written.
-    pub format: LogFormat,
-}
-
-/// How logs are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LogFormat {
-    /// Text on a terminal, JSON otherwise.
-    Auto,
-    /// For people.
-    Text,
-    /// An object a line.
-    Json,
-}
-
 impl Default for Listen {
     fn default() -> Self {
         Self {
@@ -417,12 +397,6 @@ impl Default for Cache {
     }
 }
 
-impl Default for Telemetry {
-    fn default() -> Self {
-        Self { log: "info".to_owned(), format: LogFormat::Auto }
-    }
-}
-
 /// What policies call the upstream of `[upstream]`.
 pub const DEFAULT_UPSTREAM: &str = "default";
 
@@ -452,6 +426,7 @@ impl Config {
         identity::check(self)?;
         self.admin.check()?;
         self.review.check()?;
+        self.telemetry.otlp.check()?;
         for (name, upstream) in self.named_upstreams() {
             let key =
                 |field: &str| name.map_or_else(|| format!("upstream.{field}"), |name| format!("upstreams.{name}.{field}"));

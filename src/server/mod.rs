@@ -36,11 +36,14 @@ use crate::{
     policy::{HashKey, LoadError, Policies, Terms},
     review::{self, Recorder, Seal, SealError, Store},
     scan::{Band, Pair, Scanner},
-    telemetry::Metrics,
+    telemetry::{Exporter, Metrics, Traces},
     upstream::Misconfigured,
 };
 
 pub use crate::exchange::dialects;
+
+/// How long the collector is waited for at the end.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Why the server cannot start: one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +96,7 @@ pub struct Server {
     proxy: Arc<Proxy>,
     reloader: Arc<Reloader>,
     webhooks: (webhook::Sender, Vec<webhook::Target>),
+    exporter: Option<Exporter>,
     store: Store,
     config: Config,
 }
@@ -109,6 +113,7 @@ impl Server {
         let identity = Identity::new(&config.identity).await?;
         let policies = policies(&config)?;
         let metrics = Arc::new(Metrics::default());
+        let (traces, exporter) = Traces::new(&config.telemetry.otlp)?.unzip();
         let scanner = scanner(&config, &metrics).await?;
         let listener = take(config.listen.address, "--listen").await?;
         let admin = take(config.admin.address, "--admin").await?;
@@ -120,7 +125,7 @@ impl Server {
         let recorder = Recorder::start(store.clone(), config.review.spool.clone())?;
         let local = admin.local_addr().is_ok_and(|address| address.ip().is_loopback());
         let auth = Box::pin(Auth::new(&config.admin, local, store.clone())).await?;
-        let proxy = Arc::new(Proxy::new(&config, Rooms { scanner, policies, routes, recorder, metrics, identity }));
+        let proxy = Arc::new(Proxy::new(&config, Rooms { scanner, policies, routes, recorder, metrics, traces, identity }));
         upkeep::except(&proxy, &store).await?;
         let webhooks = (webhook::Sender::new(&targets, store.clone(), Arc::clone(&proxy))?, targets);
         let reloader = Arc::new(Reloader::new(Arc::clone(&proxy), config.clone()));
@@ -128,7 +133,7 @@ impl Server {
         let console = Console::new(rooms, api::routes(&reloader));
         let threads = config.listen.threads.or_else(|| available_parallelism().ok());
         let workers = Workers::start(threads.map_or(1, NonZero::get)).map_err(StartError::Thread)?;
-        Ok(Self { listener, workers, tls, admin, admin_tls, console, proxy, reloader, webhooks, store, config })
+        Ok(Self { listener, workers, tls, admin, admin_tls, console, proxy, reloader, webhooks, exporter, store, config })
     }
 
     /// Where clients connect.
@@ -169,12 +174,23 @@ impl Server {
     pub async fn run(self, stop: CancellationToken) {
         let drain = Duration::from_millis(self.config.listen.drain_ms);
         let (proxy, reloader) = (Arc::clone(&self.proxy), Arc::clone(&self.reloader));
-        let app = admin::app(Arc::clone(&proxy), reloader, self.console);
-        let (tls, settings, over) = (self.admin_tls.map(TlsAcceptor::from), self.config.listen.clone(), stop.clone());
+        let rooms = admin::Rooms {
+            proxy: Arc::clone(&proxy),
+            reloader,
+            spans: self.exporter.as_ref().map(Exporter::counts),
+            pulse: self.workers.pulse(),
+            needs_store: self.config.admin.ready_needs_store,
+            stop: stop.clone(),
+        };
+        let app = admin::app(rooms, self.console);
+        // Operators are answered until the last exchange has ended.
+        let over = CancellationToken::new();
+        let (tls, settings, closed) = (self.admin_tls.map(TlsAcceptor::from), self.config.listen.clone(), over.clone());
         let admin = tokio::spawn(async move {
             let answer = move |request, peer| admin::answer(app.clone(), request, peer);
-            listener::serve((self.admin, tls), &Workers::here(), answer, &settings, &over).await;
+            listener::serve((self.admin, tls), &Workers::here(), answer, &settings, &closed).await;
         });
+        let traces = self.exporter.map(|exporter| tokio::spawn(exporter.run(over.clone())));
         let poll = self.config.policies.poll_ms.map(Duration::from_millis);
         let watch = self.reloader.root().map(|root| watch::follow(Arc::clone(&self.reloader), root.to_owned(), poll));
         let _watch = watch.map(|watch| AbortOnDropHandle::new(tokio::spawn(watch)));
@@ -192,7 +208,12 @@ impl Server {
         if tokio::time::timeout(drain, self.proxy.drain()).await.is_err() {
             tracing::warn!("exchanges were still in flight after the drain time");
         }
+        over.cancel();
         admin.abort();
+        if let Some(traces) = traces {
+            // The last spans are worth waiting for, for as long as a collector is: a moment.
+            drop(tokio::time::timeout(FAREWELL, traces).await);
+        }
         // What exchanges have left to do they did on these.
         drop(self.workers);
     }

@@ -31,6 +31,7 @@ mod review_commands;
 mod sessions;
 mod store;
 mod stream;
+mod telemetry;
 mod unscored;
 mod upstreams;
 mod webhook;
