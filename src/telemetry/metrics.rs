@@ -168,16 +168,16 @@ impl Metrics {
     /// Has all that can be named beforehand begin at 0: a rate does not see the step from nothing to 1.
     fn begin(self) -> Self {
         for source in ["guard", "cache", "none"] {
-            self.verdicts.get_or_create(&Source { source });
+            self.verdicts.get_or_create(&Source { source }).inc_by(0);
         }
         for decided in ["first", "second"] {
-            self.cascade.get_or_create(&Decider { decided });
+            self.cascade.get_or_create(&Decider { decided }).inc_by(0);
         }
         for outcome in ["delivered", "failed", "given_up"] {
-            self.webhooks.get_or_create(&Outcome { outcome });
+            self.webhooks.get_or_create(&Outcome { outcome }).inc_by(0);
         }
         for outcome in ["changed", "unchanged", "refused"] {
-            self.policy_reloads.get_or_create(&Outcome { outcome });
+            self.policy_reloads.get_or_create(&Outcome { outcome }).inc_by(0);
         }
         self
     }

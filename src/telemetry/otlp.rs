@@ -14,7 +14,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Uri, header, uri::PathAndQuery};
+use http::{
+    HeaderMap, HeaderValue, Request, Uri, header,
+    uri::{InvalidUri, PathAndQuery},
+};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::{
     client::legacy::Client,
@@ -164,7 +167,15 @@ impl Exporter {
             self.spans.close();
             return self.spans.recv_many(batch, BATCH).await > 0;
         }
-        let others = async { while batch.len() < BATCH && self.spans.recv_many(batch, BATCH - batch.len()).await > 0 {} };
+        let others = async {
+            loop {
+                let room = BATCH - batch.len();
+                // It takes none where there is no room.
+                if self.spans.recv_many(batch, room).await == 0 {
+                    break;
+                }
+            }
+        };
         tokio::select! {
             () = others => {}
             () = sleep(LINGER) => {}
@@ -210,16 +221,16 @@ impl Wire {
         let mut builder = Client::builder(TokioExecutor::new());
         builder.timer(TokioTimer::new()).pool_timer(TokioTimer::new());
         let [http, grpc] = PATHS;
-        let wrong = |e: &dyn fmt::Display| Misconfigured(format!("`{SECTION}.endpoint` {endpoint}: {e}"));
+        let wrong = |e: InvalidUri| Misconfigured(format!("`{SECTION}.endpoint` {endpoint}: {e}"));
         Ok(match settings.protocol {
             OtlpProtocol::HttpProtobuf => {
                 let base = endpoint.trim_end_matches('/');
                 let uri = if base.ends_with(http) { base.parse() } else { format!("{base}{http}").parse() };
-                Self::Http(builder.build(connector(reached, Version::Http1)?), uri.map_err(|e| wrong(&e))?)
+                Self::Http(builder.build(connector(reached, Version::Http1)?), uri.map_err(wrong)?)
             }
             OtlpProtocol::Grpc => {
                 builder.http2_only(true);
-                let path = grpc.parse().map_err(|e| wrong(&e))?;
+                let path = grpc.parse().map_err(wrong)?;
                 Self::Grpc(builder.build(connector(reached, Version::Http2)?), base, path)
             }
         })
@@ -229,7 +240,8 @@ impl Wire {
     async fn send(&self, request: ExportTraceServiceRequest, headers: HeaderMap) -> Result<u64, String> {
         let answer: ExportTraceServiceResponse = match self {
             Self::Http(client, uri) => {
-                let mut post = Request::post(uri).body(Full::from(request.encode_to_vec())).map_err(|e| e.to_string())?;
+                let mut post =
+                    Request::post(uri.clone()).body(Full::from(request.encode_to_vec())).map_err(|e| e.to_string())?;
                 *post.headers_mut() = headers;
                 post.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
                 let answer = client.request(post).await.map_err(|e| root(&e))?;
@@ -263,5 +275,40 @@ fn resource() -> Resource {
     match told {
         Some(name) if !name.as_str().starts_with("unknown_service") => own.build(),
         _ => own.with_service_name(env!("CARGO_PKG_NAME")).build(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::{Tracer as _, TracerProvider as _};
+    use opentelemetry_sdk::trace::SdkTracerProvider;
+
+    use super::*;
+
+    #[test]
+    fn spans_without_room_are_dropped_at_once() {
+        let (counts, (spans, mut waiting)) = (Arc::<Sent>::default(), mpsc::channel(1));
+        let queue = Queue { spans, counts: Arc::clone(&counts) };
+        let tracer = SdkTracerProvider::builder().with_span_processor(queue).build().tracer("tests");
+        for name in ["first", "second", "third"] {
+            drop(tracer.start(name));
+        }
+        assert_eq!(counts.counts(), [("sent", 0), ("failed", 0), ("dropped", 2)]);
+        assert_eq!(waiting.try_recv().unwrap().name, "first");
+    }
+
+    #[test]
+    fn the_path_is_put_behind_the_address_once() {
+        for (endpoint, uri) in [
+            ("http://c:4318", "http://c:4318/v1/traces"),
+            ("http://c:4318/", "http://c:4318/v1/traces"),
+            ("http://c/otlp", "http://c/otlp/v1/traces"),
+            ("http://c:4318/v1/traces", "http://c:4318/v1/traces"),
+        ] {
+            let Ok(Wire::Http(_, told)) = Wire::new(&Otlp::default(), endpoint) else { panic!("{endpoint}") };
+            assert_eq!(told, uri);
+        }
+        let told = Wire::new(&Otlp::default(), "collector:4318").unwrap_err().to_string();
+        assert!(told.starts_with("`telemetry.otlp.endpoint` collector:4318: must be http://"), "{told}");
     }
 }
