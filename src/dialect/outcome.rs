@@ -81,6 +81,9 @@ fn count(usage: &Map<String, Value>, names: &[&str]) -> Option<u64> {
 mod tests {
     use super::*;
 
+    /// Events; and the model, reasons and tokens that they tell.
+    type Case<'c> = (&'c [&'c str], (&'c str, &'c str, u64, u64));
+
     fn told(events: &[&str]) -> (String, String, Option<u64>, Option<u64>) {
         let mut outcome = Outcome::default();
         events.iter().for_each(|event| outcome.read(event));
@@ -89,7 +92,7 @@ mod tests {
 
     #[test]
     fn every_api_says_how_it_ended_and_what_it_took() {
-        let cases: [(&[&str], (&str, &str, u64, u64)); 12] = [
+        let cases: [Case<'_>; 12] = [
             (
                 &[
                     r#"{"model":"gpt-5","choices":[{"finish_reason":"stop"},{"finish_reason":"length"}],"usage":{"prompt_tokens":3,"completion_tokens":4}}"#,

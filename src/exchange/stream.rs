@@ -104,7 +104,7 @@ enum End {
 /// What one step of waiting brought.
 enum Step {
     /// A check, what came of it, and when it began if there is to be a span of it.
-    Judged(Check, Evidence, usize, Option<SystemTime>),
+    Judged(Check, Box<Evidence>, usize, Option<SystemTime>),
     Bytes(Bytes),
     Ended {
         broken: bool,
@@ -212,7 +212,7 @@ impl Run {
         let judge = async |check: Check| {
             let begun = traced.then(SystemTime::now);
             let (evidence, settled) = proxy.scanner.stream(&ask, &check, prompt.as_deref()).await;
-            Step::Judged(check, evidence, settled, begun)
+            Step::Judged(check, Box::new(evidence), settled, begun)
         };
         let idle = self.call.upstream.idle;
         let silence = Duration::from_millis(proxy.limits.stream.idle_ms);
