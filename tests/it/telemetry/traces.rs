@@ -250,13 +250,10 @@ fn the_log_names_the_trace_and_no_text() {
     );
     let mut stream = std::net::TcpStream::connect(address).unwrap();
     std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
-    let said: Vec<String> = lines
-        .by_ref()
-        .scan(false, |over, line| {
-            let before = std::mem::replace(over, line.contains("\"message\":\"exchange\""));
-            (!before).then_some(line)
-        })
-        .collect();
+    let mut said = Vec::new();
+    while !said.last().is_some_and(|line: &String| line.contains("\"message\":\"exchange\"")) {
+        said.push(lines.next().unwrap());
+    }
     drop(child.kill());
     drop(child.wait());
     let line: Value = serde_json::from_str(said.last().unwrap()).unwrap();
