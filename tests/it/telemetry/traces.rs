@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{BufRead as _, BufReader},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
@@ -230,7 +230,16 @@ async fn without_a_collector_the_clients_trace_passes_as_it_came() {
     );
 }
 
-/// The real program's log.
+/// A program that ends with its test.
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
 #[test]
 fn the_log_names_the_trace_and_no_text() {
     let dir = tempfile::tempdir().unwrap();
@@ -239,8 +248,8 @@ fn the_log_names_the_trace_and_no_text() {
     command.arg(fixture("guard")).arg("--store").arg(format!("sqlite://{}", dir.path().join("review.db").display()));
     command.env("SEAWALL_REVIEW__SPOOL", dir.path().join("spool")).env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1");
     command.envs([("SEAWALL_GUARD__THREADS", "1"), ("SEAWALL_TELEMETRY__FORMAT", "json")]);
-    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let mut program = Program(command.stderr(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(program.0.stderr.take().unwrap()).lines().map_while(Result::ok);
     let listening = lines.find(|line| line.contains("seawall is listening")).unwrap();
     let address = serde_json::from_str::<Value>(&listening).unwrap()["address"].as_str().unwrap().to_owned();
     let body = ask("who ate the plums");
@@ -254,8 +263,6 @@ fn the_log_names_the_trace_and_no_text() {
     while !said.last().is_some_and(|line: &String| line.contains("\"message\":\"exchange\"")) {
         said.push(lines.next().unwrap());
     }
-    drop(child.kill());
-    drop(child.wait());
     let line: Value = serde_json::from_str(said.last().unwrap()).unwrap();
     assert_eq!((line["trace_id"].as_str(), line["dialect"].as_str()), (Some(TRACE), Some("openai_chat")));
     assert!(!said.concat().contains("plums"), "{said:?}");
