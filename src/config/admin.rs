@@ -25,6 +25,9 @@ pub struct Admin {
     pub tls: Option<Tls>,
     /// The listener's address as browsers have it, such as `https://seawall.example.com`: what links to cases begin with.
     pub public_url: Option<String>,
+    /// Whether `/readyz` says no while flagged exchanges cannot be recorded: the store is away, and some policy does not have
+    /// them go to the journal. Off, as harmless traffic needs no record, and a store that is away makes all nodes unready at once.
+    pub ready_needs_store: bool,
     /// Longest sign-in, in hours.
     pub session_h: u64,
     /// Time without any call after which a sign-in ends, in minutes.
@@ -43,6 +46,7 @@ impl Default for Admin {
             address: SocketAddr::from(([127, 0, 0, 1], 8081)),
             tls: None,
             public_url: None,
+            ready_needs_store: false,
             session_h: 12,
             session_idle_m: 60,
             users: Vec::new(),

@@ -11,6 +11,7 @@ mod load;
 mod policies;
 mod reference;
 mod review;
+mod telemetry;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, num::NonZero, path::PathBuf};
 
@@ -27,6 +28,7 @@ pub use self::{
     policies::{Policies, Secret, Uncovered},
     reference::{reference, schema},
     review::{Content, Review, ReviewKey, Webhook},
+    telemetry::{LogFormat, Otlp, OtlpProtocol, Telemetry},
 };
 
 /// All settings.
@@ -61,7 +63,7 @@ pub struct Config {
     pub cache: Cache,
     /// The record of flagged traffic.
     pub review: Review,
-    /// Logs.
+    /// Logs and traces.
     pub telemetry: Telemetry,
 }
 
@@ -324,28 +326,6 @@ pub struct Cache {
     pub ttl_s: u64,
 }
 
-/// `[telemetry]`: logs.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Telemetry {
-    /// What is logged: `error`, `warn`, `info`, `debug`, or a filter such as `seawall=debug,info`.
-    pub log: String,
-    /// How it is written.
-    pub format: LogFormat,
-}
-
-/// How logs are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum LogFormat {
-    /// Text on a terminal, JSON otherwise.
-    Auto,
-    /// For people.
-    Text,
-    /// An object a line.
-    Json,
-}
-
 impl Default for Listen {
     fn default() -> Self {
         Self {
@@ -430,12 +410,6 @@ impl Default for Cache {
     }
 }
 
-impl Default for Telemetry {
-    fn default() -> Self {
-        Self { log: "info".to_owned(), format: LogFormat::Auto }
-    }
-}
-
 /// Settings that can hold a secret, or what somebody took for the place of one: no log tells what they hold.
 macro_rules! untold {
     ($($settings:ty),+) => {$(
@@ -479,6 +453,7 @@ impl Config {
         identity::check(self)?;
         self.admin.check()?;
         self.review.check()?;
+        self.telemetry.otlp.check()?;
         for (name, upstream) in self.named_upstreams() {
             let key =
                 |field: &str| name.map_or_else(|| format!("upstream.{field}"), |name| format!("upstreams.{name}.{field}"));

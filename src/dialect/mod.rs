@@ -14,6 +14,7 @@ mod ollama;
 mod openai_chat;
 mod openai_completions;
 mod openai_responses;
+mod outcome;
 mod schema;
 mod strict;
 mod text;
@@ -23,7 +24,7 @@ mod writing;
 
 use http::{Method, StatusCode, Uri};
 
-pub use self::text::Arguments;
+pub use self::{outcome::Outcome, text::Arguments};
 use crate::{
     segment::{Content, Delta, Direction, Edit, Place, Segment},
     wire::{

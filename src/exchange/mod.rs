@@ -4,16 +4,22 @@ mod admit;
 pub mod answer;
 mod asked;
 pub mod body;
+mod called;
 mod contain;
 mod heard;
 mod moderation;
+mod race;
 mod record;
 mod returned;
 mod route;
 mod stream;
+mod traced;
 mod whole;
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header, request::Parts, response};
@@ -27,6 +33,8 @@ use self::{
     answer::{Failure, events, json},
     asked::{asked, headers},
     body::{Body, Broken, holding},
+    called::Called,
+    race::{acts, raced},
     record::Record,
     route::{Kind, Route},
     stream::Streamed,
@@ -40,8 +48,8 @@ use crate::{
     review::Recorder,
     scan::{METER, Scanner},
     segment::{Content, Direction, last_prompt},
-    telemetry::Metrics,
-    upstream::{self, Upstream},
+    telemetry::{Metrics, Trace, Traces},
+    upstream::Upstream,
     wire::{
         body::{Patience, read},
         encoding,
@@ -62,6 +70,7 @@ pub struct Proxy {
     /// What the record keeps of texts.
     content: config::Content,
     metrics: Arc<Metrics>,
+    traces: Option<Traces>,
     identity: Identity,
     quotas: identity::Limits,
     /// Room for calls in flight.
@@ -83,6 +92,8 @@ pub struct Rooms {
     pub recorder: Recorder,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Tells a collector, if there is one.
+    pub traces: Option<Traces>,
     /// Knows callers.
     pub identity: Identity,
 }
@@ -127,7 +138,7 @@ impl Proxy {
     /// A proxy made of its rooms.
     #[must_use]
     pub fn new(settings: &Config, rooms: Rooms) -> Self {
-        let Rooms { scanner, policies, routes, recorder, metrics, identity } = rooms;
+        let Rooms { scanner, policies, routes, recorder, metrics, traces, identity } = rooms;
         let quotas = identity::Limits::new(settings.limits, &settings.tenants);
         let limits = Limits {
             calls: settings.listen.max_calls,
@@ -145,6 +156,7 @@ impl Proxy {
             recorder,
             content: settings.review.content,
             metrics,
+            traces,
             identity,
             quotas,
             room: Arc::new(Semaphore::new(limits.calls)),
@@ -155,24 +167,33 @@ impl Proxy {
 
     /// Answers one request of a caller who may make it.
     pub async fn handle(self: Arc<Self>, mut request: Request<Incoming>) -> Response<Body> {
+        let trace = self.traces.as_ref().map(|traces| Box::new(traces.begin(request.method(), request.headers())));
         let admitted = self.admit(&mut request).await;
         let meter = admitted.as_ref().map(Admitted::meter).unwrap_or_default();
-        METER.scope(meter, self.exchange(admitted, request)).await
+        METER.scope(meter, self.exchange(admitted, request, trace)).await
     }
 
-    async fn exchange(self: Arc<Self>, admitted: Result<Admitted, Failure>, request: Request<Incoming>) -> Response<Body> {
+    async fn exchange(
+        self: Arc<Self>,
+        admitted: Result<Admitted, Failure>,
+        request: Request<Incoming>,
+        trace: Option<Box<Trace>>,
+    ) -> Response<Body> {
         let route = self.routes.find(request.method(), request.uri(), request.headers());
         let dialect = match &route {
             Ok(Route { kind: Kind::Chat(dialect), .. }) => Some(*dialect),
             Ok(_) | Err(_) => None,
         };
-        let mut record = Record::new(dialect.map_or("none", Dialect::name));
+        let mut record = Record::new(dialect.map_or("none", Dialect::name), trace);
+        if let Ok(route) = &route {
+            record.routed(request.method(), route);
+        }
         let answered = match admitted.map(|admitted| record.admitted = admitted).and(route) {
             Ok(route) => match route.kind {
                 // Much is kept on the way: on the heap it stays where it is when its connection's state is moved.
                 Kind::Chat(dialect) => Box::pin(self.chat(dialect, route, request, &mut record)).await,
                 Kind::Moderation => self.moderate(request).await.map(Answered::Whole),
-                Kind::Pass => self.pass(&route, request).await.map(Answered::Whole),
+                Kind::Pass => self.pass(&route, request, &mut record).await.map(Answered::Whole),
             },
             Err(failure) => Err(failure),
         };
@@ -221,6 +242,12 @@ impl Proxy {
         self.exceptions.store(Arc::new(exceptions));
     }
 
+    /// Calls in flight, and how many there may be.
+    #[must_use]
+    pub fn calls(&self) -> [usize; 2] {
+        [self.limits.calls.saturating_sub(self.room.available_permits()), self.limits.calls]
+    }
+
     /// The counters.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
@@ -263,16 +290,22 @@ impl Proxy {
             return Err(Failure::Uncovered);
         }
         let placeholders = Placeholders::default();
-        let mut call = Call { dialect, upstream: route.upstream, policies, request, prompt, placeholders };
+        let upstream = Arc::clone(&route.upstream);
+        let mut call = Call { dialect, upstream, policies, request, prompt, placeholders };
 
         hygiene::for_upstream(&mut head.headers);
-        let Parts { method, headers, .. } = head;
+        let Parts { method, mut headers, .. } = head;
         // A call that can act, or be remembered, waits for its verdict.
         let (settled, answer) = if call.upstream.races() && !acts(&document) {
             // Seldom, and much to keep: on the heap.
             Box::pin(async {
                 let ahead = document.clone();
-                let ask = call.upstream.race(method.clone(), &route.path, headers.clone(), &ahead);
+                let mut called = Called::begin(record, &route, &method, &mut headers);
+                let ask = async {
+                    let answer = call.upstream.race(method.clone(), &route.path, headers.clone(), &ahead).await;
+                    called.answered(&self.metrics, &answer);
+                    (called, answer)
+                };
                 raced(self.judge(document, content, &call.policies, record), ask, &ahead).await
             })
             .await?
@@ -284,15 +317,23 @@ impl Proxy {
             Settled::Refuse(refused) => return refuse(&call, refused, Direction::Request).map(Answered::Whole),
         };
         call.placeholders = scanned.placeholders().clone();
-        let answer = match answer {
+        let (called, answer) = match answer {
             Some(answer) => answer,
-            None => call.upstream.send(method, &route.path, headers, scanned).await,
+            None => {
+                let mut called = Called::begin(record, &route, &method, &mut headers);
+                let answer = call.upstream.send(method, &route.path, headers, scanned).await;
+                called.answered(&self.metrics, &answer);
+                (called, answer)
+            }
         };
+        if answer.is_err() {
+            called.ended(&self.metrics, record);
+        }
         let (head, body) = answer.map_err(Failure::Upstream)?.into_parts();
         if let Some(framing) = framing(&call, &head) {
-            return Ok(Answered::Stream(Box::new(Streamed { call, head, body, framing })));
+            return Ok(Answered::Stream(Box::new(Streamed { call, called, head, body, framing })));
         }
-        self.whole(&call, head, body, record).await.map(Answered::Whole)
+        self.whole(&call, called, (head, body), record).await.map(Answered::Whole)
     }
 
     /// Judges a request and makes the record of it durable.
@@ -303,7 +344,9 @@ impl Proxy {
         policies: &Selected,
         record: &mut Record,
     ) -> Result<Settled, Failure> {
+        let begun = record.now();
         let assessed = self.scanner.assess(policies.ask(), (document, content), Direction::Request, None).await;
+        record.judged(begun, assessed.evidence());
         let patches = policies.settle(assessed, &Placeholders::default(), |evidence, edits| {
             dialect::patches(&evidence.segments, &evidence.echoes, edits)
         });
@@ -316,13 +359,16 @@ impl Proxy {
     }
 
     /// A call that carries no chat.
-    async fn pass(&self, route: &Route, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
+    async fn pass(&self, route: &Route, request: Request<Incoming>, record: &mut Record) -> Result<Response<Body>, Failure> {
         let (mut head, body) = request.into_parts();
         // What has a body is not a call that carries no text.
         read(body, 0, Patience::Whole(self.limits.request_time)).await.map_err(Failure::RequestBody)?;
         hygiene::for_upstream(&mut head.headers);
-        let response = route.upstream.pass(head.method, &route.path, head.headers).await.map_err(Failure::Upstream)?;
-        let (mut head, body) = response.into_parts();
+        let mut called = Called::begin(record, route, &head.method, &mut head.headers);
+        let answer = route.upstream.pass(head.method, &route.path, head.headers).await;
+        called.answered(&self.metrics, &answer);
+        called.ended(&self.metrics, record);
+        let (mut head, body) = answer.map_err(Failure::Upstream)?.into_parts();
         // Nobody reads this body here, so its encoding stays as it is.
         let coding = head.headers.get(header::CONTENT_ENCODING).cloned();
         hygiene::for_client(&mut head.headers);
@@ -335,15 +381,18 @@ impl Proxy {
         if !record.is_flagged() {
             return Ok(());
         }
-        let unstored = record.on_store_error();
+        let (unstored, begun) = (record.on_store_error(), Instant::now());
         // Few exchanges come here, and a case is large: no call keeps room for one.
-        let recorded = Box::pin(self.recorder.record(record.case(&self.scanner, self.content), unstored));
-        recorded.await.map_err(Failure::Unrecorded)
+        let recorded = Box::pin(self.recorder.record(record.case(&self.scanner, self.content), unstored)).await;
+        self.metrics.record(begun.elapsed());
+        recorded.map_err(Failure::Unrecorded)
     }
 
     fn fail(&self, record: &mut Record, failure: &Failure, dialect: Option<&'static dyn Dialect>) -> Response<Body> {
         let (status, code) = failure.kind();
         self.metrics.failure(code);
+        self.blame(record, failure);
+        record.failed = Some(code);
         if let Failure::Limited(exceeded) = failure {
             self.metrics.limited(exceeded.limit.name(), &exceeded.tenant);
         }
@@ -375,64 +424,23 @@ impl Proxy {
     }
 
     fn count(&self, record: &Record, status: u16) {
-        let time = record.elapsed();
-        self.metrics.exchange(record.dialect, record.word(), time);
+        let [time, own] = record.times();
+        let (dialect, decision) = (record.dialect, record.word());
+        self.metrics.exchange(dialect, &record.route, decision, [time, own]);
         let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let identity::Caller { tenant, key, .. } = &record.admitted.caller;
         let (tenant, key) = (tenant.as_deref(), key.as_deref());
-        tracing::info!(id = record.id, dialect = record.dialect, decision = record.word(), status, ms, tenant, key, "exchange");
+        let trace_id = record.trace.as_ref().map(|trace| trace.id());
+        tracing::info!(id = record.id, trace_id, dialect, decision, status, ms, tenant, key, "exchange");
+        if let Some(trace) = &record.trace {
+            record.tell(trace, status);
+        }
     }
 }
 
 /// Names of the APIs that are spoken, for policies.
 pub fn dialects() -> impl Iterator<Item = &'static str> {
     DIALECTS.iter().map(|dialect| dialect.name())
-}
-
-/// Fields by which a call can do more than answer: have tools run, or be kept for a later call.
-const ACTING: &[&str] = &[
-    "tools",
-    "functions",
-    "mcp_servers",
-    "mcpServers",
-    "toolConfig",
-    "tool_config",
-    "container",
-    "conversation",
-    "previous_response_id",
-    "store",
-    "background",
-];
-
-fn acts(document: &Document) -> bool {
-    document.root().object().is_none_or(|members| members.iter().any(|(key, _)| ACTING.contains(&key.as_ref())))
-}
-
-/// Judges a request while the upstream is asked already. The answer waits for the verdict, and is dropped, which cancels the
-/// call, unless the verdict is that what was asked may go on as it is.
-async fn raced(
-    judge: impl Future<Output = Result<Settled, Failure>>,
-    ask: impl Future<Output = Result<Response<Incoming>, upstream::Failed>>,
-    asked: &Document,
-) -> Result<(Settled, Option<Result<Response<Incoming>, upstream::Failed>>), Failure> {
-    let (mut judge, mut ask) = (pin!(judge), pin!(ask));
-    let mut answer = None;
-    let settled = loop {
-        tokio::select! {
-            settled = &mut judge => break settled?,
-            early = &mut ask, if answer.is_none() => answer = Some(early),
-        }
-    };
-    match &settled {
-        Settled::Forward(scanned) if scanned.body() == asked.text() => {
-            let answer = match answer {
-                Some(answer) => answer,
-                None => ask.await,
-            };
-            Ok((settled, Some(answer)))
-        }
-        Settled::Forward(_) | Settled::Refuse(_) => Ok((settled, None)),
-    }
 }
 
 /// The answer to a request that is refused.

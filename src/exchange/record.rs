@@ -1,17 +1,22 @@
 //! One exchange's file: who asked what, what was decided on the way, and the case that is made of it when it is flagged.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use http::Method;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{admit::Admitted, heard::Heard};
+use super::{admit::Admitted, heard::Heard, route::Route, traced};
 use crate::{
     config,
     policy::{Action, Call, Decision, Selected, Unstored},
     review::{self, Care, Case, Facts, Kept, Moves, Text, Told, Unscorable},
     scan::{self, Evidence, Scanner, Which, detect::Detectors},
     segment::{Channel, Check, Segment},
+    telemetry::Trace,
 };
 
 /// Kinds of content that cannot be judged, as many as are kept of one exchange.
@@ -24,14 +29,23 @@ pub(super) struct Record {
     at: Timestamp,
     begun: Instant,
     pub(super) dialect: &'static str,
+    /// Name of the route that took the call; empty if none did.
+    pub(super) route: Arc<str>,
+    pub(super) upstream: Arc<str>,
+    /// How long the upstream was at it.
+    pub(super) upstream_time: Duration,
+    /// Its part of a trace, if anybody wants one.
+    pub(super) trace: Option<Box<Trace>>,
+    /// Code of the error that it ended in.
+    pub(super) failed: Option<&'static str>,
     /// Who calls. The call is in flight as long as this is there.
     pub(super) admitted: Admitted,
     /// Whether the request's verdicts came from the cache; `None` when nothing was scored.
     pub(super) cached: Option<bool>,
-    model: String,
+    pub(super) model: String,
     stream: bool,
     /// The policies' revision.
-    policy: String,
+    pub(super) policy: String,
     /// What they could ask of the call, and whether its headers are only those that they name.
     call: Option<(Arc<Call>, bool)>,
     /// What they look for, which is masked in the case.
@@ -57,12 +71,17 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(dialect: &'static str) -> Self {
+    pub(super) fn new(dialect: &'static str, trace: Option<Box<Trace>>) -> Self {
         Self {
             id: Uuid::now_v7().to_string(),
             at: Timestamp::now(),
             begun: Instant::now(),
             dialect,
+            route: Arc::default(),
+            upstream: Arc::default(),
+            upstream_time: Duration::ZERO,
+            trace,
+            failed: None,
             admitted: Admitted::default(),
             cached: None,
             model: String::new(),
@@ -83,6 +102,14 @@ impl Record {
             heard: Heard::default(),
             unscorable: Vec::new(),
             version: 0,
+        }
+    }
+
+    /// Keeps where the call goes.
+    pub(super) fn routed(&mut self, method: &Method, route: &Route) {
+        (self.route, self.upstream) = (Arc::clone(&route.name), Arc::clone(&route.upstream_name));
+        if let Some(trace) = &self.trace {
+            trace.name(traced::exchange(method, self.dialect));
         }
     }
 
@@ -173,8 +200,10 @@ impl Record {
         self.word
     }
 
-    pub(super) fn elapsed(&self) -> std::time::Duration {
-        self.begun.elapsed()
+    /// How long it has taken, and how much of that is Seawall's own: before the upstream was called, and after its last byte.
+    pub(super) fn times(&self) -> [Duration; 2] {
+        let time = self.begun.elapsed();
+        [time, time.saturating_sub(self.upstream_time)]
     }
 
     /// The case as it now is.

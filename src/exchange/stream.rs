@@ -3,7 +3,12 @@
 //! One task a stream pulls the upstream's events, feeds the gate and writes to a bounded channel; so a slow client slows the
 //! upstream, and a client that leaves ends the task, which drops the upstream call and the judging but still keeps the record.
 
-use std::{collections::BTreeMap, mem, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    mem,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::FuturesUnordered, stream::unfold};
@@ -19,6 +24,7 @@ use super::{
     Call, Proxy,
     answer::Failure,
     body::{Body, Broken},
+    called::Called,
     contain::or_break,
     record::Record,
     returned::Returned,
@@ -52,6 +58,7 @@ const WAITING: usize = 65_536;
 /// A streamed answer that has begun.
 pub(super) struct Streamed {
     pub(super) call: Call,
+    pub(super) called: Called,
     pub(super) head: response::Parts,
     pub(super) body: Incoming,
     pub(super) framing: Framing,
@@ -65,6 +72,8 @@ struct Run {
     proxy: Arc<Proxy>,
     record: Record,
     call: Call,
+    /// The upstream's part, until it is over.
+    called: Option<Called>,
     dialect: Box<dyn StreamDialect>,
     framing: Framing,
     /// Something of the stream has left for the client.
@@ -104,9 +113,12 @@ struct ClientGone;
 
 /// What one step of waiting brought.
 enum Step {
-    Judged(Check, Evidence, usize),
+    /// A check, what came of it, and when it began if there is to be a span of it.
+    Judged(Check, Box<Evidence>, usize, Option<SystemTime>),
     Bytes(Bytes),
-    Ended { broken: bool },
+    Ended {
+        broken: bool,
+    },
     Silence,
     Gone,
 }
@@ -114,9 +126,10 @@ enum Step {
 impl Proxy {
     /// Begins the answer and leaves the rest of it to a task.
     pub(super) fn stream(self: Arc<Self>, streamed: Streamed, mut record: Record) -> Response<Body> {
-        let Streamed { call, mut head, body, framing } = streamed;
+        let Streamed { call, called, mut head, body, framing } = streamed;
         let coding = head.headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or("identity");
         if coding != "identity" {
+            called.ended(&self.metrics, &mut record);
             let failure = Failure::ResponseEncoding(Undecodable::Unknown(coding.to_owned()));
             let answer = self.fail(&mut record, &failure, Some(call.dialect));
             return self.finish(record, answer);
@@ -143,6 +156,7 @@ impl Proxy {
             proxy,
             record,
             call,
+            called: Some(called),
             dialect,
             framing,
             begun: false,
@@ -164,6 +178,7 @@ impl Proxy {
 impl Run {
     async fn finish(mut self: Box<Self>, body: Incoming, status: u16) {
         let end = self.run(body).await;
+        self.called();
         let mut last = match end {
             End::Done | End::Gone => Vec::new(),
             End::Cut(refusal) => {
@@ -173,11 +188,16 @@ impl Run {
             End::Failed(failure) => {
                 let (_, code) = failure.kind();
                 self.proxy.metrics.failure(code);
+                self.proxy.blame(&self.record, &failure);
+                self.record.failed = Some(code);
                 self.record.refused();
                 tracing::warn!(id = self.record.id, code, error = super::describe(&failure), "stream ended in an error");
                 vec![Ok(self.framing.ending(&self.dialect.fail(code, &failure.to_string()), self.begun))]
             }
-            End::Broken => vec![Err(Broken)],
+            End::Broken => {
+                self.proxy.metrics.fault(&self.record.upstream, "broken");
+                vec![Err(Broken)]
+            }
         };
         // The record ends with all that the model said, also what came after the rule matched.
         self.record.streamed(self.texts());
@@ -199,9 +219,12 @@ impl Run {
         let proxy = Arc::clone(&self.proxy);
         let prompt = self.call.prompt.clone();
         let ask = self.call.policies.ask().clone();
+        // A trace is kept from its beginning or not at all.
+        let traced = self.record.now().is_some();
         let judge = async |check: Check| {
+            let begun = traced.then(SystemTime::now);
             let (evidence, settled) = proxy.scanner.stream(&ask, &check, prompt.as_deref()).await;
-            Step::Judged(check, evidence, settled)
+            Step::Judged(check, Box::new(evidence), settled, begun)
         };
         let idle = self.call.upstream.idle;
         let silence = Duration::from_millis(proxy.limits.stream.idle_ms);
@@ -252,7 +275,10 @@ impl Run {
                     self.gate.idle();
                     None
                 }
-                Step::Judged(check, evidence, settled) => self.judged(&check, &evidence, settled).await,
+                Step::Judged(check, evidence, settled, begun) => {
+                    self.record.judged(begun, &evidence);
+                    self.judged(&check, &evidence, settled).await
+                }
                 Step::Bytes(bytes) => {
                     (deadline, checked) = (Instant::now() + idle, false);
                     decoder.feed(&bytes);
@@ -261,6 +287,7 @@ impl Run {
                 Step::Ended { broken: early } => {
                     (ended, broken) = (true, early);
                     let end = self.take(decoder.as_mut(), true).err().map(unreadable).or_else(|| self.unscorable());
+                    self.called();
                     self.gate.end();
                     end
                 }
@@ -268,6 +295,13 @@ impl Run {
             if let Some(end) = end {
                 return end;
             }
+        }
+    }
+
+    /// The upstream has no more to say, or is no longer asked.
+    fn called(&mut self) {
+        if let Some(called) = self.called.take() {
+            called.ended(&self.proxy.metrics, &mut self.record);
         }
     }
 
@@ -292,6 +326,9 @@ impl Run {
 
     fn push(&mut self, event: Event) -> Result<(), Malformed> {
         let Brought { deltas, progress, unscorable, closed, ahead } = self.dialect.read(&event)?;
+        if let (Some(called), Some(data)) = (&mut self.called, &event.data) {
+            called.hears(data);
+        }
         self.unscorable.extend(unscorable);
         self.waiting += event.raw.len();
         let over = [closed, progress.ended.clone()].concat();

@@ -7,7 +7,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -27,7 +27,43 @@ pub(super) struct Job {
     /// The session that it is to run on; any if there is none.
     pub(super) home: Option<Home>,
     pub(super) deadline: Instant,
+    pub(super) ticket: Ticket,
     pub(super) reply: oneshot::Sender<Result<f32, Unavailable>>,
+}
+
+/// When a window came, and how it was served.
+#[derive(Debug, Clone)]
+pub(super) struct Ticket {
+    since: Instant,
+    turn: Arc<OnceLock<Turn>>,
+}
+
+/// How a window came to its batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// How long it waited.
+    pub wait: Duration,
+    /// Windows of the batch.
+    pub texts: u32,
+    /// Whether it is the first of them: who counts batches counts these.
+    pub is_first: bool,
+}
+
+impl Ticket {
+    /// One of a window that comes now.
+    pub(super) fn at(now: Instant) -> Self {
+        Self { since: now, turn: Arc::default() }
+    }
+
+    /// How it was served, once it was.
+    pub(super) fn turn(&self) -> Option<Turn> {
+        self.turn.get().copied()
+    }
+
+    fn call(&self, now: Instant, texts: u32, is_first: bool) {
+        // A window is in one batch only.
+        self.turn.get_or_init(|| Turn { wait: now.saturating_duration_since(self.since), texts, is_first });
+    }
 }
 
 /// The request that a window is of. What has no other windows can have one of its own.
@@ -173,6 +209,10 @@ impl Queue {
         self.batches += 1;
         let in_turn = batch.iter().filter(|waiting| waiting.takes_turns()).map(Waiting::tokens).sum();
         self.pace.took(in_turn, !self.jobs.is_empty(), now);
+        let texts = u32::try_from(batch.len()).unwrap_or(u32::MAX);
+        for (place, waiting) in batch.iter().enumerate() {
+            waiting.job.ticket.call(now, texts, place == 0);
+        }
         batch.into_iter().map(|waiting| waiting.job).collect()
     }
 
@@ -274,7 +314,8 @@ mod tests {
     fn job(length: usize, deadline: Instant) -> (Job, Answer) {
         let (reply, answer) = oneshot::channel();
         let window = Window { range: 0..length, ids: vec![7; length], task: Task::Prompt, words: None };
-        (Job { window, asker: Asker::default(), grows: false, home: None, deadline, reply }, answer)
+        let ticket = Ticket::at(deadline);
+        (Job { window, asker: Asker::default(), grows: false, home: None, deadline, ticket, reply }, answer)
     }
 
     fn lengths(batch: &[Job]) -> Vec<usize> {
@@ -298,6 +339,21 @@ mod tests {
         assert_eq!(lengths(&queue.take(0, 2000, now)), [490, 500], "one that is far shorter would be all padding");
         assert_eq!(lengths(&queue.take(0, 1, now)), [15], "the first runs even over budget");
         assert!(queue.take(0, 60, now).is_empty() && queue.is_empty());
+    }
+
+    #[test]
+    fn each_window_knows_how_it_was_served() {
+        let (now, later) = (Instant::now(), Duration::from_millis(5));
+        let mut queue = queue(10_000);
+        let pushed = [10, 11, 500].map(|length| {
+            let (job, answer) = job(length, now + Duration::from_secs(1));
+            let ticket = Ticket::at(now);
+            queue.push(Job { ticket: ticket.clone(), ..job });
+            (ticket, answer)
+        });
+        queue.take(0, 1000, now + later);
+        let turn = |is_first| Some(Turn { wait: later, texts: 2, is_first });
+        assert_eq!(pushed.map(|(ticket, _)| ticket.turn()), [turn(true), turn(false), None], "the third still waits");
     }
 
     #[test]

@@ -30,24 +30,25 @@ use std::{
 
 use tokio::{sync::oneshot, task::spawn_blocking};
 
+pub use self::{
+    batch::Turn,
+    manifest::{Manifest, Unusable},
+    proof::Proof,
+    remote::Server,
+    runtime::{NoRuntime, Runtime},
+    share::{Meter, Scoring, Share},
+    tokenize::Window,
+    tune::{Calibration, Tuning, logit, tune},
+    worker::Session,
+};
 use self::{
-    batch::{Asker, Job, Room},
+    batch::{Asker, Job, Room, Ticket},
     here::Here,
     manifest::{Kind, Needs},
     proof::golden,
     remote::Fleet,
     share::longest,
     tokenize::{Encoder, Unencodable},
-};
-pub use self::{
-    manifest::{Manifest, Unusable},
-    proof::Proof,
-    remote::Server,
-    runtime::{NoRuntime, Runtime},
-    share::{Meter, Share},
-    tokenize::Window,
-    tune::{Calibration, Tuning, logit, tune},
-    worker::Session,
 };
 use crate::{config, segment::Task};
 
@@ -292,15 +293,15 @@ impl Guard {
     /// # Errors
     /// No room, no time, a failing graph, or no server.
     pub async fn score(&self, window: Window) -> Result<f32, Unavailable> {
-        self.ask(window, false, Asker::default()).await
+        self.ask(window, false, Asker::default()).await.map(|(score, _)| score)
     }
 
-    /// The same for one of a request's windows, which take turns with those of others. A text that `grows` is scored as
-    /// [`Self::score_growing`] does.
+    /// The same for one of a request's windows, which take turns with those of others, and how it came to its turn. A text that
+    /// `grows` is scored as [`Self::score_growing`] does.
     ///
     /// # Errors
     /// No room, no time, a failing graph, or no server.
-    pub async fn score_in_turn(&self, window: Window, grows: bool, share: &Share) -> Result<f32, Unavailable> {
+    pub async fn score_in_turn(&self, window: Window, grows: bool, share: &Share) -> Result<(f32, Turn), Unavailable> {
         self.ask(window, grows, share.asker()).await
     }
 
@@ -310,21 +311,25 @@ impl Guard {
     /// # Errors
     /// No room, no time, a failing graph, or no server.
     pub async fn score_growing(&self, window: Window) -> Result<f32, Unavailable> {
-        self.ask(window, true, Asker::default()).await
+        self.ask(window, true, Asker::default()).await.map(|(score, _)| score)
     }
 
-    async fn ask(&self, window: Window, grows: bool, asker: Asker) -> Result<f32, Unavailable> {
+    async fn ask(&self, window: Window, grows: bool, asker: Asker) -> Result<(f32, Turn), Unavailable> {
         let grows = grows && matches!(&self.way, Way::Here(here) if here.keeps());
         let (reply, answer) = oneshot::channel();
-        let deadline = Instant::now() + self.deadline;
+        let now = Instant::now();
+        let (deadline, ticket) = (now + self.deadline, Ticket::at(now));
         let calibration = self.manifest.task(window.task).calibration;
-        let job = Job { window, asker, grows, home: None, deadline, reply };
+        let job = Job { window, asker, grows, home: None, deadline, ticket: ticket.clone(), reply };
         match &self.way {
             Way::Here(here) => here.push(job),
             Way::Elsewhere { fleet, .. } => fleet.push(job),
         }
         match tokio::time::timeout_at(deadline.into(), answer).await {
-            Ok(Ok(score)) => score.map(|score| calibration.map_or(score, |calibration| calibration.apply(score))),
+            Ok(Ok(score)) => {
+                let score = score.map(|score| calibration.map_or(score, |calibration| calibration.apply(score)));
+                score.map(|score| (score, ticket.turn().unwrap_or_default()))
+            }
             Ok(Err(_)) => Err(Unavailable::Engine("the guard has ended".to_owned())),
             Err(_) => Err(Unavailable::Deadline),
         }

@@ -1,10 +1,14 @@
 //! How much of a guard's queue one request may take, so that a long one keeps nobody else out.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{Guard, Window, batch::Asker};
+use super::{Guard, Turn, Window, batch::Asker};
 use crate::{config, segment::Direction};
 
 /// Requests that it takes to fill a queue.
@@ -21,10 +25,36 @@ pub(super) fn longest(settings: &config::Guard) -> usize {
 /// turns with other requests'.
 #[derive(Debug, Clone)]
 pub struct Share {
-    room: Arc<Semaphore>,
+    room: Arc<Taken>,
     tokens: u32,
     asker: Asker,
     meter: Meter,
+}
+
+/// What is left of a share, and what was done with it.
+#[derive(Debug)]
+struct Taken {
+    left: Semaphore,
+    scoring: Mutex<Scoring>,
+}
+
+/// What scoring it took to judge something.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Scoring {
+    /// Windows that were scored.
+    pub windows: u64,
+    /// The longest time that one of them waited for its batch.
+    pub wait: Duration,
+    /// Windows of the largest batch that one of them was in, others' included.
+    pub batch: u32,
+}
+
+impl Scoring {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { windows: self.windows + other.windows, wait: self.wait.max(other.wait), batch: self.batch.max(other.batch) }
+    }
 }
 
 /// Is told how many tokens guards are given to read for somebody, as it happens.
@@ -64,7 +94,10 @@ impl Share {
     fn of(queue: usize) -> Self {
         let tokens = u32::try_from(queue / REQUESTS).unwrap_or(u32::MAX).max(1);
         Self {
-            room: Arc::new(Semaphore::new(usize::try_from(tokens).unwrap_or(Semaphore::MAX_PERMITS))),
+            room: Arc::new(Taken {
+                left: Semaphore::new(usize::try_from(tokens).unwrap_or(Semaphore::MAX_PERMITS)),
+                scoring: Mutex::default(),
+            }),
             tokens,
             asker: Asker::default(),
             meter: Meter::default(),
@@ -74,11 +107,23 @@ impl Share {
     /// Room for a window, given back when it is dropped. A window that is larger than the share takes all of it.
     pub async fn take(&self, window: &Window) -> Option<SemaphorePermit<'_>> {
         let tokens = u32::try_from(window.ids.len()).unwrap_or(u32::MAX).min(self.tokens);
-        let room = self.room.acquire_many(tokens).await.ok();
+        let room = self.room.left.acquire_many(tokens).await.ok();
         if let Meter(Some(told)) = &self.meter {
             told(window.ids.len());
         }
         room
+    }
+
+    /// Takes note of a window that was scored.
+    pub fn scored(&self, turn: Turn) {
+        let mut scoring = self.room.scoring.lock().unwrap_or_else(PoisonError::into_inner);
+        *scoring = scoring.and(Scoring { windows: 1, wait: turn.wait, batch: turn.texts });
+    }
+
+    /// What was scored so far.
+    #[must_use]
+    pub fn scoring(&self) -> Scoring {
+        *self.room.scoring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

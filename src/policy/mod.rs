@@ -108,6 +108,12 @@ impl Policies {
         self.policies.iter().map(|policy| policy.name.as_str())
     }
 
+    /// Whether whatever any of them flags goes to the journal while the store is away.
+    #[must_use]
+    pub fn spool(&self) -> bool {
+        self.policies.iter().all(|policy| policy.on_store_error == Unstored::Spool)
+    }
+
     /// The headers that any policy asks for, in lower case; `None` for all.
     #[must_use]
     pub fn headers(&self) -> Option<&[String]> {

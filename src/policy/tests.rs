@@ -50,9 +50,7 @@ fn evidence(score: Result<f32, Unavailable>) -> Evidence {
                 spots: None,
             }],
         }],
-        unscorable: Vec::new(),
-        echoes: Vec::new(),
-        cached: None,
+        ..Evidence::unscorable(Direction::Request, Vec::new())
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{cache::Cache, judge::Judge, question::Question, window::Spots};
 use crate::{
-    guard::{Guard, Meter, Share, Unavailable},
+    guard::{Guard, Meter, Scoring, Share, Unavailable},
     segment::{Direction, Score},
     telemetry::Metrics,
 };
@@ -48,6 +48,13 @@ pub struct Pair {
 pub(super) struct Shares {
     first: Share,
     second: Option<Share>,
+}
+
+impl Shares {
+    /// What both guards scored.
+    pub(super) fn scoring(&self) -> Scoring {
+        self.second.iter().map(Share::scoring).fold(self.first.scoring(), Scoring::and)
+    }
 }
 
 /// Such guards at work.

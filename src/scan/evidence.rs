@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Piece, Spots, Which};
 use crate::{
-    guard::Unavailable,
+    guard::{Scoring, Unavailable},
     segment::{Direction, Finding, Place, Score, Segment, Target},
     wire::json::Document,
 };
@@ -33,6 +33,8 @@ pub struct Evidence {
     pub echoes: Vec<Place>,
     /// Whether every score came from the cache; `None` when nothing was scored.
     pub cached: Option<bool>,
+    /// What the guards scored for it; what others had them score already is not in it.
+    pub scoring: Scoring,
 }
 
 /// A text that was judged as one.
@@ -92,7 +94,7 @@ impl Evidence {
     #[must_use]
     pub fn unscorable(direction: Direction, unscorable: Vec<String>) -> Self {
         let (segments, findings, passages, echoes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { direction, segments, findings, passages, unscorable, echoes, cached: None }
+        Self { direction, segments, findings, passages, unscorable, echoes, cached: None, scoring: Scoring::default() }
     }
 }
 

@@ -78,7 +78,10 @@ impl Judge {
 
     async fn window(&self, window: Window, grows: bool, share: &Share) -> Result<f32, Unavailable> {
         let _room = share.take(&window).await;
-        self.guard.score_in_turn(window, grows, share).await.inspect(|_| self.metrics.window())
+        let (score, turn) = self.guard.score_in_turn(window, grows, share).await?;
+        self.metrics.window(turn.wait, turn.is_first.then_some(turn.texts));
+        share.scored(turn);
+        Ok(score)
     }
 }
 

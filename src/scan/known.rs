@@ -8,7 +8,7 @@ use super::{
     search::search,
 };
 use crate::{
-    guard::Unavailable,
+    guard::{Scoring, Unavailable},
     segment::{Content, Direction, Score, Target},
 };
 
@@ -33,5 +33,5 @@ pub fn known(
         Passage { target, segments, pieces, language, others, verdicts }
     };
     let passages = questions(&segments, &digests, prompt).into_iter().map(passage).collect();
-    Evidence { direction, segments, findings, passages, unscorable, echoes, cached: None }
+    Evidence { direction, segments, findings, passages, unscorable, echoes, cached: None, scoring: Scoring::default() }
 }

@@ -33,7 +33,7 @@ use self::{
 };
 use crate::{
     config,
-    guard::{Guard, Meter},
+    guard::{Guard, Meter, Scoring},
     segment::{Check, Content, Direction, Segment, Target, Task},
     telemetry::Metrics,
     wire::json::Document,
@@ -171,18 +171,19 @@ impl Scanner {
             (content, digests, found)
         })
         .await;
-        let (passages, cached) = self.answer(&ask.guards, questions(&content.segments, &digests, prompt), direction).await;
+        let (passages, cached, scoring) =
+            self.answer(&ask.guards, questions(&content.segments, &digests, prompt), direction).await;
         let Content { segments, unscorable, echoes } = content;
-        Evidence { direction, segments, findings, passages, unscorable, echoes, cached }
+        Evidence { direction, segments, findings, passages, unscorable, echoes, cached, scoring }
     }
 
-    /// What the guards asked think of each text, and whether they were known to.
+    /// What the guards asked think of each text, whether they were known to, and what they scored.
     async fn answer(
         &self,
         guards: &[usize],
         questions: Vec<Question<'_>>,
         direction: Direction,
-    ) -> (Vec<Passage>, Option<bool>) {
+    ) -> (Vec<Passage>, Option<bool>, Scoring) {
         let meter = METER.try_with(Meter::clone).unwrap_or_default();
         let asked = guards.iter().filter_map(|&guard| self.inner.cascade(guard).map(|cascade| (guard, cascade)));
         let asked: Vec<Asked<'_>> =
@@ -190,7 +191,8 @@ impl Scanner {
         let answers = join_all(questions.into_iter().map(|question| judge(&self.inner.memo, question, &asked))).await;
         let hits = answers.iter().flat_map(|(_, hits)| hits);
         let cached = hits.fold(None, |all: Option<bool>, &hit| Some(all.unwrap_or(true) && hit));
-        (answers.into_iter().map(|(passage, _)| passage).collect(), cached)
+        let scoring = asked.iter().map(|asked| asked.shares.scoring()).fold(Scoring::default(), Scoring::and);
+        (answers.into_iter().map(|(passage, _)| passage).collect(), cached, scoring)
     }
 
     /// Judges what a stream has brought, and tells up to which byte of the check's text the findings are final.
@@ -219,9 +221,9 @@ impl Scanner {
         };
         let segments = vec![Segment { target, passage: 0, text, place: None }];
         let direction = Direction::Response;
-        let (passages, cached) = self.answer(&ask.guards, vec![question], direction).await;
+        let (passages, cached, scoring) = self.answer(&ask.guards, vec![question], direction).await;
         let (findings, unscorable, echoes) = (vec![findings], Vec::new(), Vec::new());
-        (Evidence { direction, segments, findings, passages, unscorable, echoes, cached }, settled)
+        (Evidence { direction, segments, findings, passages, unscorable, echoes, cached, scoring }, settled)
     }
 }
 

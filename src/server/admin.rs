@@ -1,11 +1,11 @@
 //! The admin listener: health, readiness and metrics for machines, and the console for those who sign in.
 
-use std::{collections::BTreeMap, iter::once, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, iter::once, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     extract::{ConnectInfo, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::IntoResponse,
     routing::get,
 };
@@ -13,8 +13,10 @@ use http_body_util::BodyExt as _;
 use hyper::{Request, Response, body::Incoming, service::Service as _};
 use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
-use super::{Tls, reload::Reloader};
+use super::{Tls, reload::Reloader, workers::Pulse};
 use crate::{
     console::Console,
     exchange::{
@@ -23,23 +25,35 @@ use crate::{
     },
     guard::{Growth, Guard, Server, Session},
     review,
-    telemetry::{self, Now, Records},
+    telemetry::{self, Format, Now, Records, Sent},
 };
 
+/// How long the threads that serve clients may take to say that they are there.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is told of.
 #[derive(Clone)]
-struct Rooms {
-    proxy: Arc<Proxy>,
-    reloader: Arc<Reloader>,
-    tls: Arc<[Arc<Tls>]>,
+pub(super) struct Rooms {
+    pub(super) proxy: Arc<Proxy>,
+    pub(super) reloader: Arc<Reloader>,
+    /// TLS of the listeners that have it.
+    pub(super) tls: Arc<[Arc<Tls>]>,
+    /// What becomes of traces' spans, if there are traces.
+    pub(super) spans: Option<Arc<Sent>>,
+    pub(super) pulse: Pulse,
+    /// Whether a proxy that cannot record is unready.
+    pub(super) needs_store: bool,
+    /// The server takes no more connections.
+    pub(super) stop: CancellationToken,
 }
 
 /// All that the listener serves.
-pub(super) fn app(proxy: Arc<Proxy>, reloader: Arc<Reloader>, tls: Vec<Arc<Tls>>, console: Console) -> Router {
+pub(super) fn app(rooms: Rooms, console: Console) -> Router {
     Router::new()
-        .route("/healthz", get("ok\n"))
+        .route("/healthz", get(healthy))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(Rooms { proxy, reloader, tls: tls.into() })
+        .with_state(rooms)
         .merge(console.router())
 }
 
@@ -54,6 +68,8 @@ pub(super) async fn answer(app: Router, mut request: Request<Incoming>, peer: So
 #[derive(Serialize)]
 struct Readiness<'r> {
     ready: bool,
+    /// It stops: exchanges in flight finish, and no more are taken.
+    draining: bool,
     /// By name.
     guards: BTreeMap<&'r str, Described<'r>>,
     policies: Vec<&'r str>,
@@ -84,10 +100,12 @@ impl Certificate {
     }
 }
 
-/// The record. Nothing of it makes a proxy unready: harmless traffic needs none, all nodes would be unready at once, and policies
-/// say what happens to flagged traffic.
+/// The record. Unless the settings say so, nothing of it makes a proxy unready: harmless traffic needs none, all nodes would be
+/// unready at once, and policies say what happens to flagged traffic.
 #[derive(Serialize)]
 struct Review {
+    /// Whether flagged exchanges go on: the store takes their records, or by the policies the journal beside it does.
+    records: bool,
     /// Why the store was not written when it was tried last.
     #[serde(skip_serializing_if = "Option::is_none")]
     store_error: Option<String>,
@@ -116,18 +134,30 @@ impl<'r> Described<'r> {
     }
 }
 
-/// The server is bound only once guard, policies and store are there; what can be lost is a guard's sessions, or the servers of
-/// one that runs elsewhere.
-async fn ready(State(Rooms { proxy, reloader, tls }): State<Rooms>) -> impl IntoResponse {
+/// Whether the threads that serve clients still do. Only a restart helps one that something blocks.
+async fn healthy(State(Rooms { pulse, .. }): State<Rooms>) -> (StatusCode, &'static str) {
+    match timeout(PATIENCE, pulse.beat()).await {
+        Ok(()) => (StatusCode::OK, "ok\n"),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "a thread that serves clients is blocked\n"),
+    }
+}
+
+/// The server is bound only once guard, policies and store are there; what can be lost is a guard's sessions, the servers of one
+/// that runs elsewhere, or the store.
+async fn ready(State(Rooms { proxy, reloader, tls, needs_store, stop, .. }): State<Rooms>) -> impl IntoResponse {
     let (scanner, status, record) = (proxy.scanner(), reloader.status(), proxy.recorder().status());
     let policies = &status.policies;
+    let records = record.away.is_none() || policies.spool();
+    let judges = scanner.guards().all(|(_, guard, second)| guard.is_ready() && second.is_none_or(Guard::is_ready));
+    let draining = stop.is_cancelled();
     let readiness = Readiness {
-        ready: scanner.guards().all(|(_, guard, second)| guard.is_ready() && second.is_none_or(Guard::is_ready)),
+        ready: judges && !draining && (records || !needs_store),
+        draining,
         guards: scanner.guards().map(|(name, guard, second)| (name, Described::new(guard, second))).collect(),
         policies: policies.names().collect(),
         revision: policies.revision(),
         policies_error: status.mistakes(),
-        review: Review { store_error: record.away, spooled: record.waiting },
+        review: Review { records, store_error: record.away, spooled: record.waiting },
         certificates: tls.iter().map(|tls| (tls.listener(), Certificate::of(tls))).collect(),
     };
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -135,7 +165,7 @@ async fn ready(State(Rooms { proxy, reloader, tls }): State<Rooms>) -> impl Into
     (status, [(header::CONTENT_TYPE, "application/json")], body)
 }
 
-async fn metrics(State(Rooms { proxy, .. }): State<Rooms>) -> impl IntoResponse {
+async fn metrics(State(Rooms { proxy, spans, .. }): State<Rooms>, headers: HeaderMap) -> impl IntoResponse {
     let scanner = proxy.scanner();
     let guards = scanner.guards().flat_map(|(name, guard, second)| {
         let second = second.map(|second| (format!("{name}.second"), second));
@@ -149,7 +179,8 @@ async fn metrics(State(Rooms { proxy, .. }): State<Rooms>) -> impl IntoResponse 
         servers.map(|server| (name.clone(), server.url, server.is_ready)).collect::<Vec<_>>()
     };
     let review::Status { written, spooled, refused, waiting, away } = proxy.recorder().status();
-    let text = proxy.metrics().render(&Now {
+    let now = Now {
+        calls: proxy.calls(),
         waiting: guards.iter().map(|(_, guard)| guard.waiting()).sum(),
         batches: guards.iter().map(|(_, guard)| guard.batches()).sum(),
         cached: scanner.cached_verdicts(),
@@ -161,8 +192,10 @@ async fn metrics(State(Rooms { proxy, .. }): State<Rooms>) -> impl IntoResponse 
         kept: all(|growth| growth.kept),
         failed: all(|growth| growth.failed),
         records: Records { written, spooled, refused, waiting, is_ready: away.is_none() },
-    });
-    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+        spans: spans.iter().flat_map(|spans| spans.counts()).collect(),
+    };
+    let format = Format::accepted(headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()));
+    ([(header::CONTENT_TYPE, format.content_type())], proxy.metrics().render(&now, format))
 }
 
 fn sessions<'n>(name: &'n str, guard: &Guard) -> impl Iterator<Item = telemetry::Session<'n>> {

@@ -38,7 +38,7 @@ use crate::{
     policy::{HashKey, LoadError, Policies, Terms},
     review::{self, Recorder, Seal, SealError, Store},
     scan::{Band, Pair, Scanner},
-    telemetry::Metrics,
+    telemetry::{Exporter, Metrics, Traces},
     upstream::Misconfigured,
 };
 
@@ -48,6 +48,8 @@ pub use crate::exchange::dialects;
 const CERTIFICATES: Duration = Duration::from_secs(60);
 /// Time for what is left to do once all connections have ended: to write down what was flagged, and to end a guard's batch.
 const LAST: Duration = Duration::from_secs(5);
+/// How long the collector is waited for at the end.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Why the server cannot start: one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +102,7 @@ pub struct Server {
     proxy: Arc<Proxy>,
     reloader: Arc<Reloader>,
     webhooks: (webhook::Sender, Vec<webhook::Target>),
+    exporter: Option<Exporter>,
     store: Store,
     config: Config,
 }
@@ -116,6 +119,7 @@ impl Server {
         let admin_tls = config.admin.tls.as_ref().map(|tls| Tls::new(tls, "admin", &metrics)).transpose()?;
         let identity = Identity::new(&config.identity).await?;
         let policies = policies(&config)?;
+        let (traces, exporter) = Traces::new(&config.telemetry.otlp)?.unzip();
         let scanner = scanner(&config, &metrics).await?;
         let listener = take(config.listen.address, "--listen").await?;
         let admin = take(config.admin.address, "--admin").await?;
@@ -127,7 +131,7 @@ impl Server {
         let recorder = Recorder::start(store.clone(), config.review.spool.clone())?;
         let local = admin.local_addr().is_ok_and(|address| address.ip().is_loopback());
         let auth = Box::pin(Auth::new(&config.admin, local, store.clone())).await?;
-        let proxy = Arc::new(Proxy::new(&config, Rooms { scanner, policies, routes, recorder, metrics, identity }));
+        let proxy = Arc::new(Proxy::new(&config, Rooms { scanner, policies, routes, recorder, metrics, traces, identity }));
         upkeep::except(&proxy, &store).await?;
         let webhooks = (webhook::Sender::new(store.clone(), Arc::clone(&proxy)), targets);
         let reloader = Arc::new(Reloader::new(Arc::clone(&proxy), config.clone()));
@@ -135,7 +139,7 @@ impl Server {
         let console = Console::new(rooms, api::routes(&reloader));
         let threads = config.listen.threads.or_else(|| available_parallelism().ok());
         let workers = Workers::start(threads.map_or(1, NonZero::get)).map_err(StartError::Thread)?;
-        Ok(Self { listener, workers, tls, admin, admin_tls, console, proxy, reloader, webhooks, store, config })
+        Ok(Self { listener, workers, tls, admin, admin_tls, console, proxy, reloader, webhooks, exporter, store, config })
     }
 
     /// Where clients connect.
@@ -182,12 +186,24 @@ impl Server {
     pub async fn run(self, stop: CancellationToken) {
         let (proxy, reloader) = (Arc::clone(&self.proxy), Arc::clone(&self.reloader));
         let _certificates = follow_certificates(&self.tls());
-        let app = admin::app(Arc::clone(&proxy), reloader, self.tls(), self.console);
-        let (tls, settings, over) = (self.admin_tls, self.config.listen.clone(), stop.clone());
+        let rooms = admin::Rooms {
+            proxy: Arc::clone(&proxy),
+            reloader,
+            tls: self.tls().into(),
+            spans: self.exporter.as_ref().map(Exporter::counts),
+            pulse: self.workers.pulse(),
+            needs_store: self.config.admin.ready_needs_store,
+            stop: stop.clone(),
+        };
+        let app = admin::app(rooms, self.console);
+        // Operators are answered until the last exchange has ended.
+        let over = CancellationToken::new();
+        let (tls, settings, closed) = (self.admin_tls, self.config.listen.clone(), over.clone());
         let admin = tokio::spawn(async move {
             let answer = move |request, peer| admin::answer(app.clone(), request, peer);
-            listener::serve((self.admin, tls), &Workers::here(), answer, &settings, &over).await;
+            listener::serve((self.admin, tls), &Workers::here(), answer, &settings, &closed).await;
         });
+        let traces = self.exporter.map(|exporter| tokio::spawn(exporter.run(over.clone())));
         let poll = self.config.policies.poll_ms.map(Duration::from_millis);
         let _watch = self.reloader.root().map(|root| follow_policies(&self.reloader, root.to_owned(), poll));
         let (sender, targets) = self.webhooks;
@@ -208,7 +224,12 @@ impl Server {
         if tokio::time::timeout(LAST, self.proxy.scanner().close()).await.is_err() {
             tracing::warn!("the guard was still in the midst of a batch, which may now fail");
         }
+        over.cancel();
         admin.abort();
+        if let Some(traces) = traces {
+            // The last spans are worth waiting for, for as long as a collector is: a moment.
+            drop(tokio::time::timeout(FAREWELL, traces).await);
+        }
         // What exchanges have left to do they did on these.
         drop(self.workers);
     }

@@ -35,6 +35,20 @@ pub(super) struct Seat {
     busy: Arc<AtomicUsize>,
 }
 
+/// Asks threads whether they still run.
+#[derive(Debug, Clone)]
+pub(super) struct Pulse(Vec<Handle>);
+
+impl Pulse {
+    /// Waits until each of them has done a piece of work that takes no time. One that something blocks never does.
+    pub(super) async fn beat(&self) {
+        for runtime in &self.0 {
+            // A thread that has ended was told to: the server stops.
+            drop(runtime.spawn(async {}).await);
+        }
+    }
+}
+
 impl Workers {
     /// So many threads.
     ///
@@ -47,6 +61,11 @@ impl Workers {
     /// The current runtime.
     pub(super) fn here() -> Self {
         Self(vec![Worker { runtime: Handle::current(), busy: Arc::default(), _stay: None }])
+    }
+
+    /// A way to ask whether all of them still run.
+    pub(super) fn pulse(&self) -> Pulse {
+        Pulse(self.0.iter().map(|worker| worker.runtime.clone()).collect())
     }
 
     /// A place with the least busy.
@@ -80,6 +99,24 @@ impl Drop for Seat {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_thread_that_is_blocked_has_no_pulse() {
+        let workers = Workers::start(2).unwrap();
+        let pulse = workers.pulse();
+        pulse.beat().await;
+        let ((release, released), (begin, begun)) = (std::sync::mpsc::channel::<()>(), oneshot::channel());
+        let seat = workers.seat().unwrap();
+        seat.runtime.spawn(async move {
+            begin.send(()).unwrap();
+            released.recv().unwrap_err();
+        });
+        begun.await.unwrap();
+        let mut beat = std::pin::pin!(pulse.beat());
+        assert!(tokio::time::timeout(std::time::Duration::from_millis(50), &mut beat).await.is_err());
+        drop(release);
+        beat.await;
+    }
 
     #[tokio::test]
     async fn the_least_busy_thread_serves_and_all_end() {

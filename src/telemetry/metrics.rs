@@ -1,9 +1,13 @@
-//! Counters in Prometheus' text format.
+//! Counters, gauges and histograms for Prometheus.
 
-use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+mod classic;
+mod labels;
+mod now;
+mod upstream;
+
+use std::{sync::Arc, time::Duration};
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
     metrics::{
         counter::Counter,
         family::Family,
@@ -13,7 +17,13 @@ use prometheus_client::{
     registry::{Metric, Registry, Unit},
 };
 
-use super::panics;
+pub use self::now::{Format, Now, Records, Session};
+use self::{
+    labels::{
+        Decider, Exchange, Failure, Guard, Limited, Listener, Outcome, Place, Reading, Revision, Server, Source, Version,
+    },
+    upstream::Upstreams,
+};
 
 /// All that is counted.
 #[derive(Debug)]
@@ -21,17 +31,23 @@ pub struct Metrics {
     registry: Registry,
     exchanges: Family<Exchange, Counter>,
     seconds: Histogram,
-    verdicts: Family<Verdict, Counter>,
+    added: Histogram,
+    calls: Gauge,
+    calls_limit: Gauge,
+    upstreams: Upstreams,
+    verdicts: Family<Source, Counter>,
     windows: Counter,
     batches: Counter,
     waiting: Gauge,
+    wait: Histogram,
+    batch: Histogram,
     cached: Gauge,
     guards: Family<Guard, Gauge>,
     sessions: Family<Place, Gauge>,
     session_failures: Family<Place, Counter>,
     checks: Counter,
     check_failures: Counter,
-    tokens: Family<Tokens, Counter>,
+    tokens: Family<Source, Counter>,
     kept: Gauge,
     servers: Family<Server, Gauge>,
     cascade: Family<Decider, Counter>,
@@ -39,6 +55,7 @@ pub struct Metrics {
     records: Counter,
     spooled: Counter,
     unrecorded: Counter,
+    record: Histogram,
     webhooks: Family<Outcome, Counter>,
     spool: Gauge,
     store: Gauge,
@@ -52,148 +69,31 @@ pub struct Metrics {
     certificate_reloads: Family<Reading, Counter>,
     certificate_stale: Family<Listener, Gauge>,
     panics: Counter,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Exchange {
-    dialect: &'static str,
-    decision: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Verdict {
-    source: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Server {
-    name: String,
-    url: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Decider {
-    decided: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Failure {
-    code: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Limited {
-    limit: &'static str,
-    tenant: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Guard {
-    name: String,
-    guard: String,
-    provider: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Place {
-    name: String,
-    session: usize,
-    device: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Tokens {
-    source: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Revision {
-    revision: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Outcome {
-    outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Listener {
-    listener: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Reading {
-    listener: &'static str,
-    outcome: &'static str,
-}
-
-/// A session of a guard that runs here.
-#[derive(Debug, Clone)]
-pub struct Session<'n> {
-    /// The guard's name.
-    pub name: &'n str,
-    /// Its number among the guard's.
-    pub session: usize,
-    /// Where it runs.
-    pub device: String,
-    /// Whether it takes texts.
-    pub is_ready: bool,
-    /// Batches that it failed.
-    pub failures: u64,
-}
-
-/// What is read where it is counted, at the moment when somebody asks; of all guards together.
-#[derive(Debug, Clone)]
-pub struct Now<'n> {
-    /// Texts that wait for the guard.
-    pub waiting: usize,
-    /// Batches that guards have begun.
-    pub batches: u64,
-    /// Verdicts in the cache.
-    pub cached: u64,
-    /// Each guard's name and identity, and what runs its model.
-    pub guards: Vec<(&'n str, &'n str, &'static str)>,
-    /// Sessions of guards that run here.
-    pub sessions: Vec<Session<'n>>,
-    /// Servers of guards that run elsewhere: the guard's name, the address, and whether it takes calls.
-    pub servers: Vec<(String, String, bool)>,
-    /// Windows of growing texts scored on from what was kept of them.
-    pub checks: u64,
-    /// Tokens computed for these, and tokens not computed again.
-    pub tokens: [u64; 2],
-    /// Tokens whose keys and values are kept.
-    pub kept: u64,
-    /// Windows of growing texts that could not be scored so.
-    pub failed: u64,
-    /// What the record took.
-    pub records: Records,
-}
-
-/// What the record took so far, and how its store is.
-#[derive(Debug, Clone, Copy)]
-pub struct Records {
-    /// Written into the store.
-    pub written: u64,
-    /// Written to the journal beside it.
-    pub spooled: u64,
-    /// Taken by neither.
-    pub refused: u64,
-    /// In the journal.
-    pub waiting: u64,
-    /// Whether the store took what was written to it last.
-    pub is_ready: bool,
+    spans: Family<Outcome, Counter>,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         let mut all = All(Registry::with_prefix("seawall"));
+        let build: Family<Version, Gauge> = all.metric("build_info", "The version that runs");
+        build.get_or_create(&Version { version: env!("CARGO_PKG_VERSION") }).set(1);
         Self {
-            exchanges: all.metric("exchanges", "Exchanges by dialect and decision"),
-            seconds: all.seconds("exchange", "Time from request to the end of its answer"),
+            exchanges: all.metric("exchanges", "Exchanges by dialect, route and decision"),
+            seconds: all.seconds("exchange", "Time from request to the end of its answer", times()),
+            added: all.seconds(
+                "added",
+                "Time from request to the end of its answer, less the time from the upstream's call to its last byte",
+                short_times(),
+            ),
+            calls: all.metric("calls", "Calls in flight"),
+            calls_limit: all.metric("calls_limit", "Most calls in flight"),
+            upstreams: Upstreams::new(&mut all),
             verdicts: all.metric("verdicts", "Verdicts by source: the guard, the cache, or none because the guard failed"),
             windows: all.metric("guard_windows", "Texts and windows of texts that the guard scored"),
             batches: all.metric("guard_batches", "Batches of them that guards began"),
             waiting: all.metric("guard_waiting", "Texts that wait for the guard"),
+            wait: all.seconds("guard_wait", "Time that scored texts waited for their batch", short_times()),
+            batch: all.histogram("guard_batch_texts", "Texts of a batch", exponential_buckets(1.0, 2.0, 9)),
             guards: all.metric(
                 "guard_info",
                 "The guards by name (`NAME.second` behind NAME in a cascade), and the execution provider or engine that runs each",
@@ -218,6 +118,7 @@ impl Default for Metrics {
             records: all.metric("review_records", "Records of flagged exchanges written into the store"),
             spooled: all.metric("review_spooled", "Records of flagged exchanges that went to the journal beside the store"),
             unrecorded: all.metric("review_failures", "Flagged exchanges refused because they could not be recorded"),
+            record: all.seconds("review_write", "Time until a flagged exchange is recorded, or refused", times()),
             webhooks: all.metric("webhook_deliveries", "Tries to tell a webhook by outcome: delivered, failed; given_up after the last"),
             spool: all.metric("review_spool_records", "Records that wait in the journal for the store"),
             store: all.metric("review_store_ready", "1 if the store took what was written to it last, else 0"),
@@ -239,9 +140,21 @@ impl Default for Metrics {
                 "1 while a listener's TLS files are refused and an earlier certificate stays in force",
             ),
             panics: all.metric("panics", "Mistakes in Seawall, each of which ended no more than one exchange or one batch"),
+            spans: all.metric("trace_spans", "Spans of traces by outcome: sent, failed by the collector, dropped for want of room"),
             registry: all.0,
         }
+        .begin()
     }
+}
+
+/// For times from a millisecond to two minutes.
+fn times() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 18))
+}
+
+/// For times from a tenth of a millisecond to thirteen seconds.
+fn short_times() -> Histogram {
+    Histogram::new(exponential_buckets(0.0001, 2.0, 18))
 }
 
 /// Where metrics are made, each known to the registry from the start.
@@ -254,19 +167,41 @@ impl All {
         metric
     }
 
-    /// From a millisecond to two minutes.
-    fn seconds(&mut self, name: &str, help: &str) -> Histogram {
-        let histogram = Histogram::new(exponential_buckets(0.001, 2.0, 18));
-        self.0.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+    fn seconds<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
+        self.0.register_with_unit(name, help, Unit::Seconds, metric.clone());
+        metric
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, buckets: impl IntoIterator<Item = f64>) -> Histogram {
+        let histogram = Histogram::new(buckets);
+        self.0.register(name, help, histogram.clone());
         histogram
     }
 }
 
 impl Metrics {
-    /// An exchange has ended.
-    pub fn exchange(&self, dialect: &'static str, decision: &'static str, time: Duration) {
-        self.exchanges.get_or_create(&Exchange { dialect, decision }).inc();
+    /// Has all that can be named beforehand begin at 0: a rate does not see the step from nothing to 1.
+    fn begin(self) -> Self {
+        for source in ["guard", "cache", "none"] {
+            self.verdicts.get_or_create(&Source { source }).inc_by(0);
+        }
+        for decided in ["first", "second"] {
+            self.cascade.get_or_create(&Decider { decided }).inc_by(0);
+        }
+        for outcome in ["delivered", "failed", "given_up"] {
+            self.webhooks.get_or_create(&Outcome { outcome }).inc_by(0);
+        }
+        for outcome in ["changed", "unchanged", "refused"] {
+            self.policy_reloads.get_or_create(&Outcome { outcome }).inc_by(0);
+        }
+        self
+    }
+
+    /// An exchange has ended, after so much time, of which so much is Seawall's own.
+    pub fn exchange(&self, dialect: &'static str, route: &Arc<str>, decision: &'static str, [time, own]: [Duration; 2]) {
+        self.exchanges.get_or_create(&Exchange { dialect, route: Arc::clone(route), decision }).inc();
         self.seconds.observe(time.as_secs_f64());
+        self.added.observe(own.as_secs_f64());
     }
 
     /// A verdict was asked for.
@@ -276,12 +211,16 @@ impl Metrics {
             (true, true) => "cache",
             (true, false) => "guard",
         };
-        self.verdicts.get_or_create(&Verdict { source }).inc();
+        self.verdicts.get_or_create(&Source { source }).inc();
     }
 
-    /// The guard scored a window.
-    pub fn window(&self) {
+    /// The guard scored a window that had waited so long for its batch; how many texts that had is told by the first of them.
+    pub fn window(&self, wait: Duration, batch: Option<u32>) {
         self.windows.inc();
+        self.wait.observe(wait.as_secs_f64());
+        if let Some(texts) = batch {
+            self.batch.observe(texts.into());
+        }
     }
 
     /// A cascade has judged a text; whether by its second guard.
@@ -295,9 +234,9 @@ impl Metrics {
         self.cuts.inc();
     }
 
-    /// A record was written, or could not be.
-    pub fn record(&self, written: bool) {
-        if written { &self.records } else { &self.unrecorded }.inc();
+    /// A flagged exchange was recorded, or could not be, after so much time.
+    pub fn record(&self, time: Duration) {
+        self.record.observe(time.as_secs_f64());
     }
 
     /// A webhook was told, or could not be.
@@ -339,43 +278,5 @@ impl Metrics {
     pub fn certificate_reload(&self, listener: &'static str, outcome: &'static str, refused: bool) {
         self.certificate_reloads.get_or_create(&Reading { listener, outcome }).inc();
         self.certificate_stale.get_or_create(&Listener { listener }).set(i64::from(refused));
-    }
-
-    /// Everything, as Prometheus reads it.
-    #[must_use]
-    pub fn render(&self, now: &Now<'_>) -> String {
-        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        self.waiting.set(gauge(now.waiting as u64));
-        self.batches.inner().store(now.batches, Relaxed);
-        self.cached.set(gauge(now.cached));
-        self.kept.set(gauge(now.kept));
-        for &(name, guard, provider) in &now.guards {
-            self.guards.get_or_create(&Guard { name: name.to_owned(), guard: guard.to_owned(), provider }).set(1);
-        }
-        for Session { name, session, device, is_ready, failures } in &now.sessions {
-            let place = Place { name: (*name).to_owned(), session: *session, device: device.clone() };
-            self.sessions.get_or_create(&place).set(i64::from(*is_ready));
-            self.session_failures.get_or_create(&place).inner().store(*failures, Relaxed);
-        }
-        for (name, url, is_ready) in &now.servers {
-            self.servers.get_or_create(&Server { name: name.clone(), url: url.clone() }).set(i64::from(*is_ready));
-        }
-        self.checks.inner().store(now.checks, Relaxed);
-        self.check_failures.inner().store(now.failed, Relaxed);
-        for (source, tokens) in ["computed", "kept"].into_iter().zip(now.tokens) {
-            self.tokens.get_or_create(&Tokens { source }).inner().store(tokens, Relaxed);
-        }
-        let Records { written, spooled, refused, waiting, is_ready } = now.records;
-        for (counter, count) in [(&self.records, written), (&self.spooled, spooled), (&self.unrecorded, refused)] {
-            counter.inner().store(count, Relaxed);
-        }
-        self.spool.set(gauge(waiting));
-        self.store.set(i64::from(is_ready));
-        self.panics.inner().store(panics::count(), Relaxed);
-        let mut out = String::new();
-        match encode(&mut out, &self.registry) {
-            Ok(()) => out,
-            Err(error) => format!("# {error}\n"),
-        }
     }
 }

@@ -1,15 +1,21 @@
-//! What operators see: logs and metrics. Never a prompt, an answer or a secret.
+//! What operators see: logs, metrics and traces. Never a prompt, an answer or a secret.
 
 mod lines;
 mod metrics;
+mod otlp;
 mod panics;
+mod trace;
 
 use std::io::{IsTerminal as _, stderr};
 
 use tracing_subscriber::{EnvFilter, Layer as _, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-pub use self::lines::flush;
-pub use self::metrics::{Metrics, Now, Records, Session};
+pub use self::{
+    lines::flush,
+    metrics::{Format, Metrics, Now, Records, Session},
+    otlp::{Exporter, Sent},
+    trace::{Span, Trace, Traces, verb},
+};
 use crate::config::{LogFormat, Telemetry};
 
 /// Starts the logs, which go to standard error.

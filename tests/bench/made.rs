@@ -180,9 +180,7 @@ pub(crate) fn evidence(is_unsafe: bool) -> Evidence {
         segments: vec![segment(Target::System, 0, "Be kind."), segment(Target::Prompt, 1, prompt)],
         findings: vec![Vec::new(), if is_unsafe { found } else { Vec::new() }],
         passages: vec![passage(Target::System, 0, 0.01), passage(Target::Prompt, 1, if is_unsafe { 0.97 } else { 0.02 })],
-        unscorable: Vec::new(),
-        echoes: Vec::new(),
-        cached: None,
+        ..Evidence::unscorable(Direction::Request, Vec::new())
     }
 }
 

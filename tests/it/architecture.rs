@@ -13,7 +13,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("connect", &[]),
     ("identity", &["config", "connect"]),
-    ("telemetry", &["config"]),
+    ("telemetry", &["config", "connect"]),
     ("guard", &["config", "connect", "segment"]),
     ("dialect", &["segment", "wire"]),
     ("scan", &["config", "guard", "segment", "telemetry", "wire"]),

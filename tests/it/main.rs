@@ -32,6 +32,7 @@ mod review_commands;
 mod security;
 mod sessions;
 mod stream;
+mod telemetry;
 mod tls;
 mod unscored;
 mod upstreams;

@@ -48,7 +48,7 @@ impl Demo {
         tokio::spawn(llm::serve(listener, journal.clone()));
 
         let record = std::env::temp_dir().join(format!("seawall-demo-{}.db", std::process::id()));
-        let server = self.proxy(upstream, &record).await?;
+        let server = Box::pin(self.proxy(upstream, &record)).await?;
         let address = server.address().map_err(failed)?;
         say(format!("sample LLM   http://{upstream}"))?;
         say(format!(

@@ -8,7 +8,10 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::{
-    guard::{batch::Asker, tokenize::Window},
+    guard::{
+        batch::{Asker, Ticket},
+        tokenize::Window,
+    },
     segment::Task,
 };
 
@@ -76,7 +79,8 @@ impl Fakes {
     fn push(&self, ids: &[u32], grows: bool) -> Answer {
         let (reply, answer) = oneshot::channel();
         let deadline = Instant::now() + LONG;
-        self.workers.push(Job { window: window(ids.to_vec()), asker: Asker::default(), grows, home: None, deadline, reply });
+        let (window, ticket) = (window(ids.to_vec()), Ticket::at(deadline));
+        self.workers.push(Job { window, asker: Asker::default(), grows, home: None, deadline, ticket, reply });
         answer
     }
 
@@ -258,7 +262,8 @@ fn a_text_that_fails_by_its_own_fault_rests_nobody() {
     let ask = |id: u32| {
         let (reply, answer) = oneshot::channel();
         let deadline = Instant::now() + LONG;
-        workers.push(Job { window: window(vec![id]), asker: Asker::default(), grows: false, home: None, deadline, reply });
+        let (window, ticket) = (window(vec![id]), Ticket::at(deadline));
+        workers.push(Job { window, asker: Asker::default(), grows: false, home: None, deadline, ticket, reply });
         answer.blocking_recv().unwrap()
     };
     assert!(matches!(ask(13), Err(Unavailable::Engine(_))));
@@ -281,8 +286,9 @@ fn what_cannot_grow_is_scored_whole() {
     }
     for whole in [Ok(0.25), Err(Unavailable::Engine("nor this".to_owned()))] {
         let (reply, mut answer) = oneshot::channel();
-        let job =
-            Job { window: window(vec![7]), asker: Asker::default(), grows: true, home: None, deadline: Instant::now(), reply };
+        let (window, deadline) = (window(vec![7]), Instant::now());
+        let ticket = Ticket::at(deadline);
+        let job = Job { window, asker: Asker::default(), grows: true, home: None, deadline, ticket, reply };
         assert_eq!(run(&mut Whole(whole.clone()), vec![job]), whole.is_ok());
         assert_eq!(answer.try_recv().unwrap(), whole);
     }

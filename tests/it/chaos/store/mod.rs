@@ -64,7 +64,28 @@ async fn flagged_traffic_goes_on_while_the_store_is_away_where_the_policy_says_s
     assert_eq!(recorded, ids);
     assert_eq!(proxy.metric("seawall_review_records_total").await, 20);
     assert_eq!(proxy.metric("seawall_review_store_ready").await, 1);
-    assert_eq!(proxy.admin("/readyz").await.json()["review"], serde_json::json!({"spooled": 0}));
+    assert_eq!(proxy.admin("/readyz").await.json()["review"], serde_json::json!({"records": true, "spooled": 0}));
+}
+
+#[tokio::test]
+async fn a_proxy_that_cannot_record_is_unready_where_the_settings_say_so() {
+    for (rules, settings, records, status) in [
+        (RULES.to_owned(), true, false, StatusCode::SERVICE_UNAVAILABLE),
+        (RULES.to_owned(), false, false, StatusCode::OK),
+        (spooling(), true, true, StatusCode::OK),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let proxy = Proxy::with(&rules, |config| {
+            config.admin.ready_needs_store = settings;
+            config.review.spool = dir.path().join("spool");
+        })
+        .await;
+        assert_eq!(proxy.admin("/readyz").await.status, StatusCode::OK);
+        execute(&proxy.store, BREAK).await;
+        proxy.post(ask("danger")).await;
+        let ready = proxy.admin("/readyz").await;
+        assert_eq!((ready.status, ready.json()["review"]["records"].as_bool()), (status, Some(records)), "{rules}");
+    }
 }
 
 #[tokio::test]
