@@ -1,8 +1,8 @@
 # Everything a fresh clone needs: cargo, Python 3.11 with pip, and Node 20 must be there; the rest is fetched here, pinned, but
-# for PostgreSQL and Chromium, which the tests take from Debian.
+# for PostgreSQL, Redis and Chromium, which the tests take from Debian.
 
 .DELETE_ON_ERROR:
-.PHONY: all build runtime demo serve postgres load browser test test-rust test-sdk test-export test-remote test-browser bench soak gpu fuzz lint clean
+.PHONY: all build runtime demo serve postgres redis load browser test test-rust test-sdk test-export test-remote test-browser bench soak gpu fuzz lint clean
 
 # ONNX Runtime's shared library comes out of its PyPI wheel: version, platform and checksum are pinned.
 ORT_VERSION := 1.32.0
@@ -50,7 +50,7 @@ $(TESTED): $(SOURCES)
 	cargo build --locked
 	@touch $@
 
-test-rust: runtime postgres
+test-rust: runtime postgres redis
 	cargo test --locked
 
 # $(call debian,PACKAGES): what the tests need of the system, by root or by who may act as root.
@@ -62,6 +62,10 @@ debian = { command -v apt-get >/dev/null || { echo "the tests need $(1): install
 # The review store's tests start a server of their own; the package's own server is not touched.
 postgres:
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || $(call debian,postgresql)
+
+# Those of the shared cache do too.
+redis:
+	@command -v redis-server >/dev/null || $(call debian,redis-server)
 
 # What makes load, what counts instructions, and what Seawall is measured beside.
 load:

@@ -4,6 +4,7 @@
 //! for settings; each is handed its own section.
 
 mod admin;
+mod cache;
 mod explain;
 mod guard;
 mod identity;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     admin::{Admin, AdminToken, OIDC_DONE, Oidc, Role, Roles, User},
+    cache::{Cache, Place, SharedCache},
     explain::{explain, locate, nearest, position},
     guard::{Cascade, DEFAULT_GUARD, Engine, Protocol, Remote},
     identity::{ClientAuth, Identity, Jwt, KeyHash, Limits, Subject, Tls},
@@ -303,16 +305,6 @@ pub struct Stream {
     pub lookback_chars: usize,
 }
 
-/// `[cache]`: the verdict cache.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Cache {
-    /// Verdicts kept; 0 turns the cache off. One of a long text counts for as many as it takes the room of.
-    pub entries: u64,
-    /// Time after which a verdict is forgotten.
-    pub ttl_s: u64,
-}
-
 /// `[telemetry]`: logs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -411,12 +403,6 @@ impl Default for Stream {
     }
 }
 
-impl Default for Cache {
-    fn default() -> Self {
-        Self { entries: 100_000, ttl_s: 86_400 }
-    }
-}
-
 impl Default for Telemetry {
     fn default() -> Self {
         Self { log: "info".to_owned(), format: LogFormat::Auto }
@@ -452,6 +438,7 @@ impl Config {
         identity::check(self)?;
         self.admin.check()?;
         self.review.check()?;
+        self.cache.check()?;
         for (name, upstream) in self.named_upstreams() {
             let key =
                 |field: &str| name.map_or_else(|| format!("upstream.{field}"), |name| format!("upstreams.{name}.{field}"));

@@ -23,6 +23,7 @@ use crate::{
     },
     guard::{Growth, Guard, Server, Session},
     review,
+    scan::Shared,
     telemetry::{self, Now, Records},
 };
 
@@ -61,6 +62,24 @@ struct Readiness<'r> {
     #[serde(skip_serializing_if = "Option::is_none")]
     policies_error: Option<&'r str>,
     review: Review,
+    /// The shared cache, if there is one. Without it a proxy is slower, and as ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared_cache: Option<SharedCache>,
+}
+
+#[derive(Serialize)]
+struct SharedCache {
+    ready: bool,
+    /// Why it is not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl From<&Shared> for SharedCache {
+    fn from(shared: &Shared) -> Self {
+        let error = shared.away();
+        Self { ready: error.is_none(), error }
+    }
 }
 
 /// The record. Nothing of it makes a proxy unready: harmless traffic needs none, all nodes would be unready at once, and policies
@@ -107,6 +126,7 @@ async fn ready(State(Rooms { proxy, reloader }): State<Rooms>) -> impl IntoRespo
         revision: policies.revision(),
         policies_error: status.mistakes(),
         review: Review { store_error: record.away, spooled: record.waiting },
+        shared_cache: scanner.shared().map(SharedCache::from),
     };
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = serde_json::to_string(&readiness).unwrap_or_default();

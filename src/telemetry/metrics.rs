@@ -13,6 +13,8 @@ use prometheus_client::{
     registry::{Metric, Registry, Unit},
 };
 
+use super::SharedCache;
+
 /// All that is counted.
 #[derive(Debug)]
 pub struct Metrics {
@@ -46,6 +48,7 @@ pub struct Metrics {
     policy_loaded: Gauge,
     policy_reloads: Family<Outcome, Counter>,
     policy_stale: Gauge,
+    shared_cache: SharedCache,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -213,6 +216,7 @@ impl Default for Metrics {
             policy_loaded: all.metric("policy_loaded_timestamp_seconds", "When the revision in force was put in force"),
             policy_reloads: all.metric("policy_reloads", "Readings of the policy files by outcome: changed, unchanged, refused"),
             policy_stale: all.metric("policy_stale", "1 while the policy files are refused and earlier policies stay in force"),
+            shared_cache: SharedCache::new(&mut all.0),
             registry: all.0,
         }
     }
@@ -302,6 +306,12 @@ impl Metrics {
     pub fn reload(&self, outcome: &'static str, refused: bool) {
         self.policy_reloads.get_or_create(&Outcome { outcome }).inc();
         self.policy_stale.set(i64::from(refused));
+    }
+
+    /// What is counted of the shared cache.
+    #[must_use]
+    pub fn shared_cache(&self) -> &SharedCache {
+        &self.shared_cache
     }
 
     /// Everything, as Prometheus reads it.

@@ -2,6 +2,7 @@
 
 mod lines;
 mod metrics;
+mod shared;
 
 use std::io::{IsTerminal as _, stderr};
 
@@ -9,6 +10,7 @@ use tracing_subscriber::{EnvFilter, Layer as _, fmt, layer::SubscriberExt as _, 
 
 pub use self::lines::flush;
 pub use self::metrics::{Metrics, Now, Records, Session};
+pub use self::shared::SharedCache;
 use crate::config::{LogFormat, Telemetry};
 
 /// Starts the logs, which go to standard error.

@@ -2,6 +2,9 @@
 
 pub(crate) mod issuer;
 pub(crate) mod postgres;
+pub(crate) mod program;
+pub(crate) mod redis;
+mod shell;
 mod upstream;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};

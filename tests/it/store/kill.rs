@@ -4,10 +4,9 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
-    process::{Child, Command, Stdio},
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -22,7 +21,7 @@ use seawall::review::{Case, Filter, Order, Store};
 use serde_json::Value;
 
 use super::{BREAK, MEND, execute};
-use crate::harness::{completion, fixture};
+use crate::harness::{completion, program::Program};
 
 const ROUNDS: usize = 200;
 /// Stores, each with its program.
@@ -47,45 +46,6 @@ where = ["completion"]
 detectors = ["payment_card"]
 action = "flag"
 "#;
-
-struct Program {
-    child: Child,
-    address: SocketAddr,
-    admin: SocketAddr,
-}
-
-impl Program {
-    fn start(dir: &Path, upstream: SocketAddr) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_seawall"));
-        command
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--upstream"])
-            .arg(format!("http://{upstream}"));
-        command
-            .arg("--store")
-            .arg(store(dir))
-            .arg("--policies")
-            .arg(dir.join("policy.toml"))
-            .arg("--guard")
-            .arg(fixture("guard"));
-        command.env("SEAWALL_REVIEW__SPOOL", dir.join("spool"));
-        command.envs([("SEAWALL_GUARD__THREADS", "1"), ("SEAWALL_TELEMETRY__FORMAT", "json")]);
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let listening = lines.find(|line| line.contains("seawall is listening")).unwrap();
-        // Nobody else reads what it says.
-        thread::spawn(move || lines.for_each(drop));
-        let told: Value = serde_json::from_str(&listening).unwrap();
-        let address = |name: &str| told[name].as_str().unwrap().parse().unwrap();
-        Self { address: address("address"), admin: address("admin"), child }
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
 
 fn store(dir: &Path) -> String {
     format!("sqlite://{}", dir.join("review.db").display())
@@ -172,9 +132,8 @@ fn round(program: &mut Program, name: &str) -> Answered {
             heard.recv_timeout(PATIENCE).unwrap();
         }
         thread::sleep(Duration::from_millis(fastrand::u64(0..PAUSE_MS)));
-        program.child.kill().unwrap();
+        program.kill();
         over.store(true, Relaxed);
-        program.child.wait().unwrap();
     });
     answered.into_inner().unwrap()
 }
@@ -190,7 +149,7 @@ fn lane(upstream: SocketAddr) -> usize {
     for number in 0..ROUNDS / LANES {
         // Two rounds in order, two not, so that both meet what those before have left.
         let broken = number / 2 % 2 == 1;
-        let mut program = Program::start(dir.path(), upstream);
+        let mut program = Program::start(dir.path(), &store(dir.path()), upstream, &[]);
         if broken && number % 2 == 0 {
             change(BREAK);
         }
@@ -201,7 +160,7 @@ fn lane(upstream: SocketAddr) -> usize {
         }
     }
     assert!(answered.len() > ROUNDS / LANES, "only {} were answered", answered.len());
-    let program = Program::start(dir.path(), upstream);
+    let program = Program::start(dir.path(), &store(dir.path()), upstream, &[]);
     let end = Instant::now() + PATIENCE;
     while call(program.admin, "GET", "/readyz", "").unwrap().1["review"]["spooled"] != 0 {
         assert!(Instant::now() < end, "the journal is not emptied");
