@@ -110,7 +110,7 @@ impl Server {
         let policies = policies(&config)?;
         let metrics = Arc::new(Metrics::default());
         let shared = config.cache.shared.as_ref().map(|shared| Shared::start(shared, &metrics)).transpose()?;
-        let scanner = sharing(&config, shared, &metrics).await?;
+        let scanner = Box::pin(sharing(&config, shared, &metrics)).await?;
         let listener = take(config.listen.address, "--listen").await?;
         let admin = take(config.admin.address, "--admin").await?;
         let targets = webhook::Target::all(&config.review.webhooks)?;

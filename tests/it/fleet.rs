@@ -185,7 +185,7 @@ async fn calls(client: &Http, nodes: [SocketAddr; 2], next: &AtomicUsize, seen: 
     while !is_over() {
         let number = next.fetch_add(1, Relaxed);
         for node in [nodes[number % 2], nodes[(number + 1) % 2]] {
-            let answer = ask(client, node, number % TEXTS, number / 2 % 2 == 0).await;
+            let answer = ask(client, node, number % TEXTS, (number / 2).is_multiple_of(2)).await;
             let whole = answer.as_ref().is_some_and(|answer| answer.whole);
             seen.lock().unwrap().extend(answer.map(|answer| (number % TEXTS, answer)));
             if whole {
