@@ -1,8 +1,8 @@
 # Everything a fresh clone needs: cargo, Python 3.11 with pip, and Node 20 must be there; the rest is fetched here, pinned, but
-# for PostgreSQL, promtool and Chromium, which the tests take from Debian.
+# for PostgreSQL, Redis, promtool and Chromium, which the tests take from Debian.
 
 .DELETE_ON_ERROR:
-.PHONY: all build runtime demo serve postgres clock promtool load browser test test-rust test-sdk test-export test-remote test-browser chaos bench soak gpu fuzz fuzz-keep fuzzer lint clean
+.PHONY: all build runtime demo serve postgres redis clock promtool load browser test test-rust test-sdk test-export test-remote test-browser chaos bench soak gpu fuzz fuzz-keep fuzzer lint clean
 
 # ONNX Runtime's shared library comes out of its PyPI wheel: version, platform and checksum are pinned.
 ORT_VERSION := 1.32.0
@@ -50,11 +50,11 @@ $(TESTED): $(SOURCES)
 	cargo build --locked
 	@touch $@
 
-test-rust: runtime postgres clock promtool
+test-rust: runtime postgres redis clock promtool
 	cargo test --locked
 
 # Faults, each with what is promised for it: deploy/docs/faults.md. A part of test-rust.
-chaos: runtime postgres clock
+chaos: runtime postgres redis clock
 	cargo test --locked --test it chaos
 
 # $(call debian,PACKAGES): what the tests need of the system, by root or by who may act as root.
@@ -74,6 +74,10 @@ clock:
 # Prometheus' judge of metrics and rules. The package brings a server too, which the tests do not touch.
 promtool:
 	@command -v promtool >/dev/null || $(call debian,prometheus)
+
+# The shared cache's tests start one of their own.
+redis:
+	@command -v redis-server >/dev/null || $(call debian,redis-server)
 
 # What makes load, what counts instructions, and what Seawall is measured beside.
 load:

@@ -34,7 +34,7 @@ pub enum Version {
 pub struct Settings<'s> {
     /// The section of the settings, for people.
     pub section: &'s str,
-    /// Whether any address begins with `https:`.
+    /// Whether any address is one for TLS.
     pub secure: bool,
     /// PEM file of authorities to trust besides the system's.
     pub ca_file: Option<&'s Path>,
@@ -106,7 +106,11 @@ pub fn root(error: &hyper_util::client::legacy::Error) -> String {
     told
 }
 
-fn tls(settings: Settings<'_>) -> Result<ClientConfig, Misconfigured> {
+/// TLS with these settings.
+///
+/// # Errors
+/// Files that cannot be read, or no authorities where they are needed.
+pub fn tls(settings: Settings<'_>) -> Result<ClientConfig, Misconfigured> {
     let section = settings.section;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();

@@ -4,6 +4,7 @@
 //! for settings; each is handed its own section.
 
 mod admin;
+mod cache;
 mod explain;
 mod guard;
 mod identity;
@@ -21,6 +22,7 @@ use zeroize::Zeroizing;
 
 pub use self::{
     admin::{Admin, AdminToken, OIDC_DONE, Oidc, Role, Roles, User},
+    cache::{Cache, Place, SharedCache},
     explain::{explain, locate, nearest, position},
     guard::{Cascade, DEFAULT_GUARD, Engine, Protocol, Remote},
     identity::{ClientAuth, Identity, Jwt, KeyHash, Limits, Subject, Tls},
@@ -316,14 +318,6 @@ pub struct Stream {
     pub lookback_chars: usize,
 }
 
-/// `[cache]`: the verdict cache.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Cache {
-    /// Verdicts kept; 0 turns the cache off. One of a long text counts for as many as it takes the room of.
-    pub entries: u64,
-    /// Time after which a verdict is forgotten.
-    pub ttl_s: u64,
 }
 
 impl Default for Listen {
@@ -404,12 +398,6 @@ impl Default for Stream {
     }
 }
 
-impl Default for Cache {
-    fn default() -> Self {
-        Self { entries: 100_000, ttl_s: 86_400 }
-    }
-}
-
 /// Settings that can hold a secret, or what somebody took for the place of one: no log tells what they hold.
 macro_rules! untold {
     ($($settings:ty),+) => {$(
@@ -454,6 +442,7 @@ impl Config {
         self.admin.check()?;
         self.review.check()?;
         self.telemetry.otlp.check()?;
+        self.cache.check()?;
         for (name, upstream) in self.named_upstreams() {
             let key =
                 |field: &str| name.map_or_else(|| format!("upstream.{field}"), |name| format!("upstreams.{name}.{field}"));

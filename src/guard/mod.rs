@@ -100,6 +100,7 @@ impl From<Unencodable> for Unavailable {
 pub struct Guard {
     manifest: Manifest,
     identity: String,
+    origin: String,
     dir: PathBuf,
     encoder: Arc<Encoder>,
     way: Way,
@@ -143,8 +144,9 @@ impl Guard {
         let encoder = Encoder::load(&dir, &manifest, config::Engine::Onnx, longest(settings))?;
         let way = Way::Here(Here::load(runtime, &dir, &manifest, &encoder, settings)?);
         let identity = manifest.identity();
+        let origin = format!("{identity} on {}", settings.provider.name());
         let (encoder, queue_tokens, deadline) = (Arc::new(encoder), settings.queue_tokens, deadline(settings));
-        Ok(Self { manifest, identity, dir, encoder, way, queue_tokens, deadline })
+        Ok(Self { manifest, identity, origin, dir, encoder, way, queue_tokens, deadline })
     }
 
     /// A guard that servers elsewhere run; `section` is where its settings stand. Each server that can be reached is proven on
@@ -161,9 +163,10 @@ impl Guard {
         let fleet = Fleet::connect(&dir, &manifest, golden, settings, section).await?;
         // The same weights elsewhere may round otherwise, and a hosted guard gives words.
         let identity = format!("{} by {} {}", manifest.identity(), engine.name(), settings.remote.model);
+        let origin = format!("{identity} of {:?}", settings.remote.top_logprobs);
         let way = Way::Elsewhere { fleet, engine };
         let (encoder, queue_tokens, deadline) = (Arc::new(encoder), settings.queue_tokens, deadline(settings));
-        Ok(Self { manifest, identity, dir, encoder, way, queue_tokens, deadline })
+        Ok(Self { manifest, identity, origin, dir, encoder, way, queue_tokens, deadline })
     }
 
     /// Where it was loaded from.
@@ -228,6 +231,12 @@ impl Guard {
     #[must_use]
     pub fn identity(&self) -> &str {
         &self.identity
+    }
+
+    /// Its identity, and what else its scores depend on where nodes may differ.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
     }
 
     /// The guard's description.

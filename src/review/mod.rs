@@ -14,6 +14,9 @@ mod kept;
 pub(crate) mod postgres;
 mod recorder;
 mod seal;
+#[cfg(test)]
+#[path = "../../tests/it/harness/shell.rs"]
+mod shell;
 mod spool;
 mod store;
 mod text;

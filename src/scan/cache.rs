@@ -106,8 +106,21 @@ struct Kept {
     flights: Flights,
 }
 
+/// A score, and whether another node has told it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Found {
+    pub(super) scored: Scored,
+    pub(super) told: bool,
+}
+
+impl<S: Into<Scored>> From<S> for Found {
+    fn from(scored: S) -> Self {
+        Self { scored: scored.into(), told: false }
+    }
+}
+
 /// A scoring under way. It ends when it is done, or when nobody waits for it any more.
-type Flight = BoxFuture<'static, Result<Scored, Unavailable>>;
+type Flight = BoxFuture<'static, Result<Found, Unavailable>>;
 
 /// What one who asks waits for.
 enum Joined<F> {
@@ -132,7 +145,7 @@ impl Flights {
     /// The scoring under way for a key, else `work` as one.
     fn join<F>(&self, key: Key, work: F) -> Joined<F>
     where
-        F: Future<Output = Result<Scored, Unavailable>> + Send + 'static,
+        F: Future<Output = Result<Found, Unavailable>> + Send + 'static,
     {
         let mut board = self.lock();
         if let Some(flight) = board.flights.get(&key).and_then(|(_, flight)| flight.upgrade()) {
@@ -196,31 +209,35 @@ impl Cache {
         Self { kept }
     }
 
-    /// The score kept under `key`, or that of `work`, and whether it was kept or under way. A caller that goes away does not
+    /// The score kept under `key`, or that of `work`, and whether it was kept, under way, or told by another node. A caller that goes away does not
     /// take the score from others who wait for it; when all have gone, the work ends too. Failures are not kept, and those that
     /// hang on who asked are nobody else's: who waited in vain then works for itself.
     pub(super) async fn get_or<F>(&self, key: Key, work: impl FnOnce() -> F) -> (Result<Scored, Unavailable>, bool)
     where
-        F: Future<Output = Result<Scored, Unavailable>> + Send + 'static,
+        F: Future<Output = Result<Found, Unavailable>> + Send + 'static,
     {
-        let Some(Kept { scores, flights }) = &self.kept else { return (work().await, false) };
+        let split = |found: Result<Found, Unavailable>| match found {
+            Ok(Found { scored, told }) => (Ok(scored), told),
+            Err(error) => (Err(error), false),
+        };
+        let Some(Kept { scores, flights }) = &self.kept else { return split(work().await) };
         if let Some(score) = scores.get(&key).await {
             return (Ok(score), true);
         }
         let (kept, work) = (scores.clone(), work());
         let work = async move {
-            let score = work.await;
-            if let Ok(score) = &score {
-                kept.insert(key, score.clone()).await;
+            let found = work.await;
+            if let Ok(Found { scored, .. }) = &found {
+                kept.insert(key, scored.clone()).await;
             }
-            score
+            found
         };
         match flights.join(key, work) {
-            Joined::New(flight) => (flight.await, false),
+            Joined::New(flight) => split(flight.await),
             Joined::Another(flight, work) => match flight.await {
                 // Another's time and its share of the queue, which a long request of its own may have used up.
-                Err(Unavailable::Deadline | Unavailable::Overloaded) => (work.await, false),
-                score => (score, true),
+                Err(Unavailable::Deadline | Unavailable::Overloaded) => split(work.await),
+                found => (found.map(|found| found.scored), true),
             },
         }
     }
@@ -275,7 +292,7 @@ mod tests {
             async move {
                 runs.fetch_add(1, Ordering::SeqCst);
                 tokio::task::yield_now().await;
-                outcome.map(Scored::from)
+                outcome.map(Found::from)
             }
         };
         let failed = cache.get_or(numbered(0), || work(Err(Unavailable::Deadline))).await;
@@ -284,6 +301,8 @@ mod tests {
         assert_eq!(runs.load(Ordering::SeqCst), 2);
         assert!(answers.iter().all(|(score, _)| *score == Ok(0.5.into())));
         assert_eq!(answers.iter().filter(|(_, cached)| !cached).count(), 1);
+        let told = async || Ok(Found { scored: 0.25.into(), told: true });
+        assert_eq!(cache.get_or(numbered(1), told).await, (Ok(0.25.into()), true), "another node knew");
     }
 
     #[tokio::test]
@@ -331,7 +350,7 @@ mod tests {
         let board = || cache.kept.as_ref().unwrap().flights.lock().flights.len();
         let (done, answer) = tokio::sync::oneshot::channel();
         let mut first = Box::pin(
-            cache.get_or(numbered(1), || async move { answer.await.map(Scored::from).map_err(|_| Unavailable::Deadline) }),
+            cache.get_or(numbered(1), || async move { answer.await.map(Found::from).map_err(|_| Unavailable::Deadline) }),
         );
         let mut second = Box::pin(cache.get_or(numbered(1), || async { Ok(0.1.into()) }));
         assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
@@ -342,7 +361,7 @@ mod tests {
 
         let (done, answer) = tokio::sync::oneshot::channel::<f32>();
         let mut only = Box::pin(
-            cache.get_or(numbered(2), || async move { answer.await.map(Scored::from).map_err(|_| Unavailable::Deadline) }),
+            cache.get_or(numbered(2), || async move { answer.await.map(Found::from).map_err(|_| Unavailable::Deadline) }),
         );
         assert!((&mut only).now_or_never().is_none());
         drop(only);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{cache::Cache, judge::Judge, question::Question, window::Spots};
+use super::{cache::Cache, judge::Judge, question::Question, shared::Shared, window::Spots};
 use crate::{
     guard::{Guard, Meter, Scoring, Share, Unavailable},
     segment::{Direction, Score},
@@ -65,9 +65,9 @@ pub(super) struct Cascade {
 }
 
 impl Cascade {
-    /// Each guard shares the scores of `cache`, and no more than these.
-    pub(super) fn new(Pair { first, second }: Pair, cache: &Cache, metrics: &Arc<Metrics>) -> Self {
-        let judge = |guard| Arc::new(Judge::new(guard, cache.beside(), metrics));
+    /// Each guard shares the scores of `cache` and `shared`, and no more than these.
+    pub(super) fn new(Pair { first, second }: Pair, cache: &Cache, shared: Option<&Shared>, metrics: &Arc<Metrics>) -> Self {
+        let judge = |guard| Arc::new(Judge::new(guard, cache.beside(), shared, metrics));
         Self { first: judge(first), second: second.map(|(band, guard)| (band, judge(guard))) }
     }
 

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use futures_util::stream::{FuturesUnordered, TryStreamExt as _};
 
 use super::{
-    cache::{Cache, Digest, Key, Kind, digest},
+    cache::{Cache, Digest, Found, Key, digest},
     off_reactor,
     question::{Form, Question, forms},
+    shared::{Shared, Shelf},
     window::Scored,
 };
 use crate::{
     guard::{Guard, Share, Unavailable, Window},
-    segment::{Target, Task},
+    segment::Task,
     telemetry::Metrics,
 };
 
@@ -23,31 +24,40 @@ pub(super) struct Judge {
     /// Of the guard's identity.
     name: Digest,
     cache: Cache,
+    /// What other nodes know.
+    shelf: Option<Shelf>,
     pub(super) metrics: Arc<Metrics>,
 }
 
 impl Judge {
-    pub(super) fn new(guard: Guard, cache: Cache, metrics: &Arc<Metrics>) -> Self {
-        let name = digest(guard.identity());
-        Self { guard, name, cache, metrics: Arc::clone(metrics) }
+    pub(super) fn new(guard: Guard, cache: Cache, shared: Option<&Shared>, metrics: &Arc<Metrics>) -> Self {
+        let (name, shelf) = (digest(guard.identity()), shared.map(|shared| shared.shelf(guard.origin())));
+        Self { guard, name, cache, shelf, metrics: Arc::clone(metrics) }
     }
 
     /// P(unsafe) of a text, and whether it was known. A guard's scores are kept under its own identity, so that neither
     /// another band nor another guard beside it makes a kept one wrong.
     pub(super) async fn ask(self: &Arc<Self>, question: &Question<'_>, share: &Share) -> (Result<Scored, Unavailable>, bool) {
-        let kind = if question.target == Target::ToolCall { Kind::Json } else { Kind::Text };
-        let (task, context) = (question.target.task(), question.context.as_ref());
-        // A prompt is judged without context.
-        let context = context.filter(|_| task == Task::Response).map(|context| context.digest);
+        let (kind, task, context) = (question.kind(), question.target.task(), question.given().map(|context| context.digest));
         let key = Key { guard: self.name, kind, task, context, text: question.digest };
-        let work = || Arc::clone(self).score(question.clone().into_owned(), share.clone());
+        let work = || Arc::clone(self).find(question.clone().into_owned(), share.clone());
         let (score, hit) = self.cache.get_or(key, work).await;
         self.metrics.verdict(hit, score.is_ok());
         (score, hit)
     }
 
+    /// What another node thinks of a text, or else the guard, which others are then told.
+    async fn find(self: Arc<Self>, question: Question<'static>, share: Share) -> Result<Found, Unavailable> {
+        let Some(shelf) = &self.shelf else { return self.score(question, share).await.map(Found::from) };
+        let (question, name) = shelf.name(question).await;
+        if let Some(scored) = shelf.get(&name).await {
+            return Ok(Found { scored, told: true });
+        }
+        self.score(question, share).await.inspect(|scored| shelf.put(&name, scored)).map(Found::from)
+    }
+
     /// P(unsafe) of a text: the worst of its forms.
-    async fn score(self: Arc<Self>, question: Question<'static>, share: Share) -> Result<Scored, Unavailable> {
+    async fn score(self: &Arc<Self>, question: Question<'static>, share: Share) -> Result<Scored, Unavailable> {
         let work = async {
             let (target, grows) = (question.target, question.grows);
             let forms = off_reactor(question.text.len(), move || forms(&question)).await;
@@ -69,7 +79,7 @@ impl Judge {
         let scores = windows.into_iter().map(|window| {
             let key = Key::window(self.name, &window);
             let (judge, share) = (Arc::clone(self), share.clone());
-            let work = move || async move { judge.window(window, grows, &share).await.map(Scored::from) };
+            let work = move || async move { judge.window(window, grows, &share).await.map(Found::from) };
             async move { self.cache.get_or(key, work).await.0 }
         });
         let scores = all(scores).await?;

@@ -16,6 +16,7 @@ mod memo;
 pub mod normalise;
 mod question;
 mod search;
+mod shared;
 mod window;
 
 use std::{borrow::Cow, panic::resume_unwind, sync::Arc};
@@ -45,6 +46,7 @@ pub use self::{
     known::known,
     language::{detect as detect_language, known as known_language},
     search::findings,
+    shared::Shared,
     window::{MOST as MOST_WINDOWS, Piece, Placed, Spot, Spots},
 };
 
@@ -70,6 +72,7 @@ struct Inner {
     default: Cascade,
     named: Vec<(String, Cascade)>,
     cache: Cache,
+    shared: Option<Shared>,
     memo: Memo,
 }
 
@@ -92,13 +95,18 @@ impl Ask {
 }
 
 impl Scanner {
-    /// A scanner of this guard, the default, and others by their names.
+    /// A scanner of this guard, the default, and others by their names. What it does not know it asks `shared`, if there is one.
     #[must_use]
-    pub fn new(default: Pair, named: Vec<(String, Pair)>, cache: &config::Cache, metrics: &Arc<Metrics>) -> Self {
+    pub fn new(
+        default: Pair,
+        named: Vec<(String, Pair)>,
+        (cache, shared): (&config::Cache, Option<Shared>),
+        metrics: &Arc<Metrics>,
+    ) -> Self {
         let (cache, memo) = (Cache::new(cache), Memo::new(cache));
-        let cascade = |pair| Cascade::new(pair, &cache, metrics);
+        let cascade = |pair| Cascade::new(pair, &cache, shared.as_ref(), metrics);
         let (default, named) = (cascade(default), named.into_iter().map(|(name, pair)| (name, cascade(pair))).collect());
-        Self { inner: Arc::new(Inner { default, named, cache, memo }) }
+        Self { inner: Arc::new(Inner { default, named, cache, shared, memo }) }
     }
 
     /// The default guard, or the first of its cascade.
@@ -141,6 +149,12 @@ impl Scanner {
     #[must_use]
     pub fn cached_verdicts(&self) -> u64 {
         self.inner.cache.entries()
+    }
+
+    /// The cache that it shares with other nodes.
+    #[must_use]
+    pub fn shared(&self) -> Option<&Shared> {
+        self.inner.shared.as_ref()
     }
 
     /// The language that a text begins in, hiding undone, if it tells.

@@ -5,7 +5,7 @@ use std::{borrow::Cow, ops::Range, sync::Arc};
 
 use super::{
     Piece,
-    cache::{Digest, digest},
+    cache::{Digest, Kind, digest},
     normalise,
     search::view,
     window::{lay, splice},
@@ -54,6 +54,16 @@ impl Context {
 }
 
 impl Question<'_> {
+    /// How the text is read.
+    pub(super) fn kind(&self) -> Kind {
+        if self.target == Target::ToolCall { Kind::Json } else { Kind::Text }
+    }
+
+    /// What it is judged with: a prompt is judged without context.
+    pub(super) fn given(&self) -> Option<&Context> {
+        self.context.as_ref().filter(|_| self.target.task() == Task::Response)
+    }
+
     /// The same, for work that outlives who asks.
     pub(super) fn into_owned(self) -> Question<'static> {
         let Self { target, segments, pieces, text, digest, context, grows } = self;

@@ -105,6 +105,27 @@ impl Scored {
         Self { value, spots: spots.max_by(|a, b| top(a).total_cmp(&top(b))) }
     }
 
+    /// It as others can be told of it.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        let spots = self.spots.iter().flat_map(|spots| spots.iter());
+        let spots = spots.flat_map(|spot| [spot.start.to_le_bytes(), spot.end.to_le_bytes(), spot.score.to_le_bytes()]);
+        std::iter::once(self.value.to_le_bytes()).chain(spots).flatten().collect()
+    }
+
+    /// From such bytes; `None` if they tell of no verdict.
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+        let (words, []) = bytes.as_chunks::<4>() else { return None };
+        let (value, spots) = words.split_first()?;
+        let score = |word: [u8; 4]| Some(f32::from_le_bytes(word)).filter(|score| (0.0..=1.0).contains(score));
+        let (spots, []) = spots.as_chunks::<3>() else { return None };
+        let spot = |[start, end, worst]: &[[u8; 4]; 3]| {
+            let (start, end) = (u32::from_le_bytes(*start), u32::from_le_bytes(*end));
+            Some(Spot { start, end, score: score(*worst)? }).filter(|_| start <= end)
+        };
+        let spots: Arc<[Spot]> = spots.iter().take(MOST).map(spot).collect::<Option<_>>()?;
+        Some(Self { value: score(*value)?, spots: Some(spots).filter(|spots| !spots.is_empty()) })
+    }
+
     /// What it weighs in the cache, where a verdict without windows is one.
     pub(super) fn weight(&self) -> u32 {
         let windows = self.spots.as_deref().map_or(0, size_of_val);
@@ -216,6 +237,18 @@ mod tests {
         assert_eq!((told.len(), many.value), (MOST, 0.5));
         assert!(told.is_sorted_by_key(|(_, range, _)| range.start) && told.iter().all(|(.., score)| *score == 0.5));
         assert!(many.weight() > 10, "the cache is told what they take");
+    }
+
+    #[test]
+    fn others_are_told_of_a_verdict_in_bytes() {
+        for scored in [Scored::from(0.5), Scored::from(1.0), Scored::of(windows(3)), Scored::of(windows(2 * MOST))] {
+            assert_eq!(Scored::parse(&scored.bytes()), Some(scored));
+        }
+        let bytes = Scored::of(windows(2)).bytes();
+        assert!((0..bytes.len()).filter(|length| *length != 4).all(|length| Scored::parse(&bytes[..length]).is_none()));
+        assert!([f32::NAN, -0.1, 1.5].into_iter().all(|wrong| Scored::parse(&wrong.to_le_bytes()).is_none()));
+        let backwards = [0.5_f32.to_le_bytes(), 9_u32.to_le_bytes(), 8_u32.to_le_bytes(), 0.5_f32.to_le_bytes()];
+        assert_eq!(Scored::parse(&backwards.concat()), None);
     }
 
     #[test]

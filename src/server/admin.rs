@@ -25,6 +25,7 @@ use crate::{
     },
     guard::{Growth, Guard, Server, Session},
     review,
+    scan::Shared,
     telemetry::{self, Format, Now, Records, Sent},
 };
 
@@ -81,6 +82,24 @@ struct Readiness<'r> {
     /// Those of the listeners with TLS, by the listener.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     certificates: BTreeMap<&'static str, Certificate>,
+    /// The shared cache, if there is one. Without it a proxy is slower, and as ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared_cache: Option<SharedCache>,
+}
+
+#[derive(Serialize)]
+struct SharedCache {
+    ready: bool,
+    /// Why it is not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl From<&Shared> for SharedCache {
+    fn from(shared: &Shared) -> Self {
+        let error = shared.away();
+        Self { ready: error.is_none(), error }
+    }
 }
 
 /// A certificate that is in force. Another one that is refused makes no proxy unready.
@@ -159,6 +178,7 @@ async fn ready(State(Rooms { proxy, reloader, tls, needs_store, stop, .. }): Sta
         policies_error: status.mistakes(),
         review: Review { records, store_error: record.away, spooled: record.waiting },
         certificates: tls.iter().map(|tls| (tls.listener(), Certificate::of(tls))).collect(),
+        shared_cache: scanner.shared().map(SharedCache::from),
     };
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = serde_json::to_string(&readiness).unwrap_or_default();

@@ -37,7 +37,7 @@ use crate::{
     identity::Identity,
     policy::{HashKey, LoadError, Policies, Terms},
     review::{self, Recorder, Seal, SealError, Store},
-    scan::{Band, Pair, Scanner},
+    scan::{Band, Pair, Scanner, Shared},
     telemetry::{Exporter, Metrics, Traces},
     upstream::Misconfigured,
 };
@@ -120,7 +120,8 @@ impl Server {
         let identity = Identity::new(&config.identity).await?;
         let policies = policies(&config)?;
         let (traces, exporter) = Traces::new(&config.telemetry.otlp)?.unzip();
-        let scanner = scanner(&config, &metrics).await?;
+        let shared = config.cache.shared.as_ref().map(|shared| Shared::start(shared, &metrics)).transpose()?;
+        let scanner = Box::pin(sharing(&config, shared, &metrics)).await?;
         let listener = take(config.listen.address, "--listen").await?;
         let admin = take(config.admin.address, "--admin").await?;
         let targets = webhook::Target::all(&config.review.webhooks)?;
@@ -292,18 +293,24 @@ fn hash_key(secret: Option<&config::Secret>) -> Result<HashKey, String> {
     Ok(*OWN.get_or_init(|| HashKey::new(&random)))
 }
 
-/// A scanner with the guard of these settings, and the second one if they name it.
+/// A scanner with the guard of these settings, and the second one if they name it. It knows what it scored itself, and shares that
+/// with nobody.
 ///
 /// # Errors
 /// No ONNX Runtime where it is needed, or no usable guard.
 pub async fn scanner(config: &Config, metrics: &Arc<Metrics>) -> Result<Scanner, StartError> {
+    sharing(config, None, metrics).await
+}
+
+/// The same with a shared cache.
+async fn sharing(config: &Config, shared: Option<Shared>, metrics: &Arc<Metrics>) -> Result<Scanner, StartError> {
     let library = config.guard.ort_lib.as_deref();
     let default = pair(&config.guard, "guard", library).await?;
     let mut named = Vec::with_capacity(config.guards.len());
     for (name, settings) in &config.guards {
         named.push((name.clone(), pair(settings, &format!("guards.{name}"), library).await?));
     }
-    Ok(Scanner::new(default, named, &config.cache, metrics))
+    Ok(Scanner::new(default, named, (&config.cache, shared), metrics))
 }
 
 /// A guard, and the second one of its cascade if it has one. `library` is ONNX Runtime's where they name none.

@@ -24,6 +24,7 @@ use self::{
     },
     upstream::Upstreams,
 };
+use super::SharedCache;
 
 /// All that is counted.
 #[derive(Debug)]
@@ -70,6 +71,7 @@ pub struct Metrics {
     certificate_stale: Family<Listener, Gauge>,
     panics: Counter,
     spans: Family<Outcome, Counter>,
+    shared_cache: SharedCache,
 }
 
 impl Default for Metrics {
@@ -141,6 +143,7 @@ impl Default for Metrics {
             ),
             panics: all.metric("panics", "Mistakes in Seawall, each of which ended no more than one exchange or one batch"),
             spans: all.metric("trace_spans", "Spans of traces by outcome: sent, failed by the collector, dropped for want of room"),
+            shared_cache: SharedCache::new(&mut all.0),
             registry: all.0,
         }
         .begin()
@@ -278,5 +281,11 @@ impl Metrics {
     pub fn certificate_reload(&self, listener: &'static str, outcome: &'static str, refused: bool) {
         self.certificate_reloads.get_or_create(&Reading { listener, outcome }).inc();
         self.certificate_stale.get_or_create(&Listener { listener }).set(i64::from(refused));
+    }
+
+    /// What is counted of the shared cache.
+    #[must_use]
+    pub fn shared_cache(&self) -> &SharedCache {
+        &self.shared_cache
     }
 }

@@ -4,6 +4,7 @@ mod lines;
 mod metrics;
 mod otlp;
 mod panics;
+mod shared;
 mod trace;
 
 use std::io::{IsTerminal as _, stderr};
@@ -14,6 +15,7 @@ pub use self::{
     lines::flush,
     metrics::{Format, Metrics, Now, Records, Session},
     otlp::{Exporter, Sent},
+    shared::SharedCache,
     trace::{Span, Trace, Traces, verb},
 };
 use crate::config::{LogFormat, Telemetry};

@@ -6,6 +6,8 @@ mod cases;
 mod made;
 #[path = "../it/harness/postgres.rs"]
 mod postgres;
+#[path = "../it/harness/shell.rs"]
+mod shell;
 
 use std::{env, error::Error, fs, path::Path, time::Instant};
 

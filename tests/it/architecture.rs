@@ -16,7 +16,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("telemetry", &["config", "connect"]),
     ("guard", &["config", "connect", "segment"]),
     ("dialect", &["segment", "wire"]),
-    ("scan", &["config", "guard", "segment", "telemetry", "wire"]),
+    ("scan", &["config", "connect", "guard", "segment", "telemetry", "wire"]),
     ("eval", &["guard", "scan", "segment"]),
     ("policy", &["config", "guard", "identity", "scan", "segment", "wire"]),
     ("trial", &["config", "dialect", "guard", "identity", "policy", "scan", "segment", "wire"]),

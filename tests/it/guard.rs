@@ -71,7 +71,8 @@ fn the_deadline_covers_the_encoding() {
     runtime.block_on(async {
         let settings = config::Guard { dir: Some(fixture("guard")), deadline_ms: 20, ..config::Guard::default() };
         let guard = Guard::load(&Runtime::load(None).unwrap(), &settings).unwrap();
-        let scanner = Scanner::new(Pair { first: guard, second: None }, Vec::new(), &config::Cache::default(), &Arc::default());
+        let scanner =
+            Scanner::new(Pair { first: guard, second: None }, Vec::new(), (&config::Cache::default(), None), &Arc::default());
         let (open, gate) = mpsc::channel::<()>();
         let taken = tokio::task::spawn_blocking(move || gate.recv());
         let segment = Segment { target: Target::Prompt, passage: 0, text: "hi".into(), place: None };
@@ -88,7 +89,7 @@ fn the_deadline_covers_the_encoding() {
 fn scanner() -> Scanner {
     let settings = config::Guard { dir: Some(fixture("guard")), ..config::Guard::default() };
     let guard = Guard::load(&Runtime::load(None).unwrap(), &settings).unwrap();
-    Scanner::new(Pair { first: guard, second: None }, Vec::new(), &config::Cache::default(), &Arc::default())
+    Scanner::new(Pair { first: guard, second: None }, Vec::new(), (&config::Cache::default(), None), &Arc::default())
 }
 
 #[tokio::test]

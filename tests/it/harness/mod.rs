@@ -4,6 +4,8 @@ pub(crate) mod issuer;
 pub(crate) mod postgres;
 pub(crate) mod program;
 pub(crate) mod raw;
+pub(crate) mod redis;
+mod shell;
 mod upstream;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};

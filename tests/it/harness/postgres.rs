@@ -1,38 +1,24 @@
 //! A real PostgreSQL for tests: one cluster for all tests of a process, each with a database of its own, and clusters of their
 //! own for those that stop it or kill it.
-//!
-//! The server is a grandchild: the shell between ends it, and removes what it kept, once this process is gone.
 
 #![allow(dead_code, reason = "each suite takes what it needs of it")]
 
 use std::{
-    io::{self, BufRead as _, BufReader, Write as _},
-    os::unix::process::CommandExt as _,
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    io,
     sync::{
-        Mutex, OnceLock, PoisonError,
+        OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
-/// Ports that no system hands out by itself, so that a server which starts again finds its own free.
-const PORTS: std::ops::Range<u16> = 10_000..30_000;
-const TRIES: usize = 10;
+use super::shell::Shell;
 
 /// A PostgreSQL server with data of its own. It ends with this.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     pub(crate) port: u16,
-    shell: Mutex<Shell>,
+    shell: Shell,
     databases: AtomicUsize,
-}
-
-/// The shell that holds the server.
-#[derive(Debug)]
-struct Shell {
-    process: Child,
-    commands: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
 }
 
 /// The URL of a new and empty database in the cluster that the tests of this process share.
@@ -44,16 +30,8 @@ pub(crate) fn database() -> io::Result<String> {
 
 impl Cluster {
     pub(crate) fn start() -> io::Result<Self> {
-        let mut shell = Shell::new()?;
-        let mut free = Err(io::Error::other("no port tried"));
-        for _ in 0..TRIES {
-            let port = fastrand::u16(PORTS);
-            free = shell.run(&format!("start {port}")).map(|()| port);
-            if free.is_ok() {
-                break;
-            }
-        }
-        Ok(Self { port: free?, shell: Mutex::new(shell), databases: AtomicUsize::default() })
+        let shell = Shell::new(include_str!("postgres.sh"))?;
+        Ok(Self { port: shell.start()?, shell, databases: AtomicUsize::default() })
     }
 
     /// The URL of a new and empty database.
@@ -79,41 +57,6 @@ impl Cluster {
     }
 
     fn run(&self, command: &str) -> io::Result<()> {
-        self.shell.lock().unwrap_or_else(PoisonError::into_inner).run(command)
-    }
-}
-
-impl Shell {
-    fn new() -> io::Result<Self> {
-        let mut process = Command::new("sh")
-            .args(["-c", include_str!("postgres.sh")])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            // What interrupts the tests at a terminal would interrupt the cleaning up too.
-            .process_group(0)
-            .spawn()?;
-        let piped = || io::Error::other("a pipe is missing");
-        let commands = process.stdin.take();
-        let answers = BufReader::new(process.stdout.take().ok_or_else(piped)?);
-        Ok(Self { process, commands, answers })
-    }
-
-    fn run(&mut self, command: &str) -> io::Result<()> {
-        let commands = self.commands.as_mut().ok_or_else(|| io::Error::other("PostgreSQL has ended"))?;
-        writeln!(commands, "{command}")?;
-        let mut answer = String::new();
-        self.answers.read_line(&mut answer)?;
-        match answer.trim_end() {
-            "done" => Ok(()),
-            _ => Err(io::Error::other(format!("PostgreSQL: `{command}` has failed, its words are above"))),
-        }
-    }
-}
-
-impl Drop for Shell {
-    fn drop(&mut self) {
-        self.commands = None;
-        // Its end is the server's; there is nobody to tell of a failure.
-        drop(self.process.wait());
+        self.shell.run(command)
     }
 }

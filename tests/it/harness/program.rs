@@ -35,12 +35,21 @@ impl Program {
         Self::start_under(&[], dir, upstream, change)
     }
 
+    /// The same with another store.
+    pub(crate) fn start_with(store: &str, dir: &Path, upstream: SocketAddr, change: impl FnOnce(&mut Command)) -> Self {
+        Self::begin(&[], store, dir, upstream, change)
+    }
+
     /// The same, run by a command that becomes the one after it.
     pub(crate) fn start_under(wrapper: &[&str], dir: &Path, upstream: SocketAddr, change: impl FnOnce(&mut Command)) -> Self {
+        Self::begin(wrapper, &store(dir), dir, upstream, change)
+    }
+
+    fn begin(wrapper: &[&str], store: &str, dir: &Path, upstream: SocketAddr, change: impl FnOnce(&mut Command)) -> Self {
         let words = [wrapper, &[env!("CARGO_BIN_EXE_seawall")]].concat();
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--upstream"]);
-        command.arg(format!("http://{upstream}")).arg("--store").arg(store(dir)).arg("--guard").arg(fixture("guard"));
+        command.arg(format!("http://{upstream}")).args(["--store", store]).arg("--guard").arg(fixture("guard"));
         command.env("SEAWALL_REVIEW__SPOOL", dir.join("spool"));
         command.envs([("SEAWALL_GUARD__THREADS", "1"), ("SEAWALL_TELEMETRY__FORMAT", "json")]);
         change(&mut command);
