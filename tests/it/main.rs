@@ -7,6 +7,7 @@ mod architecture;
 mod bypass;
 mod cache;
 mod chat;
+mod command_line;
 mod console;
 mod decoder;
 mod dialects;
