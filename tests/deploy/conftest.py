@@ -22,10 +22,10 @@ def bare_environment() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory) -> Path:
-    """The folder under which `usr/local` is."""
+    """The folder that it is installed in."""
     folder = tmp_path_factory.mktemp("installed")
     # A make that runs these tests has flags of its own.
     environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL")}
-    command = ["make", "--silent", "install", f"DESTDIR={folder}", f"DIST_BINARY={seawall_binary()}"]
+    command = ["make", "--silent", "install", f"PREFIX={folder}", f"DIST_BINARY={seawall_binary()}"]
     subprocess.run(command, cwd=ROOT, env=environment, check=True)
     return folder

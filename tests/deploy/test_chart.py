@@ -1,5 +1,6 @@
 """The chart, rendered by Helm's own library, and what it renders against Kubernetes' schemas."""
 
+import re
 import subprocess
 
 import helm_python as helm
@@ -143,7 +144,7 @@ def test_the_program_takes_what_it_is_given(values, installed, tmp_path):
     settings = tmp_path / "seawall.toml"
     settings.write_text(manifests["ConfigMap/demo-seawall"]["data"]["seawall.toml"])
     given = {one["name"]: one.get("value", "sqlite://x.db") for one in container["env"]}
-    program = installed / "usr/local/bin/seawall"
+    program = installed / "bin/seawall"
     info = [program, "guard", "info", "--config", settings]
     done = subprocess.run(info, cwd=tmp_path, env=bare_environment() | given, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -151,3 +152,13 @@ def test_the_program_takes_what_it_is_given(values, installed, tmp_path):
     usage = subprocess.run([program, "serve", "--help"], capture_output=True, text=True).stdout
     assert all(flag in usage for flag in container["args"] if flag.startswith("--"))
     assert ("--policies" in container["args"]) == bool(values.get("policies"))
+
+
+def test_the_values_of_the_guide_are_the_charts():
+    guide = (DEPLOY / "README.md").read_text()
+    values, adapter = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL))
+    with helm.Chart.load(str(CHART)) as chart:
+        chart.validate_schema(values)
+    (container,) = pod(rendered(values))["spec"]["containers"]
+    assert container["image"].startswith("registry.example.com/seawall:")
+    assert adapter["rules"][0]["seriesQuery"].startswith("seawall_guard_waiting{")

@@ -38,6 +38,6 @@ def test_the_program_may_write_to_its_volume_only():
 def test_the_program_knows_its_settings(installed, tmp_path):
     service = yaml.safe_load(filled())["services"]["seawall"]
     environment = bare_environment() | service["environment"]
-    info = [installed / "usr/local/bin/seawall", "guard", "info"]
+    info = [installed / "bin/seawall", "guard", "info"]
     done = subprocess.run(info, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,7 +1,5 @@
 """The service unit: what systemd thinks of it, and the program under the rules that it sets."""
 
-import json
-import os
 import subprocess
 import sys
 
@@ -12,13 +10,11 @@ MOST_EXPOSED = 1.5
 
 
 def unit(installed):
-    return installed / "usr/local/lib/systemd/system/seawall.service"
+    return installed / "lib/systemd/system/seawall.service"
 
 
 def test_systemd_takes_it(installed):
-    # Paths are looked up from the folder that it is installed in.
-    verify = ["systemd-analyze", "verify", "--man=no", f"--root={installed}", "seawall.service"]
-    done = subprocess.run(verify, capture_output=True, text=True)
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit(installed)], capture_output=True, text=True)
     assert done.returncode == 0 and "seawall.service" not in done.stderr, done.stderr
 
 
@@ -42,5 +38,5 @@ def test_the_program_works_under_its_rules(installed, tmp_path):
     )
     # The rules are in force: what no service has to do is refused.
     assert "Operation not permitted" in confined(sys.executable, "-c", "import os; os.chroot('/')").stderr
-    done = confined(installed / "usr/local/bin/seawall", "demo")
+    done = confined(installed / "bin/seawall", "demo")
     assert done.returncode == 0, done.stdout + done.stderr
