@@ -1,9 +1,9 @@
 #!/bin/sh
-# usage: bare.sh TARBALL DIR   unpacks the tarball on a Debian of nothing but its smallest set of packages, made in DIR, which is
-# removed again, and has the program prove its guard and guard a sample LLM there.
+# usage: bare.sh TARBALL DIR   unpacks the tarball on a Debian of nothing but its smallest set of packages, made in DIR, which must
+# not be there yet and is removed again, and has the program prove its guard and guard a sample LLM there.
 set -eu
 tarball=$(realpath "$1")
-mkdir -p "$2"
+mkdir "$2"
 dir=$(realpath "$2")
 trap 'rm -rf "$dir"' EXIT
 
@@ -19,5 +19,5 @@ bare() {
 bare seawall --version
 bare seawall guard verify
 bare seawall demo
-bare sh -c 'seawall serve --check --upstream http://127.0.0.1:1 --policies /usr/local/share/seawall/policies/strict.toml'
+bare seawall serve --check --upstream http://127.0.0.1:1 --policies /usr/local/share/seawall/policies/strict.toml
 echo "it runs on a bare Debian"
