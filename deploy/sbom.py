@@ -46,9 +46,9 @@ def crates(target: str) -> tuple[dict, list[dict], list[dict]]:
         made = {"type": "library", "bom-ref": purl(package), "name": name, "version": version, "purl": purl(package)}
         if checksum := checksums[name, version]:
             made["hashes"] = [{"alg": "SHA-256", "content": checksum}]
-        if license := package["license"]:
+        if licence := package["license"]:
             # Cargo's older way to write a choice.
-            made["licenses"] = [{"expression": re.sub(" */ *", " OR ", license)}]
+            made["licenses"] = [{"expression": re.sub(" */ *", " OR ", licence)}]
         return made
 
     def purl(package: dict) -> str:
@@ -56,7 +56,9 @@ def crates(target: str) -> tuple[dict, list[dict], list[dict]]:
 
     order = sorted(shipped, key=lambda one: purl(packages[one]))
     whole = component(packages[root]) | {"type": "application"}
-    edges = [{"ref": purl(packages[one]), "dependsOn": sorted({purl(packages[two]) for two in needs[one]})} for one in order]
+    edges = [
+        {"ref": purl(packages[one]), "dependsOn": sorted({purl(packages[two]) for two in needs[one]})} for one in order
+    ]
     return whole, [component(packages[one]) for one in order if one != root], edges
 
 

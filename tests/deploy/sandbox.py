@@ -1,4 +1,4 @@
-"""Runs a program under the system calls, address families and memory rules of a unit: sandbox.py UNIT PROGRAM [ARGUMENT]…
+"""Runs a program under the system calls, address families and memory rules of a unit: sandbox.py UNIT PROGRAM …
 
 The service manager does the same by seccomp; what a unit says about files needs root, and is not done here.
 """
@@ -22,7 +22,9 @@ def lines(unit: Path, key: str) -> list[str]:
 
 def calls(group: str) -> set[str]:
     """The system calls of a group, and of those within."""
-    told = subprocess.run(["systemd-analyze", "syscall-filter", group], check=True, capture_output=True, text=True).stdout
+    told = subprocess.run(
+        ["systemd-analyze", "syscall-filter", group], check=True, capture_output=True, text=True
+    ).stdout
     names = [line.strip() for line in told.splitlines()[1:] if line.strip() and not line.strip().startswith("#")]
     return set().union(*[calls(name) if name[0] == "@" else {name} for name in names])
 

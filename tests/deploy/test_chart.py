@@ -68,7 +68,12 @@ def test_a_wrong_value_is_refused():
     with helm.Chart.load(str(CHART)) as chart:
         chart.validate_schema({})
         chart.validate_schema(FULL)
-        for wrong in [{"replica": 3}, {"replicas": "3"}, {"settings": {"upstream": {}}}, {"image": {"digest": "latest"}}]:
+        for wrong in [
+            {"replica": 3},
+            {"replicas": "3"},
+            {"settings": {"upstream": {}}},
+            {"image": {"digest": "latest"}},
+        ]:
             with pytest.raises(helm.HelmValuesError):
                 chart.validate_schema(wrong)
 
@@ -81,7 +86,8 @@ def pod(manifests: dict) -> dict:
 def test_the_pod_may_do_little(values):
     """What Kubernetes' restricted standard asks for, and a root that is not written to."""
     spec = pod(rendered(values))["spec"]
-    assert spec["securityContext"]["runAsNonRoot"] and spec["securityContext"]["runAsUser"] > 0
+    assert spec["securityContext"]["runAsNonRoot"]
+    assert spec["securityContext"]["runAsUser"] > 0
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert not spec["automountServiceAccountToken"]
     (container,) = spec["containers"]
@@ -109,7 +115,8 @@ def test_settings_restart_pods_and_policies_do_not():
     plain = pod(rendered(FULL))
     assert pod(rendered(FULL | {"policies": {"support.toml": 'name = "other"\n'}})) == plain
     other = pod(rendered(FULL | {"settings": "[listen]\nmax_calls = 5\n"}))
-    assert other["metadata"]["annotations"] != plain["metadata"]["annotations"] and other["spec"] == plain["spec"]
+    assert other["metadata"]["annotations"] != plain["metadata"]["annotations"]
+    assert other["spec"] == plain["spec"]
 
 
 def test_the_autoscaler_goes_by_a_metric_that_there_is():
@@ -127,9 +134,11 @@ def test_the_admin_listener_is_not_for_everybody():
     assert manifests["Service/demo-seawall-admin"]["spec"]["type"] == "ClusterIP"
     assert [port["name"] for port in manifests["Service/demo-seawall"]["spec"]["ports"]] == ["http"]
     calls, admin = manifests["NetworkPolicy/demo-seawall"]["spec"]["ingress"]
-    assert "from" not in calls and admin["from"] == [{"podSelector": {}}]
+    assert "from" not in calls
+    assert admin["from"] == [{"podSelector": {}}]
     calls, admin = rendered(FULL)["NetworkPolicy/demo-seawall"]["spec"]["ingress"]
-    assert calls["from"] == FULL["networkPolicy"]["clients"] and admin["from"] == FULL["networkPolicy"]["admin"]
+    assert calls["from"] == FULL["networkPolicy"]["clients"]
+    assert admin["from"] == FULL["networkPolicy"]["admin"]
 
 
 def test_the_rules_of_a_file_become_prometheus_rules():

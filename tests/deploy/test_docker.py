@@ -43,9 +43,12 @@ def test_what_the_image_is_built_of_suffices(tmp_path):
             (shutil.copytree if path.is_dir() else shutil.copy)(path, to)
     read = ["cargo", "metadata", "--offline", "--locked", "--no-deps", "--format-version=1"]
     subprocess.run(read, cwd=tmp_path, check=True, capture_output=True)
-    plan = subprocess.run(["make", "-n", "install", "ORT=gpu", "DESTDIR=/out"], cwd=tmp_path, capture_output=True, text=True)
+    plan = subprocess.run(
+        ["make", "-n", "install", "ORT=gpu", "DESTDIR=/out"], cwd=tmp_path, capture_output=True, text=True
+    )
     assert plan.returncode == 0, plan.stderr
-    assert "cargo build --profile dist" in plan.stdout and "onnxruntime-gpu==" in plan.stdout
+    assert "cargo build --profile dist" in plan.stdout
+    assert "onnxruntime-gpu==" in plan.stdout
     for source in re.findall(r"COPY (?:--chmod=\S+ )?(\w\S+) /", (DOCKER / "Dockerfile").read_text()):
         assert (tmp_path / source).exists(), source
 
@@ -68,4 +71,6 @@ def test_the_health_check_asks_the_admin_listener(status, code):
         environment = {**os.environ, "SEAWALL_ADMIN__ADDRESS": f"0.0.0.0:{server.server_port}"}
         assert subprocess.run([DOCKER / "healthcheck"], env=environment).returncode == code
         server.shutdown()
-    assert subprocess.run([DOCKER / "healthcheck"], env=environment, capture_output=True).returncode == 1, "it has ended"
+    assert subprocess.run([DOCKER / "healthcheck"], env=environment, capture_output=True).returncode == 1, (
+        "it has ended"
+    )

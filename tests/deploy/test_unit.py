@@ -22,7 +22,8 @@ def test_a_mistake_in_it_would_be_told(installed, tmp_path):
     wrong = tmp_path / "seawall.service"
     wrong.write_text(unit(installed).read_text().replace("ProtectHome=yes", "ProtectHome=perhaps"))
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", wrong], capture_output=True, text=True)
-    assert "seawall.service:" in done.stderr and "perhaps" in done.stderr
+    assert "seawall.service:" in done.stderr
+    assert "perhaps" in done.stderr
 
 
 def test_little_is_exposed(installed):
