@@ -19,8 +19,11 @@ impl Man {
         if let Some(dir) = &self.dir {
             return generate_to(Cli::command(), dir).map_err(|e| failed(format!("{}: cannot be written: {e}", dir.display())));
         }
+        // As `generate_to` has it: `help` has no page of its own.
+        let mut command = Cli::command().disable_help_subcommand(true);
+        command.build();
         let mut page = Vec::new();
-        clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(failed)?;
+        clap_mangen::Man::new(command).render(&mut page).map_err(failed)?;
         say(String::from_utf8_lossy(&page).trim_end())
     }
 }
