@@ -36,7 +36,7 @@ $(BINARY): $(SOURCES)
 $(ORT_LIB):
 	@command -v python3 >/dev/null || { echo "python3 with pip is needed to fetch ONNX Runtime" >&2; exit 1; }
 	@test -n "$(ORT_SHA256)" || { echo "no ONNX Runtime ($(ORT)) is pinned for $(ORT_MACHINE): put libonnxruntime.so.$(ORT_VERSION) into $(ORT_DIR)/" >&2; exit 1; }
-	@mkdir -p $(ORT_DIR)/wheel
+	@rm -rf $(ORT_DIR)/wheel && mkdir -p $(ORT_DIR)/wheel
 	python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --dest $(ORT_DIR)/wheel \
 	    --python-version 3.11 --implementation cp --abi cp311 --platform manylinux_2_28_$(ORT_MACHINE) \
 	    $(ORT_PACKAGE_$(ORT))==$(ORT_VERSION)

@@ -16,7 +16,7 @@ target/dist/seawall: $(SOURCES)
 AT := $(DESTDIR)$(PREFIX)
 install: $(DIST_BINARY) $(ORT_LIB)
 	install -D -m 755 $(DIST_BINARY) $(AT)/bin/seawall
-	install -D -m 755 -t $(AT)/lib/seawall $(ORT_DIR)/libonnxruntime*.so*
+	install -D -m 755 -t $(AT)/lib/seawall $(ORT_LIB) $$(ls $(ORT_DIR)/libonnxruntime_*.so 2>/dev/null)
 	install -D -m 644 -t $(AT)/share/seawall/guards/seawall-mini onnx/guards/seawall-mini/*
 	install -D -m 644 -t $(AT)/share/seawall/policies policies/*
 	install -D -m 644 -t $(AT)/share/doc/seawall README.md CHANGELOG.md LICENSE deploy/systemd/seawall.toml
