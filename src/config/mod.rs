@@ -318,8 +318,6 @@ pub struct Stream {
     pub lookback_chars: usize,
 }
 
-}
-
 impl Default for Listen {
     fn default() -> Self {
         Self {

@@ -52,8 +52,10 @@ use self::{
 };
 use crate::{config, segment::Task};
 
-/// The directory of the embedded guard.
+/// The directory of the embedded guard where the program was built …
 const EMBEDDED: &str = "onnx/guards/seawall-mini";
+/// … and where it was installed.
+const INSTALLED: &str = "share/seawall/guards/seawall-mini";
 
 /// Why there is no score. Never taken for a pass: the policy decides what stands in its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -353,7 +355,8 @@ pub fn directory(named: Option<&Path>) -> Result<PathBuf, Unusable> {
     if let Some(dir) = named {
         return Ok(dir.to_owned());
     }
-    near_executable(EMBEDDED).find(|dir| dir.join("guard.toml").is_file()).ok_or_else(|| {
+    let mut known = near_executable(EMBEDDED).chain(near_executable(INSTALLED));
+    known.find(|dir| dir.join("guard.toml").is_file()).ok_or_else(|| {
         Unusable::new(
             Path::new(EMBEDDED),
             "the embedded guard is neither beside the program nor here; name one with --guard DIR",

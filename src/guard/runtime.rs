@@ -31,8 +31,8 @@ pub struct Runtime(Environment);
 static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
 
 impl Runtime {
-    /// Loads the library: the one that is named, else one beside the executable, in `onnx/runtime/` there, above or here,
-    /// else the system's. Once it is loaded, later calls get the same.
+    /// Loads the library: the one that is named, else one beside the executable, in `onnx/runtime/` or `lib/seawall/` there,
+    /// above or here, else the system's. Once it is loaded, later calls get the same.
     ///
     /// # Errors
     /// No library, or one that is too old.
@@ -57,6 +57,7 @@ fn find_runtime() -> Option<PathBuf> {
     super::near_executable("")
         .take(1)
         .chain(super::near_executable("onnx/runtime"))
+        .chain(super::near_executable("lib/seawall"))
         .find_map(|dir| fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path()).find(|path| is_runtime(path)))
 }
 

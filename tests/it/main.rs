@@ -8,6 +8,7 @@ mod bypass;
 mod cache;
 mod chaos;
 mod chat;
+mod command_line;
 mod console;
 mod decoder;
 mod dialects;
