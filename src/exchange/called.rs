@@ -34,8 +34,11 @@ impl Called {
         let (upstream, dialect, model) = (Arc::clone(&route.upstream_name), record.dialect, &record.model);
         let told = record.trace.as_mut().and_then(|trace| {
             let mut span = trace.call(traced::name(method, dialect, model), headers);
+            if !span.is_recording() {
+                return None;
+            }
             traced::asked(&mut span, (dialect, model), method, route.upstream.base());
-            span.is_recording().then(|| Box::new(Told { span, outcome: Outcome::default() }))
+            Some(Box::new(Told { span, outcome: Outcome::default() }))
         });
         Self { upstream, begun: Instant::now(), told }
     }
