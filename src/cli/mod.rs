@@ -140,7 +140,7 @@ pub fn run() -> ExitCode {
             Command::Serve(serve) => Box::pin(serve.run()).await,
             Command::Demo(demo) => Box::pin(demo.run()).await,
             Command::Scan(scan) => scan.run().await,
-            Command::Eval(eval) => eval.run().await,
+            Command::Eval(eval) => Box::pin(eval.run()).await,
             Command::Config(config) => config.run(),
             Command::Guard(guard) => guard.run().await,
             Command::Policy(policy) => policy.run().await,

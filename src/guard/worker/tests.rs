@@ -316,7 +316,8 @@ fn a_session_goes_on_whatever_panics() {
     let ask = |id: u32| {
         let (reply, answer) = oneshot::channel();
         let deadline = Instant::now() + LONG;
-        workers.push(Job { window: window(vec![id]), asker: Asker::default(), grows: false, home: None, deadline, reply });
+        let (window, ticket) = (window(vec![id]), Ticket::at(deadline));
+        workers.push(Job { window, asker: Asker::default(), grows: false, home: None, deadline, ticket, reply });
         answer.blocking_recv()
     };
     assert!(ask(13).is_err(), "its caller is told at once");
