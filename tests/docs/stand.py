@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ HERE = Path(__file__).parent
 PATIENCE_S = 300
 # What two runs never have in common.
 VARYING = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?Z?")
+# What pages leave out of settings, and a value of its form.
+LEFT_OUT = {"sha256:…": f"sha256:{0:064}"}
 KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "CO_API_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 
@@ -45,12 +48,13 @@ class Stand:
             "DOCS_SEAWALL": str(seawall_binary()),
             "DOCS_STAND": str(folder),
             "NO_PROXY": "127.0.0.1",
+            "TMPDIR": str(folder),
             "SEAWALL_LISTEN__ADDRESS": self.addresses["127.0.0.1:8080"],
             "SEAWALL_ADMIN__ADDRESS": self.addresses["127.0.0.1:8081"],
         }
 
     def here(self, text: str) -> str:
-        for named, ours in self.addresses.items():
+        for named, ours in {**self.addresses, **LEFT_OUT}.items():
             text = text.replace(named, ours)
         return text
 
@@ -61,7 +65,9 @@ class Stand:
 
     def run(self, blocks: list[Block], folder: Path):
         """Runs and checks a page's blocks in order; what the reader is told to keep in a file is kept in one."""
-        (folder / "node_modules").exists() or (folder / "node_modules").symlink_to(HERE / "node_modules")
+        for name, there in (("node_modules", HERE), ("onnx", ROOT), ("policies", ROOT)):
+            if not (folder / name).exists():
+                (folder / name).symlink_to(there / name)
         steps: list[Step] = []
         for block in blocks:
             steps += self.steps(block, folder, steps)
@@ -90,7 +96,7 @@ class Stand:
             case "sh":
                 return [Step(block, text)]
             case "console":
-                return [Step(block, code, printed) for code, printed in session(text)]
+                return [Step(block, self.here(code), printed) for code, printed in session(block.text)]
             case "python" | "js":
                 program = folder / f"line{block.line}.{'py' if block.language == 'python' else 'mjs'}"
                 program.write_text(text)
@@ -123,26 +129,25 @@ class Stand:
 
 def check_toml(text: str, path: Path) -> str:
     """The command that finds mistakes in settings, in a policy, or in the part of one that a page shows."""
-    top = set(re.findall(r"^\[{0,2}(\w+)", text, re.MULTILINE)) if text.lstrip().startswith("[") else {text.split()[0]}
-    if top == {"test"}:
-        # It is tried where the page runs `seawall policy test`.
+    top = tomllib.loads(text)
+    if "test" in top:
+        # A policy's tests: they are tried where the page runs `seawall policy test`.
         return ":"
-    policy = top & {"name", "rule", "detectors", "exempt", "scope", "description"}
+    policy = top.keys() & {"name", "rule", "detectors", "exempt", "scope"}
     if policy:
-        # `#` so that the line of a mistake stays what it is on the page.
-        named = text if re.search(r"^name = ", text, re.MULTILINE) and "[[rule]]" in text else f'name = "part"\n{text}'
-        text = named if "[[rule]]" in named else f'{named}\n[[rule]]\nname = "any"\nwhere = ["prompt"]\naction = "flag"\n'
+        text = text if "name" in top else f'name = "part"\n{text}'
+        text = text if "rule" in top else f'{text}\n[[rule]]\nname = "any"\nwhere = ["prompt"]\naction = "flag"\n'
     path.write_text(text)
     command = f"seawall policy check {path.name}" if policy else f"seawall config check --config {path.name}"
     return f"{command}\nrm {path.name}"
 
 
 def session(text: str) -> list[tuple[str, str]]:
-    """The commands of a terminal's session, and what each printed."""
+    """The commands of a terminal's session, and what each printed; one may fail where the page shows with which error."""
     found: list[tuple[str, str]] = []
     for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
-        code, printed = re.fullmatch(r"((?:.*\\\n)*.*\n?)((?:.*\n?)*)", part).groups()
-        found.append((code, printed))
+        command, printed = re.fullmatch(r"((?:.*\\\n)*.*)\n?((?:.*\n?)*)", part).groups()
+        found.append((f"{command} || true" if printed.startswith("seawall: ") else command, printed))
     return found
 
 
