@@ -3,7 +3,7 @@
 
 .DELETE_ON_ERROR:
 .PHONY: all build runtime demo serve postgres redis clock promtool load browser test test-rust test-sdk test-export test-remote test-browser \
-    test-deploy test-dist systemd chaos bench soak gpu fuzz fuzz-keep fuzzer install dist deny lint clean
+    test-deploy test-docs test-dist systemd chaos bench soak gpu fuzz fuzz-keep fuzzer install dist deny lint clean
 
 # ONNX Runtime's shared library comes out of its PyPI wheel: version, platform and checksum are pinned. ORT=gpu takes the build for
 # NVIDIA's CUDA 13, which PyPI has later than the other.
@@ -55,7 +55,7 @@ serve: build
 	@test -n "$(UPSTREAM)" || { echo "say which LLM: make serve UPSTREAM=https://api.openai.com" >&2; exit 2; }
 	$(BINARY) serve --upstream "$(UPSTREAM)"
 
-test: test-rust test-sdk test-export test-remote test-browser test-deploy
+test: test-rust test-sdk test-export test-remote test-browser test-deploy test-docs
 
 # One build for all tests; what they spend their time in is optimised in it (Cargo.toml).
 TESTED := target/debug/seawall
@@ -165,6 +165,20 @@ $(DEPLOY)/.venv/done: $(DEPLOY)/requirements.txt
 	$(DEPLOY)/.venv/bin/pip install --quiet --disable-pip-version-check -r $(DEPLOY)/requirements.txt
 	@touch $@
 
+# Every command and every link of the docs; tests/docs/README.md says how pages are written for it.
+DOCS := tests/docs
+test-docs: $(TESTED) runtime $(SDK)/node_modules/done $(DOCS)/.venv/done $(DOCS)/node_modules/done
+	SEAWALL=$(TESTED) $(DOCS)/.venv/bin/python -m pytest -q $(DOCS)
+
+$(DOCS)/.venv/done: $(DOCS)/requirements.txt $(SDK)/requirements.txt
+	python3 -m venv $(DOCS)/.venv
+	$(DOCS)/.venv/bin/pip install --quiet --disable-pip-version-check -r $(DOCS)/requirements.txt
+	@touch $@
+
+$(DOCS)/node_modules/done: $(DOCS)/package.json $(DOCS)/package-lock.json
+	npm ci --silent --no-audit --no-fund --prefix $(DOCS)
+	@touch $@
+
 # Ratios within one run on one machine: tests/bench/README.md says how to read them.
 BENCH := tests/bench
 RECORDS := 1000000
@@ -229,3 +243,5 @@ clean:
 	cargo clean
 	rm -rf onnx/runtime $(SDK)/.venv $(SDK)/node_modules $(EXPORT)/.venv $(EXPORT)/node_modules $(REMOTE)/.venv $(DEPLOY)/.venv $(BENCH)/.venv \
 	    $(BROWSER)/.venv $(BROWSER)/node_modules
+	rm -rf onnx/runtime $(SDK)/.venv $(SDK)/node_modules $(EXPORT)/.venv $(EXPORT)/node_modules $(REMOTE)/.venv $(BENCH)/.venv \
+	    $(BROWSER)/.venv $(BROWSER)/node_modules $(DOCS)/.venv $(DOCS)/node_modules

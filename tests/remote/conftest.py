@@ -1,7 +1,6 @@
 """What the tests share: a KServe server of other people's making, which runs a guard's graph."""
 
 import json
-import socket
 import sys
 from pathlib import Path
 
@@ -11,18 +10,10 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(HERE.parent / "sdk"))
 
-from servers import Program  # noqa: E402  the programs of tests are started in one way
+from servers import Program, free_ports  # noqa: E402  the programs of tests are started in one way
 
 GUARD = ROOT / "onnx" / "guards" / "seawall-mini"
 DECODER = ROOT / "tests" / "fixtures" / "decoder"
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in sockets]
-    for listener in sockets:
-        listener.close()
-    return ports
 
 
 class MlServer(Program):

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import socket
 import struct
 import subprocess
 import threading
@@ -47,6 +48,15 @@ def wait_until(done, what: str, patience: float = PATIENCE_S):
             raise TimeoutError(f"waited {patience} s for {what}")
         time.sleep(0.01)
     return answer
+
+
+def free_ports(count: int) -> list[int]:
+    """For programs that cannot choose ports themselves."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [listener.getsockname()[1] for listener in sockets]
+    for listener in sockets:
+        listener.close()
+    return ports
 
 
 class Program:
