@@ -61,9 +61,11 @@ impl Flights {
         if self.under_way.load(Ordering::Acquire) > 0 { Duration::ZERO } else { self.begun.elapsed().saturating_sub(ended) }
     }
 
-    /// Where the client stands in what it takes, as long as something waits for it: if this stays the same, it takes nothing.
+    /// Where the client stands in what it takes, as long as all exchanges wait for it and none for an upstream: if this stays the
+    /// same, it takes nothing.
     pub(super) fn stand(&self) -> Option<u64> {
-        (self.held.load(Ordering::Relaxed) > 0).then(|| self.asked.load(Ordering::Relaxed))
+        let held = self.held.load(Ordering::Relaxed);
+        (held > 0 && held == self.under_way.load(Ordering::Relaxed)).then(|| self.asked.load(Ordering::Relaxed))
     }
 }
 
@@ -138,7 +140,9 @@ mod tests {
         assert!(stand.is_some() && stand == flights.stand());
         assert!(ask());
         assert_ne!(stand, flights.stand());
-        drop(answer);
+        let other = Flight::begin(&flights);
+        assert_eq!(flights.stand(), None, "another waits for its upstream");
+        drop((answer, other));
         assert_eq!(flights.stand(), None, "it is over");
     }
 }

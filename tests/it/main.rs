@@ -1,7 +1,14 @@
 //! The product at its edges: a real proxy on a free port, real sockets, a scripted upstream, and a guard that is a real graph
 //! on ONNX Runtime and finds the word `danger` unsafe.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice, reason = "a test that panics has failed")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
 
 mod architecture;
 mod bypass;

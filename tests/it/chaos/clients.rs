@@ -86,13 +86,11 @@ async fn half_open_connections_take_little_and_hold_up_nobody() {
     let count = HALF_OPEN.min(files().saturating_sub(2 * OTHERS) / 2);
     assert!(count > 0, "no files are left to open connections with: raise the limit (`ulimit -Hn`)");
     let dir = tempfile::tempdir().unwrap();
-    let begun = Instant::now();
     // None of them is closed before all are there.
     let (program, clients) = besieged(dir.path(), count, 600_000).await;
     assert!(answers(&program, "meanwhile"), "{count} connections say nothing");
     let (all, none) = (memory(program.id()), Program::start(dir.path(), llm(""), |_| {}));
     let each = all.saturating_sub(memory(none.id())) / count;
-    eprintln!("{count} half-open connections after {:?}: {each} bytes each", begun.elapsed());
     assert!(each < EACH, "{each} bytes for each of {count}");
     drop(clients);
     assert!(answers(&program, "after"));
