@@ -26,6 +26,7 @@ mod guard;
 mod guards;
 mod harness;
 mod identity;
+mod kill;
 mod lifecycle;
 mod limits;
 mod own;

@@ -11,7 +11,7 @@ async fn failing(rules: &str) -> Proxy {
 #[tokio::test]
 async fn a_text_without_a_score_is_no_safe_one_and_costs_nobody_else() {
     let proxy = failing(RULES).await;
-    for word in ["nothing", "crash"] {
+    for (word, later) in [("nothing", "one day"), ("crash", "one more day")] {
         // As often as it takes for a session to be looked at, and its sound self to be found.
         for number in 0..5 {
             let told = proxy.post(ask(&format!("{word} {number}"))).await;
@@ -19,8 +19,8 @@ async fn a_text_without_a_score_is_no_safe_one_and_costs_nobody_else() {
             assert_eq!(told.json()["error"]["code"], "guard_unavailable");
         }
         assert!(proxy.upstream.is_idle().await, "nothing was passed on");
-        assert_eq!(proxy.post(ask(&format!("danger after {word}"))).await.header("seawall-decision"), "block");
-        let (told, ()) = tokio::join!(proxy.post(ask(&format!("after {word}"))), async {
+        assert_eq!(proxy.post(ask(&format!("danger {later}"))).await.content(), "no such prompts");
+        let (told, ()) = tokio::join!(proxy.post(ask(later)), async {
             proxy.upstream.call().await.answer(200, completion("hello"));
         });
         assert_eq!(told.content(), "hello");
@@ -43,6 +43,6 @@ async fn an_answer_without_a_score_does_not_leave() {
         assert_eq!(stream.next().await.unwrap().unwrap().raw, chunk(0, "A first sentence. "));
         pieces.send(chunk(0, &format!("And {word} at all. "))).await;
         let rest = String::from_utf8(stream.rest().await).unwrap();
-        assert!(rest.contains("guard_unavailable") && !rest.contains(word), "{rest}");
+        assert!(rest.contains("guard_unavailable") && !rest.contains("at all"), "{rest}");
     }
 }

@@ -5,7 +5,7 @@ mod clients;
 mod guard;
 mod machine;
 mod stop;
-mod store;
+pub(crate) mod store;
 mod upstream;
 
 use std::{collections::BTreeSet, env, fs, path::PathBuf, process::Command};

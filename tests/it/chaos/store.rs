@@ -1,7 +1,5 @@
 //! The record's store fails and comes back.
 
-mod kill;
-
 use std::time::Duration;
 
 use http::StatusCode;
@@ -15,10 +13,10 @@ pub(super) fn spooling() -> String {
 }
 
 /// A trigger that has a store of SQLite take nothing, as on a disk that is full.
-const BREAK: &str = "CREATE TRIGGER broken BEFORE INSERT ON cases BEGIN SELECT RAISE(FAIL, 'it is full'); END";
-const MEND: &str = "DROP TRIGGER broken";
+pub(crate) const BREAK: &str = "CREATE TRIGGER broken BEFORE INSERT ON cases BEGIN SELECT RAISE(FAIL, 'it is full'); END";
+pub(crate) const MEND: &str = "DROP TRIGGER broken";
 
-async fn execute(url: &str, statement: &'static str) {
+pub(crate) async fn execute(url: &str, statement: &'static str) {
     let mut connection = SqliteConnection::connect(url).await.unwrap();
     sqlx::query("PRAGMA busy_timeout = 30000").execute(&mut connection).await.unwrap();
     sqlx::query(statement).execute(&mut connection).await.unwrap();

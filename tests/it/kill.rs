@@ -18,10 +18,12 @@ use std::{
 use futures_util::TryStreamExt as _;
 use seawall::review::{Case, Filter, Order, Store};
 
-use super::{BREAK, MEND, execute};
-use crate::harness::{
-    completion,
-    program::{PATIENCE, Program, call, llm, store},
+use crate::{
+    chaos::store::{BREAK, MEND, execute},
+    harness::{
+        completion,
+        program::{PATIENCE, Program, call, llm, store},
+    },
 };
 
 const ROUNDS: usize = 200;
