@@ -1,12 +1,22 @@
-"""A page of the docs as this test reads it: its code blocks in order, with what the comments before them say, and its links."""
+"""A page of the docs as this test reads it: its code blocks in order, what comments before them say, and its links."""
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parent.parent.parent
+# Pages that are written elsewhere and not run here yet. At merge this list is taken out, and what names it.
+DOCS = ROOT / "deploy" / "docs"
+COMING = {
+    DOCS / "security.md",
+    DOCS / "observability.md",
+    DOCS / "faults.md",
+    DOCS / "capacity.md",
+    ROOT / "deploy/README.md",
+}
 PARSER = MarkdownIt("commonmark").enable("table")
 # A comment just before a block says why it cannot run here, or which file the reader is told to make of it.
 NOT_RUN = re.compile(r"<!-- not run here: (.+) -->")
@@ -51,7 +61,7 @@ def anchors(page: Path) -> set[str]:
     """What a link to this page may name after `#`, as GitHub makes it of headings."""
     tokens = PARSER.parse(page.read_text())
     found: set[str] = set()
-    for opened, inline in zip(tokens, tokens[1:], strict=False):
+    for opened, inline in pairwise(tokens):
         if opened.type != "heading_open":
             continue
         words = "".join(child.content for child in inline.children if child.type in ("text", "code_inline"))
