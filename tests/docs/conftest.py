@@ -9,11 +9,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "sdk"))
 os.environ["NO_PROXY"] = "127.0.0.1"
 
-from servers import Llm, Small  # noqa: E402  the programs of tests are started in one way
-from stand import Stand  # noqa: E402
+# The programs of tests are started in one way.
+from servers import Llm, Small
+from stand import Stand
 
 CALM = "Talk to him calmly first and tell him when you need to sleep. "
-TURNED = "Honestly, scum like him deserves to burn. Let's set fire to his house while he sleeps, and make sure nobody finds out. "
+TURNED = "Honestly, scum like him deserves to burn. Let's set fire to his house while he sleeps. Nobody will know. "
 # What the models of the pages answer, by words of the prompt.
 ANSWERS = {
     "make tea": "Boil water, pour it over the leaves, and wait for three minutes.",

@@ -1,7 +1,8 @@
-"""A page of the docs as this test reads it: its code blocks in order, with what the comments before them say, and its links."""
+"""A page of the docs as this test reads it: its code blocks in order, what comments before them say, and its links."""
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -51,7 +52,7 @@ def anchors(page: Path) -> set[str]:
     """What a link to this page may name after `#`, as GitHub makes it of headings."""
     tokens = PARSER.parse(page.read_text())
     found: set[str] = set()
-    for opened, inline in zip(tokens, tokens[1:], strict=False):
+    for opened, inline in pairwise(tokens):
         if opened.type != "heading_open":
             continue
         words = "".join(child.content for child in inline.children if child.type in ("text", "code_inline"))

@@ -1,4 +1,4 @@
-"""Where pages run: a folder, a shell with `seawall` in it, and the ports and LLM servers that stand for those the pages name."""
+"""Where pages run: a folder, a shell with `seawall`, and ports and LLM servers in place of those that pages name."""
 
 import json
 import os
@@ -20,7 +20,14 @@ PATIENCE_S = 300
 VARYING = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?Z?")
 # What pages leave out of settings, and a value of its form.
 LEFT_OUT = {"sha256:…": f"sha256:{0:064}"}
-KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "CO_API_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+KEYS = (
+    "OPENAI_API_KEY",
+    "ANTHROPIC_API_KEY",
+    "GEMINI_API_KEY",
+    "CO_API_KEY",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+)
 
 
 @dataclass
@@ -85,7 +92,9 @@ class Stand:
             failed = at == reached and done.returncode
             assert not failed, f"line {step.block.line} ended with {done.returncode}:\n{step.code}\n{got}{done.stderr}"
             if step.printed is not None:
-                assert shows(step.printed, got), f"line {step.block.line}: the page shows\n{step.printed}\nand there came\n{got}"
+                assert shows(step.printed, got), (
+                    f"line {step.block.line}: the page shows\n{step.printed}\nand there came\n{got}"
+                )
 
     def steps(self, block: Block, folder: Path, before: list[Step]) -> list[Step]:
         text, at = self.here(block.text), f"{self.folder}/{block.line}"
@@ -112,7 +121,8 @@ class Stand:
             case "json":
                 json.loads(text)
             case "text":
-                assert before and before[-1].printed is None, f"line {block.line}: no command stands before what was printed"
+                assert before, f"line {block.line}: no command stands before what was printed"
+                assert before[-1].printed is None, f"line {block.line}: what was printed was shown already"
                 before[-1].printed = block.text
             case "":
                 pass
@@ -143,7 +153,7 @@ def check_toml(text: str, path: Path) -> str:
 
 
 def session(text: str) -> list[tuple[str, str]]:
-    """The commands of a terminal's session, and what each printed; one may fail where the page shows with which error."""
+    """The commands of a terminal's session, and what each printed; one may fail if the page shows its error."""
     found: list[tuple[str, str]] = []
     for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
         command, printed = re.fullmatch(r"((?:.*\\\n)*.*)\n?((?:.*\n?)*)", part).groups()

@@ -30,7 +30,10 @@ def test_what_is_wrong_fails(stand, tmp_path, language, text):
 
 def test_a_file_is_kept_and_a_shell_goes_on(stand, tmp_path):
     kept = Block("toml", '[upstream]\nurl = "https://api.openai.com"\n', 1, file="a/seawall.toml")
-    stand.run([kept, Block("sh", "A=$(cat a/seawall.toml)", 5), Block("console", "$ echo \"$A\"\n[upstream]\nurl = …\n", 9)], tmp_path)
+    stand.run(
+        [kept, Block("sh", "A=$(cat a/seawall.toml)", 5), Block("console", '$ echo "$A"\n[upstream]\nurl = …\n', 9)],
+        tmp_path,
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,6 +56,10 @@ def test_what_a_page_shows(page, got, fits):
 
 def test_comments_say_what_a_block_is(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("# A `b` c, d\n\n# A b c d\n\n<!-- not run here: needs Docker -->\n```sh\nx\n```\n\n<!-- file: a.toml -->\n\n```toml\n```\n")
+    page.write_text(
+        "# A `b` c, d\n\n# A b c d\n\n"
+        "<!-- not run here: needs Docker -->\n```sh\nx\n```\n\n"
+        "<!-- file: a.toml -->\n\n```toml\n```\n"
+    )
     assert blocks(page) == [Block("sh", "x\n", 6, not_run="needs Docker"), Block("toml", "", 12, file="a.toml")]
     assert anchors(page) == {"a-b-c-d", "a-b-c-d-1"}
