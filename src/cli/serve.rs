@@ -47,10 +47,18 @@ impl Serve {
             ("review.store", self.store),
         ])?;
         telemetry::start(&config.telemetry).map_err(usage)?;
-        fit(&mut config.listen, allow_files());
+        let crowded = fit(&mut config.listen, allow_files());
         let (upstream, lends) = (config.upstream.url.clone(), lends_a_key(&config));
         let scheme = if config.listen.tls.is_some() { "https" } else { "http" };
         let server = Server::bind(config).await.map_err(usage)?;
+        if let Some(Crowded { files, room }) = crowded {
+            tracing::warn!(
+                files,
+                room,
+                "the limit on open files leaves room for fewer connections and calls than `listen.max_connections` and \
+                 `max_calls` allow: raise it (`ulimit -n`, `LimitNOFILE=`), or lower them"
+            );
+        }
         let (address, admin) = (server.address().map_err(failed)?, server.admin_address().map_err(failed)?);
         let policies = server.proxy().policies().names().collect::<Vec<_>>().join(", ");
         let scanner = server.proxy().scanner();
@@ -97,21 +105,21 @@ fn allow_files() -> Option<u64> {
     }
 }
 
+/// Open files that are allowed, and the clients that these leave room for.
+struct Crowded {
+    files: u64,
+    room: usize,
+}
+
 /// Lets no more clients in than there can be files for: clients that took the last ones would leave none for the upstream and
-/// the store.
-fn fit(listen: &mut Listen, files: Option<u64>) {
-    let Some(files) = files else { return };
+/// the store. Whether these are fewer than the settings allow.
+fn fit(listen: &mut Listen, files: Option<u64>) -> Option<Crowded> {
+    let files = files?;
     let room = usize::try_from(files.saturating_sub(OTHERS) / 2).unwrap_or(usize::MAX).max(1);
-    if room < listen.max_connections.max(listen.max_calls) {
-        tracing::warn!(
-            files,
-            room,
-            "the limit on open files leaves room for fewer connections and calls than `listen.max_connections` and `max_calls` \
-             allow: raise it (`ulimit -n`, `LimitNOFILE=`), or lower them"
-        );
-    }
+    let is_crowded = room < listen.max_connections.max(listen.max_calls);
     listen.max_connections = listen.max_connections.min(room);
     listen.max_calls = listen.max_calls.min(room);
+    is_crowded.then_some(Crowded { files, room })
 }
 
 /// Reloads the certificates and the policies on each SIGHUP.
@@ -151,10 +159,11 @@ mod tests {
     fn half_of_the_files_are_for_clients_at_most() {
         let fitted = |files| {
             let mut listen = Listen { max_connections: 16_384, max_calls: 1_000, ..Listen::default() };
-            fit(&mut listen, files);
-            (listen.max_connections, listen.max_calls)
+            let is_crowded = fit(&mut listen, files).is_some();
+            (listen.max_connections, listen.max_calls, is_crowded)
         };
-        assert_eq!((fitted(None), fitted(Some(1 << 20))), ((16_384, 1_000), (16_384, 1_000)));
-        assert_eq!((fitted(Some(4_096)), fitted(Some(1_024)), fitted(Some(100))), ((1_984, 1_000), (448, 448), (1, 1)));
+        assert_eq!((fitted(None), fitted(Some(1 << 20))), ((16_384, 1_000, false), (16_384, 1_000, false)));
+        assert_eq!((fitted(Some(4_096)), fitted(Some(1_024))), ((1_984, 1_000, true), (448, 448, true)));
+        assert_eq!(fitted(Some(100)), (1, 1, true));
     }
 }
