@@ -275,6 +275,10 @@ impl Metrics {
     /// The certificate of a listener holds until a time (Unix seconds).
     pub fn certificate(&self, listener: &'static str, until: i64) {
         self.certificates.get_or_create(&Listener { listener }).set(until);
+        for outcome in ["changed", "unchanged", "refused"] {
+            self.certificate_reloads.get_or_create(&Reading { listener, outcome }).inc_by(0);
+        }
+        self.certificate_stale.get_or_create(&Listener { listener }).inc_by(0);
     }
 
     /// A listener's TLS files were read again; whether they are refused.

@@ -69,6 +69,12 @@ impl SharedCache {
 
     /// Whether the server there is asked.
     pub fn ready(&self, url: &str, ready: bool) {
+        for outcome in ["hit", "miss", "rejected", "timeout", "error", "away"] {
+            self.lookups.get_or_create(&Outcome { outcome }).inc_by(0);
+        }
+        for outcome in ["written", "error", "away", "full"] {
+            self.writes.get_or_create(&Outcome { outcome }).inc_by(0);
+        }
         self.ready.get_or_create(&Server { url: url.to_owned() }).set(i64::from(ready));
     }
 }

@@ -341,7 +341,7 @@ async fn who_cannot_sign_in_goes_without() {
     };
     for (settings, error) in [
         (settings(&redis), "Authentication required"),
-        (with(None, "wr0ng"), "invalid username-password pair"),
+        (with(None, "wr0ng"), "authentication failed"),
         (with(Some("bob"), "pa55"), "permissions"),
     ] {
         let proxy = lonely(settings).await;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     promtool::promtool,
-    scrape::{Described, base, everything, families},
+    scrape::{Described, all, base},
 };
 
 fn deployed(file: &str) -> PathBuf {
@@ -40,7 +40,7 @@ fn queries() -> Vec<String> {
 
 #[tokio::test]
 async fn every_metric_that_they_name_is_there() {
-    let families = families(&everything().await);
+    let families = all().await;
     let alerts = text("prometheus/alerts.yaml");
     assert!(!named(&alerts).is_empty());
     for sample in named(&(queries().join("\n") + &alerts)) {
@@ -86,7 +86,7 @@ fn documented() -> BTreeMap<String, Described> {
 
 #[tokio::test]
 async fn the_page_lists_what_a_scrape_has() {
-    let (told, page) = (families(&everything().await), documented());
+    let (told, page) = (all().await, documented());
     for (name, described) in &told {
         assert_eq!(page.get(name), Some(described), "{name}: what the page says, and what is there");
     }

@@ -6,12 +6,13 @@ use std::{
 };
 
 use http::StatusCode;
-use seawall::config::{Engine, OtlpProtocol};
+use seawall::config::{Engine, OtlpProtocol, SharedCache};
 use tempfile::TempDir;
 
 use super::collector::Collector;
 use crate::{
     harness::{Proxy, RULES, ask, ask_stream, chunk, completion},
+    identity::mtls::Authority,
     remote::{remote, speaking},
 };
 
@@ -53,6 +54,16 @@ pub(super) async fn everything() -> String {
     String::from_utf8(proxy.admin("/metrics").await.body.to_vec()).unwrap()
 }
 
+/// The metrics of such a scrape, and those of listeners with TLS.
+pub(super) async fn all() -> BTreeMap<String, Described> {
+    let authority = Authority::new();
+    let secured = Proxy::with(RULES, |config| config.listen.tls = Some(authority.tls(None))).await;
+    let told = secured.admin("/metrics").await.body;
+    let mut all = families(std::str::from_utf8(&told).unwrap());
+    all.extend(families(&everything().await));
+    all
+}
+
 pub(super) async fn busy() -> (Proxy, TempDir) {
     let (collector, dir) = (Collector::start().await, speaking());
     let (traced, far) =
@@ -61,6 +72,7 @@ pub(super) async fn busy() -> (Proxy, TempDir) {
         traced(config);
         config.guards.insert("far".to_owned(), far);
         config.limits.concurrency = Some(1);
+        config.cache.shared = Some(SharedCache { url: "redis://127.0.0.1:1".to_owned(), ..SharedCache::default() });
     })
     .await;
     let (mut stream, pieces) = tokio::join!(proxy.stream(ask_stream("hi")), async { proxy.upstream.call().await.stream() });
