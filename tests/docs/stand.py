@@ -72,7 +72,7 @@ class Stand:
 
     def run(self, blocks: list[Block], folder: Path):
         """Runs and checks a page's blocks in order; what the reader is told to keep in a file is kept in one."""
-        for name, there in (("node_modules", HERE), ("onnx", ROOT), ("policies", ROOT)):
+        for name, there in (("deploy", ROOT), ("node_modules", HERE), ("onnx", ROOT), ("policies", ROOT)):
             if not (folder / name).exists():
                 (folder / name).symlink_to(there / name)
         steps: list[Step] = []
