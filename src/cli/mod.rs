@@ -159,7 +159,10 @@ pub fn run() -> ExitCode {
 
 #[expect(clippy::print_stderr, reason = "a command speaks to its terminal")]
 fn tell(failed: &Failed) -> ExitCode {
-    eprintln!("seawall: {}", failed.why);
+    // A command that has done all that was wanted of it has nothing to tell.
+    if failed.code != 0 {
+        eprintln!("seawall: {}", failed.why);
+    }
     ExitCode::from(failed.code)
 }
 

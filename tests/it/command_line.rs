@@ -35,10 +35,18 @@ fn bash_completes_commands_and_options() {
 fn every_shell_knows_every_command() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let script = seawall(&["completions", shell]);
-        for command in ["serve", "demo", "scan", "eval", "guard", "policy", "key", "user", "review", "completions", "man"] {
+        for command in ["serve", "demo", "scan", "eval", "config", "guard", "policy", "key", "user", "review", "completions", "man"] {
             assert!(script.contains(command), "{shell} does not know {command}");
         }
     }
+}
+
+#[test]
+fn who_reads_no_more_ends_a_command_quietly() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = Command::new(env!("CARGO_BIN_EXE_seawall")).args(["config", "schema"]).stdout(writer).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
 
 #[test]
