@@ -35,7 +35,9 @@ fn bash_completes_commands_and_options() {
 fn every_shell_knows_every_command() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let script = seawall(&["completions", shell]);
-        for command in ["serve", "demo", "scan", "eval", "config", "guard", "policy", "key", "user", "review", "completions", "man"] {
+        for command in
+            ["serve", "demo", "scan", "eval", "config", "guard", "policy", "key", "user", "review", "completions", "man"]
+        {
             assert!(script.contains(command), "{shell} does not know {command}");
         }
     }
