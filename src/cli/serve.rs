@@ -51,14 +51,6 @@ impl Serve {
         let (upstream, lends) = (config.upstream.url.clone(), lends_a_key(&config));
         let scheme = if config.listen.tls.is_some() { "https" } else { "http" };
         let server = Server::bind(config).await.map_err(usage)?;
-        if let Some(Crowded { files, room }) = crowded {
-            tracing::warn!(
-                files,
-                room,
-                "the limit on open files leaves room for fewer connections and calls than `listen.max_connections` and \
-                 `max_calls` allow: raise it (`ulimit -n`, `LimitNOFILE=`), or lower them"
-            );
-        }
         let (address, admin) = (server.address().map_err(failed)?, server.admin_address().map_err(failed)?);
         let policies = server.proxy().policies().names().collect::<Vec<_>>().join(", ");
         let scanner = server.proxy().scanner();
@@ -66,6 +58,14 @@ impl Serve {
         let guards = guards.collect::<Vec<_>>().join(", ");
         if self.check {
             return say(format!("fine: guards {guards}; policies {policies}; upstream {upstream}"));
+        }
+        if let Some(Crowded { files, room }) = crowded {
+            tracing::warn!(
+                files,
+                room,
+                "the limit on open files leaves room for fewer connections and calls than `listen.max_connections` and \
+                 `max_calls` allow: raise it (`ulimit -n`, `LimitNOFILE=`), or lower them"
+            );
         }
         let stop = CancellationToken::new();
         let signals = stop.clone();
