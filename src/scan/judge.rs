@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use futures_util::stream::{FuturesUnordered, TryStreamExt as _};
+use futures_util::{
+    FutureExt as _,
+    stream::{FuturesUnordered, TryStreamExt as _},
+};
 
 use super::{
     cache::{Cache, Digest, Found, Key, digest},
@@ -40,7 +43,8 @@ impl Judge {
     pub(super) async fn ask(self: &Arc<Self>, question: &Question<'_>, share: &Share) -> (Result<Scored, Unavailable>, bool) {
         let (kind, task, context) = (question.kind(), question.target.task(), question.given().map(|context| context.digest));
         let key = Key { guard: self.name, kind, task, context, text: question.digest };
-        let work = || Arc::clone(self).find(question.clone().into_owned(), share.clone());
+        // Most texts are known: what the others need is large, and would be moved with each of them.
+        let work = || Arc::clone(self).find(question.clone().into_owned(), share.clone()).boxed();
         let (score, hit) = self.cache.get_or(key, work).await;
         self.metrics.verdict(hit, score.is_ok());
         (score, hit)
@@ -106,8 +110,6 @@ async fn all<T>(asked: impl Iterator<Item = impl Future<Output = Result<T, Unava
 #[cfg(test)]
 mod tests {
     use std::future::ready;
-
-    use futures_util::FutureExt as _;
 
     use super::*;
 
