@@ -192,8 +192,8 @@ impl Proxy {
             Ok(route) => match route.kind {
                 // Much is kept on the way: on the heap it stays where it is when its connection's state is moved.
                 Kind::Chat(dialect) => Box::pin(self.chat(dialect, route, request, &mut record)).await,
-                Kind::Moderation => self.moderate(request).await.map(Answered::Whole),
-                Kind::Pass => self.pass(&route, request, &mut record).await.map(Answered::Whole),
+                Kind::Moderation => Box::pin(self.moderate(request)).await.map(Answered::Whole),
+                Kind::Pass => Box::pin(self.pass(&route, request, &mut record)).await.map(Answered::Whole),
             },
             Err(failure) => Err(failure),
         };
