@@ -2,7 +2,7 @@
 # for PostgreSQL, Redis, promtool and Chromium, which the tests take from Debian.
 
 .DELETE_ON_ERROR:
-.PHONY: all build runtime demo serve postgres redis clock promtool load browser test test-rust test-sdk test-export test-remote test-browser \
+.PHONY: all build runtime demo serve postgres redis clock promtool load valgrind bolt browser test test-rust test-sdk test-export test-remote test-browser \
     test-deploy test-docs test-dist systemd chaos bench soak gpu fuzz fuzz-keep fuzzer install dist deny lint clean
 
 # ONNX Runtime's shared library comes out of its PyPI wheel: version, platform and checksum are pinned. ORT=gpu takes the build for
@@ -94,9 +94,13 @@ promtool:
 redis:
 	@command -v redis-server >/dev/null || $(call debian,redis-server)
 
-# What makes load, what counts instructions, and what Seawall is measured beside.
+# What makes load, and what Seawall is measured beside.
 load:
-	@command -v wrk >/dev/null && command -v callgrind_control >/dev/null && test -x /usr/sbin/nginx || $(call debian,wrk valgrind nginx-light)
+	@command -v wrk >/dev/null && test -x /usr/sbin/nginx || $(call debian,wrk nginx-light)
+
+# What counts instructions.
+valgrind:
+	@command -v callgrind_control >/dev/null || $(call debian,valgrind)
 
 # With letters of all scripts that the tests look at.
 browser:
@@ -185,7 +189,7 @@ $(DOCS)/node_modules/done: $(DOCS)/package.json $(DOCS)/package-lock.json
 BENCH := tests/bench
 RECORDS := 1000000
 bench: export SEAWALL = $(abspath $(DIST_BINARY))
-bench: $(DIST_BINARY) runtime postgres load $(BENCH)/.venv/done
+bench: $(DIST_BINARY) runtime postgres load valgrind $(BENCH)/.venv/done
 	$(BENCH)/.venv/bin/python $(BENCH)/proxy.py
 	$(BENCH)/.venv/bin/python $(BENCH)/instructions.py
 	cargo bench --locked --quiet --bench allocations

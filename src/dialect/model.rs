@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use http::Uri;
+use memchr::memmem;
 
 use super::Request;
 use crate::wire::json::{Document, Malformed, Node};
@@ -20,7 +21,8 @@ const OTHERS: [&str; 7] =
 /// The deployment that a path names before `end`.
 pub(super) fn deployment(path: &str, end: &str) -> Option<String> {
     let before = path.strip_suffix(end)?;
-    let (at, piece) = DEPLOYED.iter().filter_map(|piece| before.rfind(piece).map(|at| (at, *piece))).max()?;
+    let (at, piece) =
+        DEPLOYED.iter().filter_map(|piece| Some((memmem::rfind(before.as_bytes(), piece.as_bytes())?, *piece))).max()?;
     let name = before.get(at + piece.len()..).filter(|name| !name.is_empty())?;
     Some(decoded(name))
 }

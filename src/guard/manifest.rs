@@ -381,9 +381,9 @@ impl Manifest {
 impl TaskSpec {
     /// The threshold for a text in these languages: the lowest of theirs.
     #[must_use]
-    pub fn threshold(&self, languages: &[Option<&str>]) -> f32 {
-        let of = |language: &Option<&str>| language.and_then(|language| self.thresholds.get(language)).copied();
-        let thresholds = languages.iter().map(|language| of(language).unwrap_or(self.threshold));
+    pub fn threshold<'l>(&self, languages: impl IntoIterator<Item = Option<&'l str>>) -> f32 {
+        let of = |language: Option<&str>| language.and_then(|language| self.thresholds.get(language)).copied();
+        let thresholds = languages.into_iter().map(|language| of(language).unwrap_or(self.threshold));
         thresholds.reduce(f32::min).unwrap_or(self.threshold)
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{cache::Cache, judge::Judge, question::Question, shared::Shared, window::Spots};
+use super::{cache::Cache, judge::Judge, memo::Spoken, question::Question, shared::Shared, window::Spots};
 use crate::{
     guard::{Guard, Meter, Scoring, Share, Unavailable},
     segment::{Direction, Score},
@@ -96,7 +96,7 @@ impl Cascade {
     pub(super) async fn judge(
         &self,
         question: &Question<'_>,
-        languages: &[Option<&str>],
+        spoken: &Spoken,
         shares: &Shares,
     ) -> (Which, Result<(Score, Spots), Unavailable>, bool) {
         let (mut by, (mut scored, mut hit)) = (Which::First, self.first.ask(question, &shares.first).await);
@@ -108,7 +108,7 @@ impl Cascade {
             }
             self.first.metrics.cascade(by == Which::Second);
         }
-        let threshold = self.get(by).manifest().task(question.target.task()).threshold(languages);
+        let threshold = self.get(by).manifest().task(question.target.task()).threshold(spoken.all());
         (by, scored.map(|scored| (Score { value: scored.value, threshold }, scored.spots)), hit)
     }
 }

@@ -79,6 +79,11 @@ impl Spoken {
         let first = language::detect(folded.text());
         Self { first, others: language::others(folded.text(), first) }
     }
+
+    /// All of them.
+    pub(super) fn all(&self) -> impl Iterator<Item = Option<&'static str>> {
+        std::iter::once(self.first).chain(self.others.iter().copied())
+    }
 }
 
 #[cfg(test)]

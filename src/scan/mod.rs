@@ -203,8 +203,7 @@ impl Scanner {
         let asked: Vec<Asked<'_>> =
             asked.map(|(guard, cascade)| Asked { guard, cascade, shares: cascade.shares(direction, &meter) }).collect();
         let answers = join_all(questions.into_iter().map(|question| judge(&self.inner.memo, question, &asked))).await;
-        let hits = answers.iter().flat_map(|(_, hits)| hits);
-        let cached = hits.fold(None, |all: Option<bool>, &hit| Some(all.unwrap_or(true) && hit));
+        let cached = answers.iter().filter_map(|(_, known)| *known).reduce(|all, known| all && known);
         let scoring = asked.iter().map(|asked| asked.shares.scoring()).fold(Scoring::default(), Scoring::and);
         (answers.into_iter().map(|(passage, _)| passage).collect(), cached, scoring)
     }
@@ -265,19 +264,19 @@ struct Asked<'s> {
     shares: Shares,
 }
 
-/// What all guards asked think of a text, and whether each verdict was known.
-async fn judge(memo: &Memo, question: Question<'_>, asked: &[Asked<'_>]) -> (Passage, Vec<bool>) {
+/// What all guards asked think of a text, and whether all verdicts were known, if there are any.
+async fn judge(memo: &Memo, question: Question<'_>, asked: &[Asked<'_>]) -> (Passage, Option<bool>) {
     let spoken = languages(memo, &question.text, question.digest).await;
-    let (language, others) = (spoken.first, spoken.others.clone());
-    let spoken: Vec<Option<&str>> = std::iter::once(language).chain(others.iter().copied()).collect();
     let verdicts = asked.iter().map(async |Asked { guard, cascade, shares }| {
         let (by, scored, hit) = cascade.judge(&question, &spoken, shares).await;
         let (score, spots) = scored.map_or_else(|error| (Err(error), None), |(score, spots)| (Ok(score), spots));
         (Verdict { guard: *guard, by, score, spots }, hit)
     });
-    let (verdicts, hits) = join_all(verdicts).await.into_iter().unzip();
+    let verdicts = join_all(verdicts).await;
+    let known = verdicts.iter().map(|(_, hit)| *hit).reduce(|all, hit| all && hit);
+    let verdicts = verdicts.into_iter().map(|(verdict, _)| verdict).collect();
     let Question { target, segments, pieces, .. } = question;
-    (Passage { target, segments, pieces, language, others, verdicts }, hits)
+    (Passage { target, segments, pieces, language: spoken.first, others: spoken.others.clone(), verdicts }, known)
 }
 
 async fn languages(memo: &Memo, text: &str, digest: Digest) -> Arc<Spoken> {

@@ -1,5 +1,6 @@
 //! What operators see: logs, metrics and traces. Never a prompt, an answer or a secret.
 
+mod json;
 mod lines;
 mod metrics;
 mod otlp;
@@ -35,7 +36,7 @@ pub fn start(settings: &Telemetry) -> Result<(), String> {
         fmt::layer().with_writer(stderr).with_target(false).with_ansi(stderr().is_terminal()).boxed()
     } else {
         let lines = lines::lines().map_err(|e| format!("the log cannot begin: {e}"))?;
-        fmt::layer().with_writer(lines).json().flatten_event(true).with_current_span(false).boxed()
+        fmt::layer().with_writer(lines).event_format(json::Json).boxed()
     };
     panics::heed();
     // A second start in one process (tests) keeps the first.

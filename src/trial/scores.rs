@@ -115,6 +115,6 @@ impl Guards {
 
     fn threshold(&self, guard: usize, task: Task, language: Option<&str>) -> f32 {
         let manifest = self.0.get(guard).and_then(|(_, manifest)| manifest.as_ref());
-        manifest.map_or(USUAL, |manifest| manifest.task(task).threshold(&[language]))
+        manifest.map_or(USUAL, |manifest| manifest.task(task).threshold([language]))
     }
 }

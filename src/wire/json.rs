@@ -7,7 +7,7 @@
 
 use std::{borrow::Cow, collections::HashSet, fmt, ops::Range};
 
-use memchr::{memchr, memchr2};
+use memchr::memchr2;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// Why a text is no acceptable JSON, and where.
@@ -29,17 +29,37 @@ impl Malformed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
     text: String,
-    /// Where its objects and arrays stand, in the order of their first bytes: whoever opens one steps over those within it, so
-    /// that a walk through all of them reads each byte but once, however deep it lies.
-    containers: Vec<Range<usize>>,
+    /// Its values, and the names of fields, in the order of their first bytes. Its bytes are walked for these once; whoever opens
+    /// a value steps over what lies deeper.
+    values: Vec<Value>,
+}
+
+/// What stands in a document: a value, or the name of a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Value {
+    start: u32,
+    end: u32,
+    kind: Kind,
+}
+
+/// What a value is. What holds others names the place, among all values, of the first one behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Object(u32),
+    Array(u32),
+    /// A string, and whether it holds escapes.
+    String(bool),
+    /// A number, `true`, `false` or `null`.
+    Word,
 }
 
 /// A value within a document: its bytes, and where they stand.
 #[derive(Debug, Clone, Copy)]
 pub struct Node<'a> {
     document: &'a Document,
-    at: usize,
-    end: usize,
+    /// Its place among the values.
+    place: usize,
+    value: Value,
 }
 
 /// An object's members in their order.
@@ -64,15 +84,25 @@ impl Document {
             .map_err(|e| Malformed::new(format!("the body is not UTF-8 at byte {}", e.utf8_error().valid_up_to())))?;
         let mut reader = serde_json::Deserializer::from_str(&text);
         Strict.deserialize(&mut reader).and_then(|()| reader.end()).map_err(|e| Malformed::new(e.to_string()))?;
-        let containers = containers(&text);
-        Ok(Self { text, containers })
+        let values = values(&text).ok_or_else(|| Malformed::new("the body is larger than 4 GiB"))?;
+        Ok(Self { text, values })
     }
 
     /// The outermost value.
     #[must_use]
     pub fn root(&self) -> Node<'_> {
-        let end = self.text.trim_end_matches(SPACES).len();
-        Node { document: self, at: self.text.len() - self.text.trim_start_matches(SPACES).len(), end }
+        self.node(0)
+    }
+
+    /// All values and the names of fields, in the order of their first bytes.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = Node<'_>> {
+        self.values.iter().enumerate().map(|(place, value)| Node { document: self, place, value: *value })
+    }
+
+    fn node(&self, place: usize) -> Node<'_> {
+        // No document is without a value, and nobody asks for one behind the last.
+        let value = self.values.get(place).copied().unwrap_or(Value { start: 0, end: 0, kind: Kind::Word });
+        Node { document: self, place, value }
     }
 
     /// The text as it was read.
@@ -101,79 +131,67 @@ impl Document {
         out.push_str(self.text.get(done..).ok_or_else(|| Malformed::new("an edit lies outside the body"))?);
         Ok(out)
     }
+}
 
-    /// The end of the value that begins at a byte.
-    fn end(&self, at: usize) -> usize {
-        let rest = self.text.get(at..).unwrap_or_default();
-        match rest.bytes().next() {
-            Some(b'"') => literal_end(&self.text, at),
-            Some(b'{' | b'[') => {
-                let found = self.containers.binary_search_by_key(&at, |container| container.start).ok();
-                found.and_then(|found| self.containers.get(found)).map_or(self.text.len(), |container| container.end)
+/// The values of a good JSON text, if it is not too long for them.
+fn values(text: &str) -> Option<Vec<Value>> {
+    u32::try_from(text.len()).ok()?;
+    // It is no longer than such a number tells, and has fewer values than bytes.
+    let number = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+    let (mut found, mut open) = (Vec::<Value>::with_capacity(16 + text.len() / 64), Vec::<usize>::with_capacity(8));
+    let mut at = 0;
+    while let Some(&byte) = text.as_bytes().get(at) {
+        let start = number(at);
+        match byte {
+            b' ' | b'\t' | b'\r' | b'\n' | b',' | b':' => at += 1,
+            b'"' => {
+                let (end, escaped) = literal_end(text, at);
+                found.push(Value { start, end: number(end), kind: Kind::String(escaped) });
+                at = end;
+            }
+            b'{' | b'[' => {
+                let kind = if byte == b'{' { Kind::Object } else { Kind::Array };
+                open.push(found.len());
+                found.push(Value { start, end: start, kind: kind(0) });
+                at += 1;
+            }
+            b'}' | b']' => {
+                at += 1;
+                let behind = number(found.len());
+                if let Some(value) = open.pop().and_then(|place| found.get_mut(place)) {
+                    value.end = number(at);
+                    value.kind = if byte == b'}' { Kind::Object(behind) } else { Kind::Array(behind) };
+                }
             }
             _ => {
-                rest.find(|c| SPACES.contains(&c) || matches!(c, ',' | ']' | '}')).map_or(self.text.len(), |length| at + length)
+                let ends = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b',' | b']' | b'}');
+                at = text.bytes().skip(at).position(|byte| ends(&byte)).map_or(text.len(), |length| at + length);
+                found.push(Value { start, end: number(at), kind: Kind::Word });
             }
         }
     }
+    Some(found)
 }
 
-/// What may stand between values.
-const SPACES: [char; 4] = [' ', '\t', '\r', '\n'];
-
-/// The end of the string that begins at a byte of a JSON text, past its closing quote.
-pub(super) fn literal_end(text: &str, at: usize) -> usize {
-    let mut from = at + 1;
+/// The end of the string that begins at a byte of a JSON text, past its closing quote, and whether it holds escapes.
+fn literal_end(text: &str, at: usize) -> (usize, bool) {
+    let (mut from, mut escaped) = (at + 1, false);
     loop {
         let rest = text.as_bytes().get(from..).unwrap_or_default();
         match memchr2(b'"', b'\\', rest) {
-            Some(found) if rest.get(found) == Some(&b'"') => return from + found + 1,
+            Some(found) if rest.get(found) == Some(&b'"') => return (from + found + 1, escaped),
             // What an escape begins with is no end.
-            Some(found) => from += found + 2,
-            None => return text.len(),
+            Some(found) => (from, escaped) = (from + found + 2, true),
+            None => return (text.len(), escaped),
         }
     }
-}
-
-/// What stands between the quotes of a string of a good JSON text, its escapes undone.
-pub(super) fn unescaped(within: &str) -> Cow<'_, str> {
-    if memchr(b'\\', within.as_bytes()).is_none() {
-        return Cow::Borrowed(within);
-    }
-    serde_json::from_str::<String>(&format!("\"{within}\"")).map_or(Cow::Borrowed(within), Cow::Owned)
-}
-
-/// Where the objects and arrays of a good JSON text stand.
-fn containers(text: &str) -> Vec<Range<usize>> {
-    let (mut found, mut open) = (Vec::<Range<usize>>::new(), Vec::new());
-    let mut at = 0;
-    while let Some(byte) = text.as_bytes().get(at) {
-        match byte {
-            b'"' => {
-                at = literal_end(text, at);
-                continue;
-            }
-            b'{' | b'[' => {
-                open.push(found.len());
-                found.push(at..at);
-            }
-            b'}' | b']' => {
-                if let Some(container) = open.pop().and_then(|last| found.get_mut(last)) {
-                    container.end = at + 1;
-                }
-            }
-            _ => {}
-        }
-        at += 1;
-    }
-    found
 }
 
 impl<'a> Node<'a> {
     /// Where the value stands in the document.
     #[must_use]
     pub fn range(&self) -> Range<usize> {
-        self.at..self.end
+        self.value.start as usize..self.value.end as usize
     }
 
     /// The value as JSON text.
@@ -185,37 +203,54 @@ impl<'a> Node<'a> {
     /// The decoded text, of a string.
     #[must_use]
     pub fn string(&self) -> Option<Cow<'a, str>> {
-        let within = self.raw().strip_prefix('"')?.strip_suffix('"')?;
-        Some(unescaped(within))
+        let Kind::String(escaped) = self.value.kind else { return None };
+        if escaped {
+            return serde_json::from_str(self.raw()).ok().map(Cow::Owned);
+        }
+        let Range { start, end } = self.range();
+        self.document.text.get(start + 1..end.saturating_sub(1)).map(Cow::Borrowed)
     }
 
     /// The elements, of an array.
     #[must_use]
     pub fn array(&self) -> Option<Vec<Self>> {
-        self.raw().starts_with('[').then(|| self.within().collect())
+        matches!(self.value.kind, Kind::Array(_)).then(|| self.within().collect())
     }
 
     /// The members, of an object.
     #[must_use]
     pub fn object(&self) -> Option<Members<'a>> {
-        if !self.raw().starts_with('{') {
-            return None;
-        }
+        let Kind::Object(_) = self.value.kind else { return None };
         let mut within = self.within();
         let member = || Some((within.next()?.string()?, within.next()?));
         Some(std::iter::from_fn(member).collect())
     }
 
+    /// What it is.
+    pub(super) fn kind(&self) -> Kind {
+        self.value.kind
+    }
+
+    /// Its place among all values.
+    pub(super) fn place(&self) -> usize {
+        self.place
+    }
+
+    /// The place of the first value behind it.
+    fn behind(&self) -> usize {
+        match self.value.kind {
+            Kind::Object(behind) | Kind::Array(behind) => behind as usize,
+            Kind::String(_) | Kind::Word => self.place + 1,
+        }
+    }
+
     /// What stands in an array, or the names and values of an object in turn; what these hold is stepped over.
     fn within(self) -> impl Iterator<Item = Self> {
-        let mut at = self.at + 1;
+        let (mut place, behind) = (self.place + 1, self.behind());
         std::iter::from_fn(move || {
-            let rest = self.document.text.get(at..self.end.saturating_sub(1))?;
-            let between = |byte: u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b',' | b':');
-            let begun = at + rest.bytes().take_while(|byte| between(*byte)).count();
-            let node = Self { document: self.document, at: begun, end: self.document.end(begun) };
-            at = node.end;
-            (begun + 1 < self.end).then_some(node)
+            let node = (place < behind).then(|| self.document.node(place))?;
+            place = node.behind();
+            Some(node)
         })
     }
 
@@ -404,12 +439,9 @@ mod tests {
         assert_eq!(document.clone().splice(vec![patch]).unwrap(), r#" {"a": [1, "a \"b\"", {"b": null}], "n": 1.50} "#);
     }
 
-    /// Were it not so, each level of a deep value would be read again for all levels above it.
     #[test]
-    fn who_opens_a_value_reads_nothing_of_what_lies_deeper() {
-        let mut document = Document::read(br#" [ {"a" : [[1,2],{"b\\":"\\"}] , "c":-1}, {}, [], "d" ] "#).unwrap();
-        // Any who looked inside would find the ends at other places.
-        document.text = document.text.replace(r#"[1,2],{"b\\":"\\"}"#, r#"""]}},{""[[[]"\""""#);
+    fn what_lies_deeper_is_stepped_over() {
+        let document = Document::read(br#" [ {"a" : [[1,2],{"b\\":"\\"}] , "c":-1}, {}, [], "d" ] "#).unwrap();
         let items = document.root().array().unwrap();
         let members = items[0].object().unwrap();
         assert_eq!(items.iter().map(Node::raw).collect::<Vec<_>>()[1..], ["{}", "[]", "\"d\""]);
@@ -417,6 +449,7 @@ mod tests {
         assert_eq!((members[0].1.raw().len(), members[1].1.raw()), (20, "-1"));
         assert!(items[1].object().unwrap().is_empty() && items[2].array().unwrap().is_empty());
         assert!(items[1].array().is_none() && items[2].object().is_none() && items[3].array().is_none());
+        assert!(members[1].1.string().is_none() && members[0].1.string().is_none());
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! Every string of a JSON document, names of fields too, in one pass over its bytes.
+//! Every string of a JSON document, names of fields too.
 
 use std::{borrow::Cow, ops::Range};
 
-use super::json::{Document, literal_end, unescaped};
+use super::json::{Document, Kind, Node};
 
 /// A string literal and what it stands in.
 #[derive(Debug, Clone)]
@@ -11,58 +11,59 @@ pub struct Literal<'a> {
     pub range: Range<usize>,
     /// Whether it is the name of a field.
     pub is_name: bool,
-    /// As written, without the quotes.
-    raw: &'a str,
-    above: &'a [Option<Cow<'a, str>>],
+    node: Node<'a>,
+    above: &'a [Around<'a>],
+}
+
+/// An object or an array around a literal.
+#[derive(Debug)]
+struct Around<'a> {
+    /// The place of the first value behind it.
+    behind: usize,
+    is_object: bool,
+    /// Whether the last that stood in it was the name of a field.
+    at_name: bool,
+    /// The name of the field that it is at.
+    name: Option<Cow<'a, str>>,
 }
 
 impl<'a> Literal<'a> {
     /// The string, with its escapes undone.
     #[must_use]
     pub fn text(&self) -> Cow<'a, str> {
-        unescaped(self.raw)
+        self.node.string().unwrap_or_default()
     }
 
     /// The names of the fields that it stands in, from the outermost; a name stands in its own field.
     pub fn path(&self) -> impl DoubleEndedIterator<Item = &'a str> + use<'a> {
-        self.above.iter().flatten().map(AsRef::as_ref)
+        self.above.iter().filter_map(|around| around.name.as_deref())
     }
 }
 
 /// Shows every string of a document to `visit`, in the order of their bytes.
 pub fn visit(document: &Document, visit: &mut dyn FnMut(&Literal<'_>)) {
-    let text = document.text();
-    // What is open around the current byte: an object by the name of the field that it is at, an array by none.
-    let (mut above, mut objects): (Vec<Option<Cow<'_, str>>>, Vec<bool>) = (Vec::new(), Vec::new());
-    let (mut at, mut names) = (0, false);
-    while let Some(byte) = text.as_bytes().get(at) {
-        match byte {
-            b'"' => {
-                let range = at..literal_end(text, at);
-                let raw = text.get(range.start + 1..range.end - 1).unwrap_or_default();
-                if names && let Some(name) = above.last_mut() {
-                    // Once, and not for each string below: a name can be long.
-                    *name = Some(unescaped(raw));
-                }
-                at = range.end;
-                visit(&Literal { range, is_name: names, raw, above: &above });
-                names = false;
-                continue;
-            }
-            b'{' | b'[' => {
-                names = *byte == b'{';
-                objects.push(names);
-                above.push(None);
-            }
-            b'}' | b']' => {
-                objects.pop();
-                above.pop();
-                names = false;
-            }
-            b',' => names = objects.last() == Some(&true),
-            _ => {}
+    let mut above = Vec::<Around<'_>>::with_capacity(8);
+    for node in document.nodes() {
+        while above.last().is_some_and(|around| around.behind <= node.place()) {
+            above.pop();
         }
-        at += 1;
+        let mut is_name = false;
+        if let Some(around) = above.last_mut().filter(|around| around.is_object) {
+            around.at_name = !around.at_name;
+            is_name = around.at_name;
+            if is_name {
+                // Once, and not for each string below: a name can be long.
+                around.name = node.string();
+            }
+        }
+        match node.kind() {
+            Kind::String(_) => visit(&Literal { range: node.range(), is_name, node, above: &above }),
+            Kind::Object(behind) | Kind::Array(behind) => {
+                let is_object = matches!(node.kind(), Kind::Object(_));
+                above.push(Around { behind: behind as usize, is_object, at_name: false, name: None });
+            }
+            Kind::Word => {}
+        }
     }
 }
 
