@@ -29,7 +29,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         kv_tokens: 0,
         ..config::Guard::default()
     };
-    let guard = Guard::load(&Runtime::load(None)?, &settings)?;
+    // As `seawall` takes it; built elsewhere, this has none near it.
+    let library = env::var_os("ORT_DYLIB_PATH").map(PathBuf::from);
+    let guard = Guard::load(&Runtime::load(library.as_deref())?, &settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     for line in io::stdin().lines() {
         line?;

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from machine import Machine
 from measure import spread
 from model import Model
 from ours import Prefill
-from workloads import PROMPT, in_turn, padded
+from workloads import FIRST, PROMPT, in_turn, padded
 
 ROOT = Path(__file__).parents[2]
 PROFILE = "sea-guard-12b"
@@ -73,6 +74,7 @@ def measure(machine: Machine, model: Model, dtype: str, rounds: int, quick: bool
     tried = {budget: float(times[0]) for budget, times in in_turn(plans, 1).items()}
     best = min(tried, key=tried.get)
     calls = partial(run, _batches(judged + answered, best))
+    fresh = _fresh(graph, max(map(len, judged + answered)))
     with _queue(prompts, folder, machine) as queue:
         times = in_turn({"queue": queue, "alone": plans[best], "calls": calls}, rounds)
     return {
@@ -88,6 +90,7 @@ def measure(machine: Machine, model: Model, dtype: str, rounds: int, quick: bool
         "queue_to_alone": spread(times["alone"] / times["queue"]),
         # Two texts a call, as a proxy judges them: a prompt and its answer.
         "alone_calls_s": count / float(np.median(times["calls"])),
+        "new_shape_ms": fresh,
     }
 
 
@@ -108,6 +111,17 @@ def _complete(folder: Path, asked: Asked, layout: models.Layout, graph: Prefill)
     digests = {name: guard.digest(folder / name) for name in small}
     digests[guard.FILES["weights"]] = (folder / models.DIGEST).read_text()
     (folder / "guard.toml").write_text(guard.manifest(asked.profile, layout, asked.tasks, digests))
+
+
+def _fresh(graph: Prefill, longest: int) -> dict[str, float]:
+    """Milliseconds of one sequence of a length that no run had before, and of the same again."""
+    times = {"first": [], "again": []}
+    for length in range(longest + 1, longest + 17):
+        for found in times.values():
+            started = time.perf_counter()
+            graph(np.full((1, length), FIRST, np.int64), np.array([length], np.int64))
+            found.append((time.perf_counter() - started) * 1e3)
+    return {name: float(np.median(found)) for name, found in times.items()}
 
 
 def _batches(sequences: list[list[int]], budget: int) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -123,20 +123,21 @@ def _incremental(found: dict) -> str:
 
 
 def _alone(found: dict) -> str:
-    ratio = found["queue_to_alone"]
+    ratio, fresh = found["queue_to_alone"], found["new_shape_ms"]
     return _prose(f"""
         Seawall's queue: {found["prompts"]} prompts of {found["tokens"]:.0f} tokens on average wait at once and are
         judged at {found["queue_texts_s"]:.1f} a second, encoding included; ONNX Runtime alone, with sorted batches of
         {found["budget"]:,} tokens, does {found["alone_texts_s"]:.1f}. The ratio in the same rounds:
         {ratio["median"]:.3f} ({ratio["least"]:.3f} to {ratio["most"]:.3f}; {found["rounds"]} rounds). With an answer
         of {found["tokens_of_answers"]:.0f} tokens to each prompt, ONNX Runtime alone does
-        {found["alone_calls_s"]:.1f} pairs a second.""")
+        {found["alone_calls_s"]:.1f} pairs a second. One sequence of a length that no run had before takes it
+        {fresh["first"]:.1f} ms, the same again {fresh["again"]:.1f}.""")
 
 
 def _serve(found: dict) -> str:
-    verdicts, memory, full = found["verdicts"], found["gpu_mb"], found["capacity"]
+    verdicts, memory, full = found["verdicts"], found["gpu_mib"], found["capacity"]
     head = _prose(f"""
-        `seawall serve`: ready {found["start_s"]:.0f} s after its start, {memory["most"] - memory["before"]:,} MB of
+        `seawall serve`: ready {found["start_s"]:.0f} s after its start, {memory["most"] - memory["before"]:,} MiB of
         the GPU's memory at most. Scores of {verdicts["texts"]} prompts over HTTP differ from those of ONNX Runtime
         alone by {verdicts["gap"]:.4f} at most. One new prompt by itself takes {verdicts["one_ms"]:.1f} ms. With
         {found["callers"]} callers that always ask, {full["calls_s"]:.1f} calls a second are judged, each a new prompt

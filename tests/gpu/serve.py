@@ -22,6 +22,7 @@ from pathlib import Path
 
 import rate
 from guard_load import Watch
+from llm import text
 from streams import stream
 
 from alone import runtime
@@ -66,7 +67,7 @@ class Effort:
     streams: tuple[int, ...]
 
 
-FULL = Effort(8, 96, (0.25, 0.5, 0.75, 0.9, 1.1, 1.5, 2.0), (1, 8, 32, 64))
+FULL = Effort(8, 96, (0.25, 0.5, 0.75, 0.9, 1.1, 1.5, 2.0), (1, 8, 24, 48))
 QUICK = Effort(2, 8, (0.5, 2.0), (1, 4))
 
 
@@ -90,7 +91,7 @@ def measure(machine: Machine, model: Model, dtype: str, words: int, quick: bool)
                     found["readyz"] = _ready(server)
                     found["verdicts"] = _verdicts(server, guard, words)
                     found |= asyncio.run(_curve(server, machine, words, effort))
-                    found["gpu_mb"] = {"before": before.most_mb(), "most": found.pop("most_mb")}
+                    found["gpu_mib"] = {"before": before.most_mib(), "most": found.pop("most_mib")}
                 found[mode] = asyncio.run(_streams(server, words, effort))
                 print(json.dumps(found, indent=1), flush=True)
     return found
@@ -145,7 +146,7 @@ async def _curve(server: rate.Server, machine: Machine, words: int, effort: Effo
     judged = [call for call in calls if call.status == 200]
     # What waited at the end is judged after it.
     took = max(call.at + call.seconds for call in calls) - min(call.at for call in calls)
-    capacity, rows, most_mb = len(judged) / took, [], card.most_mb()
+    capacity, rows, most_mib = len(judged) / took, [], card.most_mib()
     full = {"calls_s": capacity, "batch": watch.batch(), "p50_ms": rate.median_ms(judged), "busy": card.busy()}
     for load in effort.loads:
         client = rate.Client(server)
@@ -155,8 +156,8 @@ async def _curve(server: rate.Server, machine: Machine, words: int, effort: Effo
         client.close()
         found = {"load": load, "busy": card.busy(), "batch": watch.batch(), "waiting": watch.waiting}
         rows.append(found | _told(calls, effort.seconds))
-        most_mb = max(most_mb, card.most_mb())
-    return {"capacity": full, "rows": rows, "most_mb": most_mb}
+        most_mib = max(most_mib, card.most_mib())
+    return {"capacity": full, "rows": rows, "most_mib": most_mib}
 
 
 def _told(calls: list[rate.Call], seconds: float) -> dict:
@@ -194,10 +195,10 @@ async def _streams(server: rate.Server, words: int, effort: Effort) -> dict:
 
 
 async def _one(server: rate.Server, body: bytes, wait: float = 0) -> list[float]:
-    """By how many seconds each event was late; none of a stream that did not come whole."""
+    """By how many seconds each event was late; nothing of a stream that did not come whole."""
     await asyncio.sleep(wait)
     late: list[float] = []
-    return late if await stream(server, late, body) else []
+    return late if await stream(server, late, body) == text(SENTENCES) else []
 
 
 def _late(name: str, heard: list[list[float]]) -> dict:
@@ -222,7 +223,7 @@ class Card:
     def busy(self) -> float | None:
         return statistics.median(busy for busy, _ in self.samples) / 100 if self.samples else None
 
-    def most_mb(self) -> int:
+    def most_mib(self) -> int:
         return max((memory for _, memory in self.samples), default=0)
 
 
