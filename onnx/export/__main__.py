@@ -60,7 +60,7 @@ def export(options: argparse.Namespace) -> None:
     checkpoint = Checkpoint(options.model)
     decoder = architecture.read(checkpoint, wanted.architectures)
     words = Words(options.model / "tokenizer.json")
-    tasks = _tasks(options, wanted, words)
+    tasks = read_tasks(options.model, options.template, wanted, words)
     print(wanted.notice.strip())
 
     activations = TYPES[options.activations or ("bf16" if options.dtype == "bf16" else "fp32")]
@@ -85,12 +85,13 @@ def export(options: argparse.Namespace) -> None:
     print(f"{options.out} is ready: seawall guard verify --guard {options.out}")
 
 
-def _tasks(options: argparse.Namespace, wanted: profile.Profile, words: Words) -> dict[str, guard.Task]:
-    template = options.template or wanted.template
+def read_tasks(model: Path, template: str | None, wanted: profile.Profile, words: Words) -> dict[str, guard.Task]:
+    """What the guard judges, and how the model is asked."""
+    template = template or wanted.template
     if template not in wanted.templates:
         raise Refused(f"{wanted.name} has no template {template}, only {', '.join(wanted.templates)}")
     words.require(wanted.controls)
-    published = chat.Chat.load(options.model)
+    published = chat.Chat.load(model)
     sequences = {}
     for name, asked in wanted.templates[template].items():
         sequences[name], remark = chat.sequence(wanted, asked, published, words, template)

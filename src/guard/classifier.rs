@@ -4,7 +4,7 @@ use ort::{session::Session, value::Tensor};
 
 use super::{
     Unavailable,
-    engine::{Engine, rows, scores},
+    engine::{Engine, longest, rows, scores},
     manifest::{Manifest, Unusable},
     runtime::{Opener, columns},
     tokenize::Window,
@@ -43,7 +43,7 @@ impl Engine for Classifier {
         let inputs = &self.manifest.inputs;
         let width = windows.iter().map(|window| window.ids.len()).max().unwrap_or(0);
         let shape = [windows.len(), width];
-        let ids = rows(windows, self.manifest.tokens.pad)?;
+        let ids = rows(windows, longest(windows), self.manifest.tokens.pad)?;
         let mut feed = ort::inputs![inputs.ids.as_str() => ids];
         if let Some(name) = &inputs.mask {
             let mask = windows.iter().flat_map(|window| (0..width).map(|at| i64::from(at < window.ids.len())));

@@ -14,7 +14,7 @@ use ort::{
 
 use super::{
     Unavailable,
-    engine::{Engine, rows, scores},
+    engine::{Engine, longest, rows, scores},
     kv::Store,
     manifest::{File, Manifest, Unusable},
     runtime::{Opener, columns},
@@ -26,6 +26,9 @@ use crate::{config::Provider, segment::Task};
 const PAST_LENGTH: &str = "past_length";
 /// Tokens at the end of a text that may come out otherwise when text is appended.
 const UNSETTLED: usize = 8;
+/// Batches on a GPU are as wide as a multiple of so many tokens. ONNX Runtime's CUDA provider takes tens of milliseconds longer for
+/// a shape that it has not run before, and lengths of texts as they are would make most batches new.
+const STEP: usize = 16;
 
 /// What scoring texts that grow has come to.
 #[derive(Debug, Default)]
@@ -48,6 +51,8 @@ impl Counts {
 #[derive(Debug)]
 pub(super) struct Decoder {
     prefill: Session,
+    /// Batches are as wide as a multiple of this.
+    step: usize,
     growing: Option<Growing>,
     manifest: Manifest,
 }
@@ -100,13 +105,20 @@ impl Decoder {
         check_labels(opener, manifest, graph, &prefill)?;
         let growing =
             incremental.map(|graph| Growing::load(Opener { grows: true, ..opener }, manifest, graph, encoder)).transpose()?;
-        Ok(Self { prefill, growing, manifest: manifest.clone() })
+        // Only where the graph is told lengths does it pass over what fills rows up.
+        let widens = opener.settings.provider == Provider::Cuda && manifest.inputs.lengths.is_some();
+        Ok(Self { prefill, step: if widens { STEP } else { 1 }, growing, manifest: manifest.clone() })
     }
 
     /// What is counted, if texts that grow are scored from what was kept of them.
     pub(super) fn counts(&self) -> Option<Arc<Counts>> {
         self.growing.as_ref().map(|growing| Arc::clone(&growing.counts))
     }
+}
+
+/// Tokens of a batch's rows: a multiple of `step`, but no more than the graph takes.
+fn width(longest: usize, step: usize, max: usize) -> usize {
+    longest.next_multiple_of(step).min(max).max(longest)
 }
 
 fn check_labels(opener: Opener<'_>, manifest: &Manifest, graph: &File, session: &Session) -> Result<(), Unusable> {
@@ -122,7 +134,9 @@ fn check_labels(opener: Opener<'_>, manifest: &Manifest, graph: &File, session: 
 impl Engine for Decoder {
     fn run(&mut self, windows: &[&Window]) -> Result<Vec<f32>, Unavailable> {
         let inputs = &self.manifest.inputs;
-        let mut feed = ort::inputs![inputs.ids.as_str() => rows(windows, self.manifest.tokens.pad)?];
+        let tokens = &self.manifest.tokens;
+        let width = width(longest(windows), self.step, tokens.max);
+        let mut feed = ort::inputs![inputs.ids.as_str() => rows(windows, width, tokens.pad)?];
         if let Some(name) = &inputs.lengths {
             let lengths = windows.iter().map(|window| i64::try_from(window.ids.len()).unwrap_or(i64::MAX));
             let lengths = Tensor::from_array(([windows.len()], lengths.collect::<Vec<i64>>()))?;
@@ -253,4 +267,15 @@ fn pasts(session: &Session) -> Result<Vec<Past>, String> {
         return Err("the graph has no inputs `past_key_values.…`: it cannot go on from anything".to_owned());
     }
     Ok(pasts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_have_few_widths() {
+        assert_eq!([1, 16, 17, 500].map(|longest| width(longest, 16, 510)), [16, 16, 32, 510]);
+        assert_eq!([17, 511].map(|longest| width(longest, 1, 510)), [17, 511], "as they are elsewhere");
+    }
 }

@@ -27,9 +27,13 @@ impl From<ort::Error> for Unavailable {
     }
 }
 
-/// Token ids `[rows, width]`, shorter rows filled up with `pad`.
-pub(super) fn rows(windows: &[&Window], pad: i64) -> ort::Result<Tensor<i64>> {
-    let width = windows.iter().map(|window| window.ids.len()).max().unwrap_or(0);
+/// Tokens of the longest window.
+pub(super) fn longest(windows: &[&Window]) -> usize {
+    windows.iter().map(|window| window.ids.len()).max().unwrap_or(0)
+}
+
+/// Token ids `[rows, width]`, rows filled up with `pad`.
+pub(super) fn rows(windows: &[&Window], width: usize, pad: i64) -> ort::Result<Tensor<i64>> {
     let mut ids = Vec::with_capacity(windows.len() * width);
     for window in windows {
         ids.extend(window.ids.iter().map(|&id| i64::from(id)));

@@ -3,7 +3,7 @@
 Each event of a stream says in its `id` when it was sent, so that whoever reads it knows how long it took to come through. Every
 answer is the same, so that its verdicts are known once it was judged.
 
-usage: llm.py PORT [--pace SECONDS] [--sentences N]
+usage: llm.py PORT [--pace SECONDS] [--sentences N] [--whole N]
 """
 
 import argparse
@@ -78,12 +78,12 @@ class Llm(asyncio.Protocol):
 class Server:
     """What all connections share."""
 
-    def __init__(self, pace: float, sentences: int):
+    def __init__(self, pace: float, sentences: int, whole: int):
         self.pace, self.turn = pace, 0
         self.slots: list[list[Llm]] = [[] for _ in range(SLOTS)]
         self.events = [event({"delta": {"content": sentence(number)}, "finish_reason": None}) for number in range(sentences)]
         self.events.append(event({"delta": {}, "finish_reason": "stop"}))
-        message = {"role": "assistant", "content": text(min(sentences, 8))}
+        message = {"role": "assistant", "content": text(min(sentences, whole))}
         answer = {"id": "c", "object": "chat.completion", "created": 1, "model": "m"}
         answer |= {"choices": [{"index": 0, "finish_reason": "stop", "message": message}]}
         answer |= {"usage": {"prompt_tokens": 20, "completion_tokens": 160, "total_tokens": 180}}
@@ -107,8 +107,9 @@ def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("--pace", type=float, default=1)
     parser.add_argument("--sentences", type=int, default=8)
+    parser.add_argument("--whole", type=int, default=8, help="sentences of a whole answer, if a stream has as many")
     arguments = parser.parse_args()
-    asyncio.run(Server(arguments.pace, arguments.sentences).run(arguments.port))
+    asyncio.run(Server(arguments.pace, arguments.sentences, arguments.whole).run(arguments.port))
 
 
 if __name__ == "__main__":

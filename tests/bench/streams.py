@@ -36,7 +36,8 @@ CALL = b"POST /v1/chat/completions HTTP/1.1\r\nhost: bench\r\ncontent-type: appl
 class Stream(asyncio.Protocol):
     """A client's stream. It is done when the answer has ended or the connection is lost."""
 
-    def __init__(self, late: list[float]):
+    def __init__(self, late: list[float], body: bytes):
+        self.body = body
         self.seen, self.events, self.text = b"", b"", []
         self.begun = self.whole = False
         self.late = late
@@ -44,7 +45,7 @@ class Stream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         self.transport = transport
-        transport.write(CALL % (len(BODY), BODY))
+        transport.write(CALL % (len(self.body), self.body))
 
     def data_received(self, data: bytes) -> None:
         self.seen += data
@@ -75,10 +76,10 @@ class Stream(asyncio.Protocol):
             self.done.set_result(self.whole)
 
 
-async def stream(server: Server, late: list[float]) -> str | None:
-    """What a stream said, if it came to its end."""
+async def stream(server: Server, late: list[float], body: bytes = BODY) -> str | None:
+    """What a stream said, if it came to its end; `late` takes on by how many seconds each of its events was."""
     try:
-        _, protocol = await asyncio.get_running_loop().create_connection(lambda: Stream(late), *server.address)
+        _, protocol = await asyncio.get_running_loop().create_connection(lambda: Stream(late, body), *server.address)
     except OSError:
         return None
     return "".join(protocol.text) if await protocol.done else None

@@ -40,19 +40,19 @@ def prefill(machine: Machine, model: Model, dtype: str, rounds: int, quick: bool
                 "prompts_s": len(lengths) / float(np.median(times["ours"])),
                 "tokens_s": int(lengths.sum()) / float(np.median(times["ours"])),
                 "share_of_products": float(np.median(share)),
-                "ours_ms": _spread(times["ours"] * 1e3),
-                "peer_ms": _spread(times["peer"] * 1e3),
-                "peer_to_ours": _spread(times["peer"] / times["ours"]),
+                "ours_ms": spread(times["ours"] * 1e3),
+                "peer_ms": spread(times["peer"] * 1e3),
+                "peer_to_ours": spread(times["peer"] / times["ours"]),
             }
         )
     gap = np.diff(np.concatenate(found)) - np.diff(np.concatenate(theirs))
-    spread = np.diff(np.concatenate(theirs)).std()
+    deviation = np.diff(np.concatenate(theirs)).std()
     return {
         "rounds": rounds,
         "products_a_second": float(np.median(np.concatenate(rates))),
         "rows": rows,
         "difference_from_peer": {"mean": float(np.abs(gap).mean()), "most": float(np.abs(gap).max())},
-        "deviation_of_peer": float(spread),
+        "deviation_of_peer": float(deviation),
     }
 
 
@@ -99,13 +99,13 @@ def incremental(machine: Machine, model: Model, dtype: str, rounds: int) -> dict
         "rounds": rounds,
         "past": held,
         "new": EVERY + CLOSING,
-        "check_ms": _spread(times["check"] * 1e3),
-        "full_of_check_ms": _spread(times["full_of_check"] * 1e3),
+        "check_ms": spread(times["check"] * 1e3),
+        "full_of_check_ms": spread(times["full_of_check"] * 1e3),
         "checks": len(ends),
-        "stream_ms": _spread(times["stream"] * 1e3),
-        "full_ms": _spread(times["full"] * 1e3),
-        "stream_to_full": _spread(times["stream"] / times["full"]),
-        "rescored_to_full": _spread(times["rescored"] / times["full"]),
+        "stream_ms": spread(times["stream"] * 1e3),
+        "full_ms": spread(times["full"] * 1e3),
+        "stream_to_full": spread(times["stream"] / times["full"]),
+        "rescored_to_full": spread(times["rescored"] / times["full"]),
         "bytes_a_second": bandwidth,
         "weights_once_ms": weights / bandwidth * 1e3,
         "difference_from_full": {"mean": float(gap.mean()), "most": float(gap.max())},
@@ -119,5 +119,5 @@ def release(machine: Machine) -> None:
         torch.cuda.empty_cache()
 
 
-def _spread(values: np.ndarray) -> dict[str, float]:
+def spread(values: np.ndarray) -> dict[str, float]:
     return {"median": float(np.median(values)), "least": float(values.min()), "most": float(values.max())}

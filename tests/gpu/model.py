@@ -24,6 +24,8 @@ TOKENIZER = Path(__file__).parents[1] / "export" / "fixtures" / "gemma3" / "toke
 SEED = 20261125
 # SEA-Guard's trained length, for which the guard has tables of angles.
 POSITIONS = 8192
+# The weights' checksum: with it, a manifest needs no second look at them.
+DIGEST = "weights.sha256"
 # Bytes that a parameter takes in a guard.
 BYTES = {"fp32": 4.0, "bf16": 2.0, "int4": 0.7}
 
@@ -82,7 +84,7 @@ def build(model: Model, machine: Machine, dtype: str) -> dict[str, float]:
     if not model.checkpoint.exists():
         done["generated_s"] = _generate(model, machine.device)
     if not guard.exists():
-        done["exported_s"] = _export(model, guard, dtype, "bf16" if machine.gpu else "fp32")
+        done["exported_s"] = _export(model, guard, machine, dtype)
     return done | {"weights_bytes": (guard / "weights.bin").stat().st_size}
 
 
@@ -121,17 +123,23 @@ def _random(name: str, shape: torch.Size, generator: torch.Generator) -> torch.T
     return made.mul_(0.2 if len(shape) == 1 else shape[-1] ** -0.5)
 
 
-def _export(model: Model, guard: Path, dtype: str, activations: str) -> float:
-    """The exporter's graphs and weights, without golden scores: its reference in numpy would take minutes at 12B."""
-    started = time.perf_counter()
+def layout(model: Model, machine: Machine, dtype: str) -> Layout:
+    """How the model lies in a guard; nothing is read or written yet."""
     checkpoint = Checkpoint(model.checkpoint)
     decoder = architecture.read(checkpoint, architecture.KNOWN)
-    layout = Layout(checkpoint, decoder, dtype, TYPES[activations], model.labels, POSITIONS)
-    graphs = {"prefill.onnx": graph.prefill(layout), "incremental.onnx": graph.incremental(layout)}
+    return Layout(checkpoint, decoder, dtype, TYPES["bf16" if machine.gpu else "fp32"], model.labels, POSITIONS)
+
+
+def _export(model: Model, guard: Path, machine: Machine, dtype: str) -> float:
+    """The exporter's graphs and weights, without golden scores: its reference in numpy would take minutes at 12B."""
+    started = time.perf_counter()
+    laid = layout(model, machine, dtype)
+    graphs = {"prefill.onnx": graph.prefill(laid), "incremental.onnx": graph.incremental(laid)}
     # What a run that was cut short has written is kept.
     partial = guard.with_name(f"{guard.name}.partial")
     partial.mkdir(exist_ok=True)
-    layout.weights.write(partial, checkpoint.identity(), lambda done: None)
+    digest = laid.weights.write(partial, laid.checkpoint.identity(), lambda done: None)
+    (partial / DIGEST).write_text(digest)
     for name, proto in graphs.items():
         (partial / name).write_bytes(proto.SerializeToString())
     partial.rename(guard)

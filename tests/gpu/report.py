@@ -122,7 +122,70 @@ def _incremental(found: dict) -> str:
         {gap["most"]:.2g} at most.""")
 
 
-WRITERS = {"parity": _parity, "build": _build, "prefill": _prefill, "incremental": _incremental}
+def _alone(found: dict) -> str:
+    ratio, fresh = found["queue_to_alone"], found["new_shape_ms"]
+    return _prose(f"""
+        Seawall's queue: {found["prompts"]} prompts of {found["tokens"]:.0f} tokens on average wait at once and are
+        judged at {found["queue_texts_s"]:.1f} a second, encoding included; ONNX Runtime alone, with sorted batches of
+        {found["budget"]:,} tokens, does {found["alone_texts_s"]:.1f}. The ratio in the same rounds:
+        {ratio["median"]:.3f} ({ratio["least"]:.3f} to {ratio["most"]:.3f}; {found["rounds"]} rounds). With an answer
+        of {found["tokens_of_answers"]:.0f} tokens to each prompt, ONNX Runtime alone does
+        {found["alone_calls_s"]:.1f} pairs a second. One sequence of a length that no run had before takes it
+        {fresh["first"]:.1f} ms, the same again {fresh["again"]:.1f}.""")
+
+
+def _serve(found: dict) -> str:
+    verdicts, memory, full = found["verdicts"], found["gpu_mib"], found["capacity"]
+    head = _prose(f"""
+        `seawall serve`: ready {found["start_s"]:.0f} s after its start, {memory["most"] - memory["before"]:,} MiB of
+        the GPU's memory at most. Scores of {verdicts["texts"]} prompts over HTTP differ from those of ONNX Runtime
+        alone by {verdicts["gap"]:.4f} at most. One new prompt by itself takes {verdicts["one_ms"]:.1f} ms. With
+        {found["callers"]} callers that always ask, {full["calls_s"]:.1f} calls a second are judged, each a new prompt
+        with its answer, {full["batch"]:.1f} texts a batch, {full["p50_ms"]:.0f} ms at the median{_busy(full)}.""")
+    lines = [
+        "| load | offered/s | judged/s | p50 ms | p99 ms | refused | refused p50, p99 ms | texts a batch | GPU busy |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in found["rows"]:
+        refused = f"{row['refused_p50_ms']:.1f}, {row['refused_p99_ms']:.1f}" if row["refused"] else ""
+        cells = [
+            f"{row['load']:g}",
+            f"{row['offered_s']:.0f}",
+            f"{row['judged_s']:.1f}",
+            f"{row['p50_ms']:.0f}",
+            f"{row['p99_ms']:.0f}",
+            f"{row['refused']:.1%}",
+            refused,
+            f"{row['batch']:.1f}",
+            "" if row["busy"] is None else f"{row['busy']:.0%}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += [
+        "",
+        "| mode | streams at once | first sentence late, ms | sentences late, p50 and p99 ms | the last, ms | whole |",
+        "|---|---|---|---|---|---|",
+    ]
+    for mode in ("hold", "lag"):
+        for row in found[mode]["rows"]:
+            events = f"{row['event_p50_ms']:.1f}, {row['event_p99_ms']:.1f}"
+            first, last = (f"{row[name]:.1f}" for name in ("first_p50_ms", "last_p50_ms"))
+            cells = [mode, row["streams"], first, events, last, row["whole"]]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([head, "", *lines])
+
+
+def _busy(row: dict) -> str:
+    return "" if row["busy"] is None else f", the GPU busy {row['busy']:.0%} of the time"
+
+
+WRITERS = {
+    "parity": _parity,
+    "build": _build,
+    "prefill": _prefill,
+    "incremental": _incremental,
+    "alone": _alone,
+    "serve": _serve,
+}
 
 
 def main() -> None:

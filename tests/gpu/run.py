@@ -16,12 +16,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 STEPS = ("parity", "build", "prefill", "incremental")
+# These run Seawall itself, which has to be built: only on demand.
+SERVED = ("alone", "serve")
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="where the built model and the results are kept between runs")
-    parser.add_argument("--steps", default=",".join(STEPS), help="which of them to run (default: %(default)s)")
+    parser.add_argument(
+        "--steps", default=",".join(STEPS), help=f"which to run (default: %(default)s; also {', '.join(SERVED)})"
+    )
     parser.add_argument("--int4", action="store_true", help="linear layers in 4 bits; activations stay as they are")
     parser.add_argument("--shape", help="a file of shapes/ (default: 12b with a GPU, tiny without)")
     parser.add_argument("--layers", type=int, help="fewer layers than the shape has")
@@ -35,14 +39,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--report", type=Path, help="put a GPU's figures into this Markdown file's section for them")
     options = parser.parse_args()
     options.steps = options.steps.split(",")
-    if unknown := set(options.steps) - set(STEPS):
-        parser.error(f"there is no step {', '.join(unknown)}, only {', '.join(STEPS)}")
+    if unknown := set(options.steps) - {*STEPS, *SERVED}:
+        parser.error(f"there is no step {', '.join(unknown)}, only {', '.join(STEPS + SERVED)}")
     return options
 
 
 def main() -> None:
     options = arguments()
-    sys.path.insert(0, str(ROOT / "onnx"))
+    sys.path[:0] = [str(ROOT / "onnx"), str(ROOT / "tests" / "bench")]
     if options.ort_site:
         sys.path.insert(0, str(options.ort_site))
     try:
@@ -60,11 +64,13 @@ def main() -> None:
 
 def measured(options: argparse.Namespace, scratch: Path) -> list[str]:
     """Runs the steps; those that failed. Each one's result is written at once: a later one may be cut short."""
+    import alone
     import machine
     import measure
     import model
     import parity
     import report
+    import serve
 
     here = machine.found()
     print(report.facts(here.facts))
@@ -82,6 +88,8 @@ def measured(options: argparse.Namespace, scratch: Path) -> list[str]:
         "build": lambda: model.build(chosen, here, dtype),
         "prefill": lambda: measure.prefill(here, chosen, dtype, rounds, quick),
         "incremental": lambda: measure.incremental(here, chosen, dtype, rounds),
+        "alone": lambda: alone.measure(here, chosen, dtype, rounds, quick),
+        "serve": lambda: serve.measure(here, chosen, dtype, results["runs"][dtype]["alone"]["words"], quick),
     }
     kept = folder / f"results-{chosen.folder.name}.json"
     results = report.read(kept, here.gpu, here.facts, chosen.facts())
