@@ -2,7 +2,7 @@
 # for PostgreSQL, Redis, promtool and Chromium, which the tests take from Debian.
 
 .DELETE_ON_ERROR:
-.PHONY: all build runtime demo serve postgres redis clock promtool load valgrind bolt browser test test-rust test-sdk test-export test-remote test-browser \
+.PHONY: all build runtime demo serve postgres redis clock promtool load valgrind llvm browser test test-rust test-sdk test-export test-remote test-browser \
     test-deploy test-docs test-dist systemd chaos bench soak gpu fuzz fuzz-keep fuzzer install dist deny lint clean
 
 # ONNX Runtime's shared library comes out of its PyPI wheel: version, platform and checksum are pinned. ORT=gpu takes the build for
@@ -72,9 +72,9 @@ test-rust: runtime postgres redis clock promtool
 chaos: runtime postgres redis clock
 	cargo test --locked --test it chaos
 
-# $(call debian,PACKAGES): what the tests need of the system, by root or by who may act as root.
-debian = { command -v apt-get >/dev/null || { echo "the tests need $(1): install it, there is no apt-get here" >&2; exit 1; }; \
-    test "$$(id -u)" = 0 || command -v sudo >/dev/null || { echo "the tests need $(1); as root: apt-get install $(1)" >&2; exit 1; }; \
+# $(call debian,PACKAGES): what is needed of the system, by root or by who may act as root.
+debian = { command -v apt-get >/dev/null || { echo "$(1) is needed: install it, there is no apt-get here" >&2; exit 1; }; \
+    test "$$(id -u)" = 0 || command -v sudo >/dev/null || { echo "$(1) is needed; as root: apt-get install $(1)" >&2; exit 1; }; \
     root=; test "$$(id -u)" = 0 || root=sudo; \
     $$root apt-get update -qq && $$root env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $(1); }
 

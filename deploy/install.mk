@@ -3,29 +3,42 @@
 PREFIX := /usr/local
 DESTDIR :=
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-# A program that is ready may be named: with link-time optimisation a build takes a quarter of an hour.
-DIST_BINARY := target/dist/bolt/seawall
+# A program that is ready may be named: see below for what a build takes.
+DIST_BINARY := target/dist/seawall
 DIST_NAME := seawall-$(VERSION)-linux-$(ORT_MACHINE)
 TARBALL := target/dist/$(DIST_NAME).tar.gz
 
-# Where code stands is laid out anew after linking, for which the relocations stay in the file.
-target/dist/seawall: $(SOURCES)
-	cargo rustc --profile dist --locked --bin seawall -- -C link-arg=-Wl,--emit-relocs
-	@touch $@
+# What ships is built twice, with link-time optimisation, which takes a quarter of an hour each time. The first program counts what
+# runs under load. By that the compiler inlines and lays aside code in the second, and BOLT at last puts together what runs, in the
+# order in which it runs, for which the relocations stay in the file. The first build is made for a named target, since no build
+# script is to count, and the second as well, since names of functions are to be the same.
+LLVM := /usr/lib/llvm-19/bin
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+DIST := $(abspath target/dist)
+# $(call dist_build,RUSTFLAGS,FOLDER)
+dist_build = RUSTFLAGS="$(1)" cargo build --profile dist --locked --target $(HOST) --target-dir $(2)
+# $(call train,PROGRAM)
+train = SEAWALL=$(1) ORT_DYLIB_PATH=$(abspath $(ORT_LIB)) python3 tests/bench/train.py
 
-# What runs for a call stands together then, in the order in which it runs: the processor waits less for code.
-# By its own place, where it finds its parts.
-BOLT := /usr/lib/llvm-19/bin/llvm-bolt
-target/dist/bolt/seawall: target/dist/seawall tests/bench/train.py | $(ORT_LIB)
-	@$(MAKE) --no-print-directory load bolt
-	rm -rf $(@D) && mkdir -p $(@D)
-	$(BOLT) $< -instrument -instrumentation-file=$(abspath $(@D))/counts -o $(@D)/counting > $(@D)/log
-	SEAWALL=$(abspath $(@D))/counting ORT_DYLIB_PATH=$(abspath $(ORT_LIB)) python3 tests/bench/train.py
-	$(BOLT) $< -data=$(@D)/counts -o $@ -reorder-blocks=ext-tsp -reorder-functions=cdsort -split-functions -split-all-cold \
-	    -split-eh -icf=1 >> $(@D)/log
+$(DIST)/profile: $(SOURCES) tests/bench/train.py | $(ORT_LIB)
+	@$(MAKE) --no-print-directory load llvm
+	rm -rf $(DIST)/counts && mkdir -p $(DIST)
+	$(call dist_build,-C profile-generate=$(DIST)/counts,target/counting)
+	$(call train,$(abspath target/counting/$(HOST)/dist/seawall))
+	$(LLVM)/llvm-profdata merge -o $@ $(DIST)/counts
 
-bolt:
-	@command -v $(BOLT) >/dev/null || $(call debian,bolt-19)
+# The interpreter of oniguruma's expressions jumps to computed places, which BOLT does not follow.
+target/dist/seawall: $(DIST)/profile
+	$(call dist_build,-C profile-use=$(DIST)/profile -C link-arg=-Xlinker -C link-arg=--emit-relocs,target)
+	rm -f $(DIST)/moves
+	$(LLVM)/llvm-bolt target/$(HOST)/dist/seawall -o $(DIST)/counting -skip-funcs='match_at.*' \
+	    -instrument -instrumentation-file=$(DIST)/moves > $(DIST)/bolt.log
+	$(call train,$(DIST)/counting)
+	$(LLVM)/llvm-bolt target/$(HOST)/dist/seawall -o $@ -skip-funcs='match_at.*' -data=$(DIST)/moves -reorder-blocks=ext-tsp \
+	    -reorder-functions=cdsort -split-functions -split-all-cold -split-eh -icf=1 >> $(DIST)/bolt.log
+
+llvm:
+	@test -x $(LLVM)/llvm-bolt && test -x $(LLVM)/llvm-profdata || $(call debian,bolt-19 llvm-19)
 
 # The program finds ONNX Runtime and the embedded guard by their places from its own.
 AT := $(DESTDIR)$(PREFIX)

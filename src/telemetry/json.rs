@@ -3,7 +3,7 @@
 //! `tracing-subscriber` writes the same lines, in four times the instructions: each call of a client's is one.
 
 use std::{
-    fmt::{self, Debug, Write as _},
+    fmt::{self, Debug},
     str,
 };
 
