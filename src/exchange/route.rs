@@ -1,6 +1,6 @@
 //! Where a call goes: to which upstream, and there to a dialect, through unread because it carries no chat, or nowhere.
 
-use std::sync::Arc;
+use std::{cell::LazyCell, sync::Arc};
 
 use http::{HeaderMap, HeaderName, Method, Uri, header, uri::PathAndQuery};
 
@@ -96,8 +96,8 @@ impl Routes {
             return Err(Failure::AmbiguousHost);
         }
         let unknown = || Failure::UnknownPath { method: method.to_string(), path: path.to_owned() };
-        let host = host(uri, headers);
-        let routed = self.routes.iter().find(|way| way.fits(path, host.as_deref()));
+        let host = LazyCell::new(|| host(uri, headers));
+        let routed = self.routes.iter().find(|way| way.fits(path, || host.as_deref()));
         let way = routed.or(self.fallback.as_ref()).ok_or_else(unknown)?;
         if let Some(name) = steering(headers).find(|name| !way.upstream.replaces(name)) {
             return Err(Failure::Steering(name.to_owned()));
@@ -130,9 +130,9 @@ impl Way {
         })
     }
 
-    fn fits(&self, path: &str, host: Option<&str>) -> bool {
+    fn fits<'h>(&self, path: &str, host: impl FnOnce() -> Option<&'h str>) -> bool {
         let under = path.strip_prefix(self.prefix.as_str()).is_some_and(|rest| rest.starts_with('/'));
-        under && self.host.as_deref().is_none_or(|wanted| host == Some(wanted))
+        under && self.host.as_deref().is_none_or(|wanted| host() == Some(wanted))
     }
 
     fn kind(&self, method: &Method, path: &str) -> Option<Kind> {

@@ -81,8 +81,7 @@ pub(super) fn questions<'t>(segments: &'t [Segment], digests: &[Digest], prompt:
     let mut turns: Vec<Turn<'t>> = Vec::new();
     let given = prompt.map(Context::of);
     for indices in order.chunk_by(|a, b| passage(a) == passage(b)) {
-        let parts: Vec<&Segment> = indices.iter().filter_map(|&index| segments.get(index)).collect();
-        let Some(target) = parts.first().map(|part| part.target) else { continue };
+        let Some(target) = indices.first().and_then(|&index| segments.get(index)).map(|part| part.target) else { continue };
         // An answer in a conversation is judged as it was when it was given: after the user's turn before it.
         let context = match target.task() {
             Task::Response => given.clone().or_else(|| turns.last().map(|turn| Context::of(&turn.text))),
@@ -100,13 +99,16 @@ pub(super) fn questions<'t>(segments: &'t [Segment], digests: &[Digest], prompt:
             let (pieces, digest) = (lay(segments, indices, seam).into(), digest(&text));
             question(indices.to_vec(), Some(pieces), Cow::Owned(text), digest)
         };
-        if let ([part], &[index]) = (parts.as_slice(), indices) {
+        if let &[index] = indices
+            && let Some(part) = segments.get(index)
+        {
             questions.push(alone(index, part));
             if target == Target::Prompt {
                 turns.push(Turn { segments: indices.to_vec(), text: Cow::Borrowed(&part.text) });
             }
             continue;
         }
+        let parts: Vec<&Segment> = indices.iter().filter_map(|&index| segments.get(index)).collect();
         // A schema's many short strings say something only together.
         let are_one = target == Target::ToolDefinition;
         if !are_one {

@@ -1,6 +1,6 @@
 //! What detectors find in texts: hiding undone, whole and as they grow, and over the seams between parts.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use super::{
     cache::{Digest, digest},
@@ -42,19 +42,16 @@ pub(super) fn search(memo: &Memo, detectors: &Detectors, segments: &[Segment], d
 /// Adds what is found over the seams between a passage's parts, by what it covers of each. The parts of a tool's definition or
 /// call are values of their own.
 fn across(memo: &Memo, detectors: &Detectors, segments: &[Segment], found: &mut [Vec<Finding>]) {
-    let mut passages = BTreeMap::<usize, Vec<(usize, &Segment)>>::new();
-    for (index, segment) in segments.iter().enumerate() {
-        if !matches!(segment.target, Target::ToolDefinition | Target::ToolCall) {
-            passages.entry(segment.passage).or_default().push((index, segment));
-        }
-    }
-    for parts in passages.into_values().filter(|parts| parts.len() > 1) {
+    let joins = |(_, segment): &(usize, &Segment)| !matches!(segment.target, Target::ToolDefinition | Target::ToolCall);
+    let mut order: Vec<(usize, &Segment)> = segments.iter().enumerate().filter(joins).collect();
+    order.sort_by_key(|(_, segment)| segment.passage);
+    for parts in order.chunk_by(|(_, a), (_, b)| a.passage == b.passage).filter(|parts| parts.len() > 1) {
         let Some(target) = parts.first().map(|(_, part)| part.target) else { continue };
         let (mut whole, mut places) = (String::new(), Vec::new());
         for (index, part) in parts {
             let start = whole.len();
             whole.push_str(&part.text);
-            places.push((index, start..whole.len()));
+            places.push((*index, start..whole.len()));
         }
         for Finding { detector, range } in memo.findings(detectors, target, &whole, digest(&whole)).iter() {
             let first = places.partition_point(|(_, place)| place.end <= range.start);

@@ -37,6 +37,8 @@ pub struct Metrics {
     calls_limit: Gauge,
     upstreams: Upstreams,
     verdicts: Family<Source, Counter>,
+    /// Those of them that were known: most are.
+    known: Counter,
     windows: Counter,
     batches: Counter,
     waiting: Gauge,
@@ -91,6 +93,7 @@ impl Default for Metrics {
             calls_limit: all.metric("calls_limit", "Most calls in flight"),
             upstreams: Upstreams::new(&mut all),
             verdicts: all.metric("verdicts", "Verdicts by source: the guard, the cache, or none because the guard failed"),
+            known: Counter::default(),
             windows: all.metric("guard_windows", "Texts and windows of texts that the guard scored"),
             batches: all.metric("guard_batches", "Batches of them that guards began"),
             waiting: all.metric("guard_waiting", "Texts that wait for the guard"),
@@ -184,7 +187,8 @@ impl All {
 
 impl Metrics {
     /// Has all that can be named beforehand begin at 0: a rate does not see the step from nothing to 1.
-    fn begin(self) -> Self {
+    fn begin(mut self) -> Self {
+        self.known = self.verdicts.get_or_create(&Source { source: "cache" }).clone();
         for source in ["guard", "cache", "none"] {
             self.verdicts.get_or_create(&Source { source }).inc_by(0);
         }
@@ -209,12 +213,11 @@ impl Metrics {
 
     /// A verdict was asked for.
     pub fn verdict(&self, cached: bool, given: bool) {
-        let source = match (given, cached) {
-            (false, _) => "none",
-            (true, true) => "cache",
-            (true, false) => "guard",
+        match (given, cached) {
+            (true, true) => self.known.inc(),
+            (true, false) => self.verdicts.get_or_create(&Source { source: "guard" }).inc(),
+            (false, _) => self.verdicts.get_or_create(&Source { source: "none" }).inc(),
         };
-        self.verdicts.get_or_create(&Source { source }).inc();
     }
 
     /// The guard scored a window that had waited so long for its batch; how many texts that had is told by the first of them.
