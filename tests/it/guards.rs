@@ -21,8 +21,8 @@ fn here() -> Guard {
     Guard { dir: Some(fixture("guard")), threads: Some(1), ..Guard::default() }
 }
 
-async fn scanner(name: &str, guard: Guard) -> Scanner {
-    let config = Config { guard: here(), guards: [(name.to_owned(), guard)].into(), ..Config::default() };
+async fn scanner(default: Guard, name: &str, guard: Guard) -> Scanner {
+    let config = Config { guard: default, guards: [(name.to_owned(), guard)].into(), ..Config::default() };
     server::scanner(&config, &Arc::new(Metrics::default())).await.unwrap()
 }
 
@@ -60,7 +60,7 @@ async fn a_guard_that_no_rule_asks_for_is_not_asked() {
 async fn each_guard_asked_gives_a_verdict_of_its_own() {
     let query = Some(4);
     let (server, dir) = (Server::start(move |body| vllm(unsafe_ids(body, query))).await, speaking());
-    let scanner = scanner("large", remote(Engine::Vllm, &dir, vec![server.url()])).await;
+    let scanner = scanner(here(), "large", remote(Engine::Vllm, &dir, vec![server.url()])).await;
     assert_eq!(scanner.guard_names().collect::<Vec<_>>(), ["default", "large"]);
     let golden = server.calls();
     let text = "danger query";
@@ -90,7 +90,10 @@ async fn each_guard_asked_gives_a_verdict_of_its_own() {
 
 #[tokio::test]
 async fn two_names_for_one_guard_share_verdicts_and_nothing_else() {
-    let scanner = scanner("hasty", Guard { deadline_ms: 0, ..here() }).await;
+    // An answer from elsewhere cannot be there before all have asked.
+    let (server, dir) = (Server::start(|body| vllm(unsafe_ids(body, None))).await, speaking());
+    let far = || remote(Engine::Vllm, &dir, vec![server.url()]);
+    let scanner = scanner(far(), "hasty", Guard { deadline_ms: 0, ..far() }).await;
     let both = evidence(&scanner, &[0, 1], "danger").await;
     let scores = [0, 1].map(|guard| both.passages[0].score(guard).map(|score| score.value > 0.5));
     assert_eq!(scores, [Ok(true), Err(Unavailable::Deadline)], "no guard waits for another's scoring");
