@@ -247,7 +247,5 @@ lint:
 
 clean:
 	cargo clean
-	rm -rf onnx/runtime $(SDK)/.venv $(SDK)/node_modules $(EXPORT)/.venv $(EXPORT)/node_modules $(REMOTE)/.venv $(DEPLOY)/.venv $(BENCH)/.venv \
-	    $(BROWSER)/.venv $(BROWSER)/node_modules
-	rm -rf onnx/runtime $(SDK)/.venv $(SDK)/node_modules $(EXPORT)/.venv $(EXPORT)/node_modules $(REMOTE)/.venv $(BENCH)/.venv \
-	    $(BROWSER)/.venv $(BROWSER)/node_modules $(DOCS)/.venv $(DOCS)/node_modules
+	rm -rf onnx/runtime $(FUZZ)/target $(SDK)/.venv $(SDK)/node_modules $(EXPORT)/.venv $(EXPORT)/node_modules $(REMOTE)/.venv \
+	    $(DEPLOY)/.venv $(BENCH)/.venv $(BROWSER)/.venv $(BROWSER)/node_modules $(DOCS)/.venv $(DOCS)/node_modules
