@@ -37,7 +37,7 @@ pub struct Metrics {
     calls_limit: Gauge,
     upstreams: Upstreams,
     verdicts: Family<Source, Counter>,
-    /// Those of them that were known: most are.
+    /// The cache's of them. Most are, and to look it up among them costs more than to count.
     known: Counter,
     windows: Counter,
     batches: Counter,

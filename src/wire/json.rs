@@ -204,11 +204,11 @@ impl<'a> Node<'a> {
     #[must_use]
     pub fn string(&self) -> Option<Cow<'a, str>> {
         let Kind::String(escaped) = self.value.kind else { return None };
-        if escaped {
-            return serde_json::from_str(self.raw()).ok().map(Cow::Owned);
-        }
         let Range { start, end } = self.range();
-        self.document.text.get(start + 1..end.saturating_sub(1)).map(Cow::Borrowed)
+        let within = self.document.text.get(start + 1..end.saturating_sub(1))?;
+        // The strict read has seen that its escapes can be undone; were it not so, the text is judged as it is written.
+        let undone = escaped.then(|| serde_json::from_str(self.raw()).ok()).flatten();
+        Some(undone.map_or(Cow::Borrowed(within), Cow::Owned))
     }
 
     /// The elements, of an array.
