@@ -115,6 +115,8 @@ where
         });
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
+            // A request that has come is read before the clock is: a thread that was busy has not made its client a silent one.
+            biased;
             ended = &mut connection => Ok(ended),
             over = self.over(&flights) => {
                 if matches!(over, Over::Stuck) {
