@@ -137,7 +137,7 @@ impl Guard {
         let wrong = |key: &str, why: &str| Err((format!("{section}.{key}"), why.to_owned()));
         let some = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
         let positive = [
-            ("sessions", self.sessions),
+            ("sessions", self.sessions.unwrap_or(1)),
             ("threads", self.threads.unwrap_or(1)),
             ("batch_tokens", self.batch_tokens()),
             ("queue_tokens", self.queue_tokens),
@@ -249,7 +249,7 @@ mod tests {
         assert!(told("provider = \"cuda\"\ndevices = []").contains("`guard.devices` must name a GPU"));
         assert!(told("sessions = 0").contains("`guard.sessions` must be more than 0"));
         let guard = settings("[guard]\nprovider = \"cuda\"\ndevices = [2, 5]\nsessions = 3").unwrap().guard;
-        assert_eq!((guard.devices, guard.sessions), (vec![2, 5], 3));
+        assert_eq!((guard.devices, guard.sessions), (vec![2, 5], Some(3)));
     }
 
     #[test]

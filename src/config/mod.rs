@@ -230,8 +230,9 @@ pub struct Guard {
     /// The GPUs that it runs on, by number, each with all of the model; only with `cuda` and `tensorrt`.
     pub devices: Vec<u16>,
     /// Sessions on each GPU, or on the processor. Each holds the model's weights and runs one batch at a time; all take their
-    /// work from one queue.
-    pub sessions: usize,
+    /// work from one queue. If none is named: one, but two for a classifier on a processor of several cores, where two on a core
+    /// each judge more texts than one on both.
+    pub sessions: Option<usize>,
     /// Threads of the processor that a batch runs on. If none is named, all sessions share the cores evenly.
     pub threads: Option<usize>,
     /// Most tokens of a batch, padding included. If none is named: 256 on the processor, where larger ones take longer by as
@@ -379,7 +380,7 @@ impl Default for Guard {
             ort_lib: None,
             provider: Provider::Cpu,
             devices: vec![0],
-            sessions: 1,
+            sessions: None,
             threads: None,
             batch_tokens: None,
             queue_tokens: 65_536,

@@ -248,6 +248,11 @@ impl Queue {
         self.jobs.len()
     }
 
+    /// Tokens that wait.
+    pub(super) fn tokens(&self) -> usize {
+        self.tokens
+    }
+
     pub(super) fn batches(&self) -> u64 {
         self.batches
     }

@@ -176,7 +176,7 @@ impl Growing {
         let device = MemoryInfo::new(device, number, AllocatorType::Device, MemoryType::Default);
         let device = device.map_err(|e| fail(e.to_string()))?;
         let slack = UNSETTLED + encoder.closing().map_err(|e| fail(e.to_string()))?;
-        let store = Store::new(opener.settings.kv_tokens / opener.settings.sessions, slack);
+        let store = Store::new(opener.settings.kv_tokens / opener.sessions, slack);
         let mut growing = Self { session, pasts, device, store, counts: Arc::default() };
         let openings = encoder.openings().map_err(|e| fail(e.to_string()))?;
         for ids in openings.into_iter().filter(|ids| !ids.is_empty()) {

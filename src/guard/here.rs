@@ -1,11 +1,14 @@
 //! Guards that run in this process: sessions on each device, all fed from one queue.
 
 use std::{
+    iter,
+    panic::resume_unwind,
     path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    thread,
     time::Duration,
 };
 
@@ -17,7 +20,7 @@ use super::{
     engine::Engine,
     manifest::{Kind, Manifest, Unusable},
     proof::{Golden, prove, warm},
-    runtime::{Opener, Runtime},
+    runtime::{Opener, Runtime, cores},
     tokenize::Encoder,
     worker::{Rules, Session, Workers},
 };
@@ -47,10 +50,11 @@ impl Here {
     ) -> Result<Self, Unusable> {
         let golden = super::golden(dir, manifest, encoder)?;
         let (mut engines, mut counts, mut proof) = (Vec::new(), Vec::new(), Proof::default());
+        let sessions = settings.sessions.unwrap_or_else(|| sessions(manifest.kind, settings.provider));
         for &device in &settings.devices {
-            let opener = Opener { runtime, dir, settings, device, graphs: settings.sessions, grows: false };
-            for _ in 0..settings.sessions {
-                let (engine, own, seen) = session(opener, manifest, encoder, &golden)?;
+            let opener = Opener { runtime, dir, settings, device, sessions, graphs: sessions, grows: false };
+            for opened in at_once(sessions, || session(opener, manifest, encoder, &golden)) {
+                let (engine, own, seen) = opened?;
                 engines.push((settings.provider.device(device), engine));
                 counts.extend(own);
                 proof = proof.worst(seen);
@@ -111,6 +115,27 @@ impl Here {
     pub(super) fn keeps(&self) -> bool {
         !self.counts.is_empty()
     }
+}
+
+/// How many sessions a device has if no number is named. On a processor batches side by side, each on fewer cores, wait less for
+/// each other than a batch's own threads do; two have most of that for the price of one more copy of the weights, which a
+/// generative guard has too many of.
+fn sessions(kind: Kind, provider: Provider) -> usize {
+    match (kind, provider) {
+        (Kind::SequenceClassification, Provider::Cpu) => cores().min(2),
+        _ => 1,
+    }
+}
+
+/// What `open` gives, so many times at once.
+fn at_once<T: Send>(times: usize, open: impl Fn() -> T + Sync) -> Vec<T> {
+    thread::scope(|scope| {
+        let others: Vec<_> = (1..times).map(|_| scope.spawn(&open)).collect();
+        let first = open();
+        iter::once(first)
+            .chain(others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic))))
+            .collect()
+    })
 }
 
 type Opened = (Box<dyn Engine>, Option<Arc<Counts>>, Proof);

@@ -76,6 +76,8 @@ pub(super) struct Opener<'o> {
     pub(super) settings: &'o config::Guard,
     /// The device's number.
     pub(super) device: u16,
+    /// Sessions on each device.
+    pub(super) sessions: usize,
     /// Graphs that share the memory which the settings allow on a device.
     pub(super) graphs: usize,
     /// The session's tensors grow from run to run.
@@ -110,8 +112,7 @@ impl Opener<'_> {
 
     /// Sessions run at once, so those that are told no number share the cores.
     fn threads(self) -> usize {
-        let sessions = self.settings.devices.len() * self.settings.sessions;
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let sessions = self.settings.devices.len() * self.sessions;
         self.settings.threads.unwrap_or_else(|| (cores() / sessions.max(1)).max(1))
     }
 
@@ -161,6 +162,11 @@ impl Opener<'_> {
             self.misfit(graph, &format!("the graph has no output `{name}`; it has {}", names(session.outputs())))
         })
     }
+}
+
+/// Cores of the processor that this process may use.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The last dimension of an input or output, if the graph fixes it.

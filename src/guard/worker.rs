@@ -175,10 +175,13 @@ impl State {
         home(candidates, ids)
     }
 
-    /// The next batch for a session, if it may work.
+    /// The next batch for a session, if it may work: no more than its share of what waits, so that others need not stand by
+    /// while it is at all of it.
     fn take(&mut self, session: usize, budget: usize, now: Instant) -> Vec<Job> {
-        let may_work = self.slots.get(session).is_some_and(Slot::is_up) || !self.slots.iter().any(Slot::is_up);
-        let batch = if may_work { self.queue.take(session, budget, now) } else { Vec::new() };
+        let up = self.slots.iter().filter(|slot| slot.is_up()).count();
+        let may_work = self.slots.get(session).is_some_and(Slot::is_up) || up == 0;
+        let share = self.queue.tokens().div_ceil(up.max(1));
+        let batch = if may_work { self.queue.take(session, budget.min(share), now) } else { Vec::new() };
         if let ([Job { grows: true, window, .. }], Some(slot)) = (batch.as_slice(), self.slots.get_mut(session))
             && let Some(kept) = &mut slot.kept
         {

@@ -2,10 +2,15 @@
 
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use hyper::{Request, Response, body::Incoming, service::service_fn};
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto::Builder,
+    server::graceful::GracefulConnection,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -31,8 +36,19 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 /// Most exchanges at once on a connection with HTTP/2: the least that clients are made for (RFC 9113, 6.5.2).
 const STREAMS: u32 = 100;
 
+/// What a connection with HTTP/2 begins with (RFC 9113, 3.4), as far as no other request does.
+const PREFACE: [u8; 3] = *b"PRI";
+
 /// A client that has connected.
 type Stream = Either<TcpStream, TlsStream<TcpStream>>;
+
+/// What a client has shown of itself before its first request.
+struct Greeting {
+    stream: Stream,
+    is_http2: bool,
+    /// Who its certificate says it is.
+    certificate: Option<Certificate>,
+}
 
 /// Accepts until `stop`, then waits for the connections to end, each at most the drain time. `answer` has the request, and where
 /// it comes from.
@@ -50,7 +66,8 @@ pub(super) async fn serve<F, A>(
     let connections = TaskTracker::new();
     let door = Arc::new(Door {
         answer,
-        builder: builder(settings),
+        http1: http1(settings),
+        http2: http2(settings),
         patience: Duration::from_millis(settings.header_timeout_ms),
         writing: Duration::from_millis(settings.write_timeout_ms),
         drain: Duration::from_millis(settings.drain_ms),
@@ -66,8 +83,8 @@ pub(super) async fn serve<F, A>(
             let Ok(stream) = TcpStream::from_std(stream).inspect_err(lost) else { return };
             // A client that is slow at this holds up nobody else.
             match door.stop.run_until_cancelled(greet(stream, tls.as_deref(), door.patience)).await {
-                Some(Ok((stream, certificate))) => door.serve(stream, peer, certificate).await,
-                Some(Err(error)) => tracing::debug!(%error, "no TLS with a client"),
+                Some(Ok(greeting)) => door.serve(greeting, peer).await,
+                Some(Err(error)) => tracing::debug!(%error, "a client has not begun"),
                 None => {}
             }
             drop(permit);
@@ -87,7 +104,8 @@ fn lost(error: &io::Error) {
 /// How a connection is served, and when it ends.
 struct Door<F> {
     answer: F,
-    builder: Builder<TokioExecutor>,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
     /// How long a connection may be silent: at its beginning, and after each exchange.
     patience: Duration,
     /// How long a client may take nothing of what waits for it.
@@ -102,23 +120,35 @@ where
     F: Fn(Request<Incoming>, SocketAddr) -> A,
     A: Future<Output = Response<Body>> + Send + 'static,
 {
-    async fn serve(&self, stream: Stream, peer: SocketAddr, certificate: Option<Certificate>) {
+    async fn serve(&self, Greeting { stream, is_http2, certificate }: Greeting, peer: SocketAddr) {
         let flights = Arc::new(Flights::new());
         let service = service_fn(|mut request: Request<Incoming>| {
             let flight = Flight::begin(&flights);
             if let Some(certificate) = &certificate {
                 request.extensions_mut().insert(certificate.clone());
             }
-            let answer = (self.answer)(request, peer);
+            // In memory of its own, which is given back when the answer begins: a streamed one may last for minutes.
+            let answer = Box::pin((self.answer)(request, peer));
             // A mistake in one exchange ends that one: others on its connection and its thread go on.
             async move { Ok::<_, Infallible>(contained(answer).await.unwrap_or_else(internal).map(|body| flight.answer(body))) }
         });
-        let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
+        let stream = TokioIo::new(stream);
+        if is_http2 {
+            // It takes far more room than the other, which nearly all have.
+            Box::pin(self.hold(self.http2.serve_connection(stream, service), &flights, peer)).await;
+        } else {
+            self.hold(self.http1.serve_connection(stream, service), &flights, peer).await;
+        }
+    }
+
+    /// Keeps a connection until it ends or is to end.
+    async fn hold<C: GracefulConnection<Error = hyper::Error>>(&self, connection: C, flights: &Flights, peer: SocketAddr) {
+        let mut connection = pin!(connection);
         let ended = tokio::select! {
             // A request that has come is read before the clock is: a thread that was busy has not made its client a silent one.
             biased;
             ended = &mut connection => Ok(ended),
-            over = self.over(&flights) => {
+            over = self.over(flights) => {
                 if matches!(over, Over::Stuck) {
                     tracing::info!(%peer, "a client took nothing of its answer for too long: its connection is closed");
                     return;
@@ -134,8 +164,7 @@ where
         }
     }
 
-    /// Waits until a connection is to end. HTTP/1 has a time-out of its own for heads; what has to be read before the version is
-    /// known, and all of HTTP/2, has none.
+    /// Waits until a connection is to end. HTTP/1 has a time-out of its own for heads, HTTP/2 has none.
     async fn over(&self, flights: &Flights) -> Over {
         let watch = async {
             let (mut stand, mut since) = (None, Instant::now());
@@ -165,12 +194,20 @@ enum Over {
     Stuck,
 }
 
-/// Brings up TLS, if that is spoken here, and learns who the client's certificate says it is.
-async fn greet(stream: TcpStream, tls: Option<&Tls>, patience: Duration) -> io::Result<(Stream, Option<Certificate>)> {
-    let Some(tls) = tls else { return Ok((Either::Left(stream), None)) };
-    let stream = tokio::time::timeout(patience, tls.acceptor().accept(stream)).await??;
-    let certificate = tls::certificate(&stream);
-    Ok((Either::Right(stream), certificate))
+/// Brings up TLS, if that is spoken here, and learns which HTTP the client speaks.
+async fn greet(stream: TcpStream, tls: Option<&Tls>, patience: Duration) -> io::Result<Greeting> {
+    let greeting = async {
+        let Some(tls) = tls else {
+            let mut begun = [0; PREFACE.len()];
+            // Whoever speaks HTTP/2 sends its preface at once and whole.
+            stream.peek(&mut begun).await?;
+            return Ok(Greeting { stream: Either::Left(stream), is_http2: begun == PREFACE, certificate: None });
+        };
+        let stream = tls.acceptor().accept(stream).await?;
+        let (is_http2, certificate) = (stream.get_ref().1.alpn_protocol() == Some(b"h2"), tls::certificate(&stream));
+        Ok(Greeting { stream: Either::Right(stream), is_http2, certificate })
+    };
+    tokio::time::timeout(patience, greeting).await?
 }
 
 async fn accept(
@@ -190,15 +227,18 @@ async fn accept(
     }
 }
 
-fn builder(settings: &Listen) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+fn http1(settings: &Listen) -> http1::Builder {
+    let mut builder = http1::Builder::new();
     builder
-        .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(settings.header_timeout_ms))
         .max_buf_size(settings.max_header_bytes);
     builder
-        .http2()
+}
+
+fn http2(settings: &Listen) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))

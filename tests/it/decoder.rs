@@ -117,7 +117,7 @@ async fn and_when_there_is_room_for_few() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn and_when_several_sessions_share_the_work() {
-    let guard = load(|settings| settings.sessions = 2);
+    let guard = load(|settings| settings.sessions = Some(2));
     grow_at_random(&guard, 160, 4).await;
     let growth = guard.growth().unwrap();
     assert!(growth.reused > 3 * growth.fed, "what grows stays where its beginning is: {growth:?}");

@@ -25,7 +25,7 @@ const TEXTS: [&str; 8] = [
 fn settings(sessions: usize) -> config::Guard {
     config::Guard {
         dir: None,
-        sessions,
+        sessions: Some(sessions),
         threads: Some(1),
         batch_tokens: Some(1),
         queue_ms: 60_000,
