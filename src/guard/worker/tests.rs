@@ -126,6 +126,24 @@ fn sessions_run_at_once_and_answer_each_its_own() {
 }
 
 #[test]
+fn each_takes_its_share_of_what_waits() {
+    let fakes = Fakes::start(2, Rules { budget: 100, ..RULES });
+    let answers = [1, 2, 3, 4].map(|id| {
+        let answer = fakes.push(&[id], false);
+        // Both are busy before anything waits.
+        (id < 3).then(|| fakes.next());
+        answer
+    });
+    fakes.let_go_on(0);
+    assert_eq!(fakes.next(), (0, vec![3]), "the batch has room for both");
+    fakes.let_go_on(1);
+    assert_eq!(fakes.next(), (1, vec![4]));
+    fakes.let_go_on(0);
+    fakes.let_go_on(1);
+    assert!(answers.into_iter().all(|answer| answer.blocking_recv().unwrap().is_ok()));
+}
+
+#[test]
 fn several_sessions_score_as_one_does() {
     let mut random = fastrand::Rng::with_seed(5);
     let texts: Vec<Vec<u32>> = (0..200).map(|_| (0..random.usize(1..30)).map(|_| random.u32(1..50)).collect()).collect();
