@@ -154,13 +154,18 @@ where
                     return;
                 }
                 connection.as_mut().graceful_shutdown();
-                tokio::time::timeout(self.drain, connection).await
+                tokio::select! {
+                    biased;
+                    ended = connection => Ok(ended),
+                    silence = self.late(flights) => Err(silence),
+                }
             }
         };
         match ended {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "connection ended"),
-            Err(_) => tracing::warn!("a connection was still open after the drain time and is closed"),
+            Err(Duration::ZERO) => tracing::warn!("a connection was still open after the drain time and is closed"),
+            Err(_) => tracing::debug!(%peer, "a client that asks nothing does not end its connection: it is closed"),
         }
     }
 
@@ -182,6 +187,20 @@ where
         tokio::select! {
             () = self.stop.cancelled() => Over::Done,
             over = watch => over,
+        }
+    }
+
+    /// Waits until a connection that is to end should have: for the drain time, or as long as nobody may be silent if nothing is
+    /// under way, as with a client that agreed upon HTTP/2 and does not begin it. Tells how long nothing has been.
+    async fn late(&self, flights: &Flights) -> Duration {
+        let end = Instant::now() + self.drain;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            sleep(left.min(self.patience)).await;
+            let silence = flights.silence();
+            if silence >= self.patience || left <= self.patience {
+                return silence;
+            }
         }
     }
 }
