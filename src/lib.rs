@@ -24,6 +24,7 @@
 
 #![cfg_attr(test, allow(clippy::string_slice, clippy::let_underscore_must_use, reason = "a test that panics has failed"))]
 
+pub mod aside;
 pub mod cli;
 pub mod config;
 pub mod connect;

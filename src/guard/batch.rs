@@ -154,17 +154,28 @@ impl Queue {
     /// Adds a job, or answers it at once that there is no room. An empty queue takes any job, and a request whose first window
     /// it took has only the queue's end to fear: what was read of it would be lost.
     pub(super) fn push(&mut self, job: Job) {
-        let (round, is_first) = job.asker.turn(self.round);
-        let at = self.jobs.partition_point(|waiting| waiting.round <= round);
-        let is_full = !self.jobs.is_empty() && self.tokens + job.window.ids.len() > self.room.tokens;
-        if is_full || (is_first && !job.asker.has_begun && self.is_late(at)) {
+        if self.refuses(&job.asker, job.window.ids.len()) {
             // The caller may have gone; then nobody needs the answer.
             drop(job.reply.send(Err(Unavailable::Overloaded)));
             return;
         }
+        let (round, _) = job.asker.turn(self.round);
+        let at = self.place(round);
         job.asker.round.store(round.max(1), Relaxed);
         self.tokens += job.window.ids.len();
         self.jobs.insert(at, Waiting { round, job });
+    }
+
+    /// Whether there is no room for a window of this request's of so many tokens.
+    pub(super) fn refuses(&self, asker: &Asker, tokens: usize) -> bool {
+        let (round, is_first) = asker.turn(self.round);
+        let is_full = !self.jobs.is_empty() && self.tokens + tokens > self.room.tokens;
+        is_full || (is_first && !asker.has_begun && self.is_late(self.place(round)))
+    }
+
+    /// Where a window of this round comes.
+    fn place(&self, round: u64) -> usize {
+        self.jobs.partition_point(|waiting| waiting.round <= round)
     }
 
     /// Whether what is at this place would wait too long: those that take turns come on at the pace that the answers, which

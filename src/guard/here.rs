@@ -14,7 +14,7 @@ use std::{
 
 use super::{
     Growth, Proof,
-    batch::Job,
+    batch::{Asker, Job},
     classifier::Classifier,
     decoder::{Counts, Decoder},
     engine::Engine,
@@ -69,6 +69,11 @@ impl Here {
 
     pub(super) fn push(&self, job: Job) {
         self.workers.push(job);
+    }
+
+    /// Whether there is no room for a text of this request's.
+    pub(super) fn refuses(&self, asker: &Asker) -> bool {
+        self.workers.refuses(asker)
     }
 
     pub(super) fn provider(&self) -> Provider {

@@ -28,7 +28,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::oneshot, task::spawn_blocking};
+use tokio::sync::oneshot;
 
 pub use self::{
     batch::Turn,
@@ -50,7 +50,7 @@ use self::{
     share::longest,
     tokenize::{Encoder, Unencodable},
 };
-use crate::{config, segment::Task};
+use crate::{aside, config, segment::Task};
 
 /// The directory of the embedded guard where the program was built …
 const EMBEDDED: &str = "onnx/guards/seawall-mini";
@@ -285,9 +285,40 @@ impl Guard {
     /// # Errors
     /// A text that the tokenizer cannot encode, or one that is too long to be scored.
     pub async fn windows(&self, task: Task, text: &str, prompt: Option<&str>) -> Result<Vec<Window>, Unavailable> {
+        self.encode(aside::place(text.len()).await, task, text, prompt).await
+    }
+
+    /// The same for a request's text. One that would be refused anyway is so before it is encoded: where too many come, this
+    /// would take the processor from those that are judged.
+    ///
+    /// # Errors
+    /// No room too.
+    pub async fn windows_in_turn(
+        &self,
+        task: Task,
+        text: &str,
+        prompt: Option<&str>,
+        share: &Share,
+    ) -> Result<Vec<Window>, Unavailable> {
+        let asker = share.asker();
+        let place = aside::place(text.len()).await;
+        let is_refused = match &self.way {
+            Way::Here(here) => here.refuses(&asker),
+            Way::Elsewhere { fleet, .. } => fleet.refuses(&asker),
+        };
+        if is_refused { Err(Unavailable::Overloaded) } else { self.encode(place, task, text, prompt).await }
+    }
+
+    async fn encode(
+        &self,
+        place: aside::Place,
+        task: Task,
+        text: &str,
+        prompt: Option<&str>,
+    ) -> Result<Vec<Window>, Unavailable> {
         let encoder = Arc::clone(&self.encoder);
         let (text, prompt) = (text.to_owned(), prompt.map(str::to_owned));
-        let encoded = spawn_blocking(move || encoder.windows(task, &text, prompt.as_deref())).await;
+        let encoded = place.run(move || encoder.windows(task, &text, prompt.as_deref())).await;
         encoded.map_err(|e| Unavailable::Engine(e.to_string()))?.map_err(Unavailable::from)
     }
 

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     Unavailable,
-    batch::{Home, Job, Queue, Room},
+    batch::{Asker, Home, Job, Queue, Room},
     engine::Engine,
     home::{Candidate, home},
     kv::Store,
@@ -129,6 +129,11 @@ impl Workers {
         state.queue.push(job);
         drop(state);
         self.shared.news.notify_all();
+    }
+
+    /// Whether there is no room for a text of this request's.
+    pub(super) fn refuses(&self, asker: &Asker) -> bool {
+        self.shared.lock().queue.refuses(asker, 0)
     }
 
     /// Texts that wait.

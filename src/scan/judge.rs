@@ -73,7 +73,7 @@ impl Judge {
     /// P(unsafe) of one form of a text: the worst of its windows. The windows of a text that does not fit in one are cached
     /// by themselves, so that a text that grows is not scored again from its beginning.
     async fn form(self: &Arc<Self>, form: &Form, (task, grows): (Task, bool), share: &Share) -> Result<Scored, Unavailable> {
-        let mut windows = self.guard.windows(task, &form.text, form.prompt.as_deref()).await?;
+        let mut windows = self.guard.windows_in_turn(task, &form.text, form.prompt.as_deref(), share).await?;
         if windows.len() == 1
             && let Some(window) = windows.pop()
         {

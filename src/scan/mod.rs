@@ -22,7 +22,6 @@ mod window;
 use std::{borrow::Cow, panic::resume_unwind, sync::Arc};
 
 use futures_util::future::join_all;
-use tokio::task::spawn_blocking;
 
 use self::{
     cache::{Cache, Digest, digest},
@@ -33,7 +32,7 @@ use self::{
     search::{grown, search},
 };
 use crate::{
-    config,
+    aside, config,
     guard::{Guard, Meter, Scoring},
     segment::{Check, Content, Direction, Segment, Target, Task},
     telemetry::Metrics,
@@ -52,8 +51,6 @@ pub use self::{
 
 /// The place of `[guard]` among the guards: the first.
 pub const DEFAULT: usize = 0;
-/// Bytes of text from which on reading it takes milliseconds.
-const LARGE: usize = 32 << 10;
 
 tokio::task_local! {
     /// Counts what guards read for the exchange that the task works on. No verdict rests on it, so it goes with the task and not
@@ -281,7 +278,7 @@ async fn judge(memo: &Memo, question: Question<'_>, asked: &[Asked<'_>]) -> (Pas
 
 async fn languages(memo: &Memo, text: &str, digest: Digest) -> Arc<Spoken> {
     // A thread of its own would need a copy.
-    if text.len() < LARGE {
+    if text.len() < aside::LONG {
         return memo.spoken(text, digest);
     }
     let (memo, text) = (memo.clone(), text.to_owned());
@@ -290,9 +287,9 @@ async fn languages(memo: &Memo, text: &str, digest: Digest) -> Arc<Spoken> {
 
 /// Runs work on text where it cannot hold up others: at once when the text is short, else on a thread for such work.
 async fn off_reactor<T: Send + 'static>(length: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
-    if length < LARGE {
+    if length < aside::LONG {
         return work();
     }
     // The work is not cancelled, so a failure to join is its own panic, which stays one.
-    spawn_blocking(work).await.unwrap_or_else(|e| resume_unwind(e.into_panic()))
+    aside::place(length).await.run(work).await.unwrap_or_else(|e| resume_unwind(e.into_panic()))
 }

@@ -8,15 +8,16 @@ use std::{
 
 /// Each room and the rooms it may know.
 const MAY_KNOW: &[(&str, &[&str])] = &[
+    ("aside", &[]),
     ("segment", &[]),
     ("wire", &[]),
     ("config", &[]),
     ("connect", &[]),
     ("identity", &["config", "connect"]),
     ("telemetry", &["config", "connect"]),
-    ("guard", &["config", "connect", "segment"]),
+    ("guard", &["aside", "config", "connect", "segment"]),
     ("dialect", &["segment", "wire"]),
-    ("scan", &["config", "connect", "guard", "segment", "telemetry", "wire"]),
+    ("scan", &["aside", "config", "connect", "guard", "segment", "telemetry", "wire"]),
     ("eval", &["guard", "scan", "segment"]),
     ("policy", &["config", "guard", "identity", "scan", "segment", "wire"]),
     ("trial", &["config", "dialect", "guard", "identity", "policy", "scan", "segment", "wire"]),

@@ -37,7 +37,7 @@ use self::{
 };
 use super::{
     Proof, Unavailable, Window,
-    batch::{Job, Queue},
+    batch::{Asker, Job, Queue},
     manifest::{Manifest, Unusable},
     proof::Golden,
 };
@@ -151,6 +151,11 @@ impl Fleet {
     pub(super) fn push(&self, job: Job) {
         lock(&self.shared.queue).push(job);
         self.shared.work.notify_one();
+    }
+
+    /// Whether there is no room for a text of this request's.
+    pub(super) fn refuses(&self, asker: &Asker) -> bool {
+        lock(&self.shared.queue).refuses(asker, 0)
     }
 
     /// Texts that wait.
