@@ -72,7 +72,7 @@ fn band(text: &str) -> Result<Band, String> {
 /// The settings for many long texts at once and nobody who waits: a full queue and a deadline protect callers, here they
 /// would only lose scores.
 pub(super) fn patient(mut config: Config) -> Config {
-    let wait = |guard: &mut Guard| (guard.queue_tokens, guard.queue_ms, guard.deadline_ms) = (usize::MAX, DAY_MS, DAY_MS);
+    let wait = |guard: &mut Guard| (guard.queue_tokens, guard.queue_ms, guard.deadline_ms) = (usize::MAX, u64::MAX, DAY_MS);
     wait(&mut config.guard);
     if let Some(cascade) = &mut config.guard.cascade {
         wait(&mut cascade.second);

@@ -110,7 +110,7 @@ impl Job {
 pub(super) struct Room {
     /// Most tokens.
     pub(super) tokens: usize,
-    /// Longest wait of a request for its first turn, as far as can be told.
+    /// Longest wait of a request for its first turn, as far as can be told; `Duration::MAX` if none is too long.
     pub(super) wait: Duration,
 }
 
@@ -181,6 +181,9 @@ impl Queue {
     /// Whether what is at this place would wait too long: those that take turns come on at the pace that the answers, which
     /// go before them, have left them lately.
     fn is_late(&self, at: usize) -> bool {
+        if self.room.wait == Duration::MAX {
+            return false;
+        }
         let soon = self.pace.within(self.room.wait);
         self.tokens > soon
             && self.jobs.iter().take(at).filter(|other| other.takes_turns()).map(Waiting::tokens).sum::<usize>() > soon
@@ -307,8 +310,12 @@ impl Pace {
         self.last = leaves.then_some((now, tokens));
     }
 
-    /// Tokens that are taken within a time; any number as long as nobody knows.
+    /// Tokens that are taken within a time; any number as long as nobody knows. That none were taken for a moment, since answers
+    /// went before, tells nothing.
     fn within(&self, wait: Duration) -> usize {
+        if self.tokens == 0 && self.time < Self::LATELY / 2 {
+            return usize::MAX;
+        }
         let tokens = (self.tokens as u128).saturating_mul(wait.as_nanos()).checked_div(self.time.as_nanos());
         tokens.map_or(usize::MAX, |tokens| usize::try_from(tokens).unwrap_or(usize::MAX))
     }

@@ -412,7 +412,13 @@ fn near_executable(path: &str) -> impl Iterator<Item = PathBuf> {
 
 /// How much may wait for a guard.
 fn room(settings: &config::Guard) -> Room {
-    Room { tokens: settings.queue_tokens, wait: Duration::from_millis(settings.queue_ms) }
+    Room {
+        tokens: settings.queue_tokens,
+        wait: match settings.queue_ms {
+            u64::MAX => Duration::MAX,
+            wait => Duration::from_millis(wait),
+        },
+    }
 }
 
 fn deadline(settings: &config::Guard) -> Duration {
