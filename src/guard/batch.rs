@@ -478,6 +478,23 @@ mod tests {
     }
 
     #[test]
+    fn a_request_is_refused_by_what_is_known_of_the_pace() {
+        let refuses = |asker: Asker, wait, tokens, millis| {
+            let mut queue = Queue::new(Room { tokens: 10_000, wait });
+            queue.push(job(100, Instant::now()).0);
+            queue.pace = Pace { tokens, time: Duration::from_millis(millis), last: None };
+            queue.refuses(&asker, 0)
+        };
+        let two = Duration::from_secs(2);
+        assert!(refuses(Asker::default(), two, 10, 900), "100 tokens wait, of which 22 are taken in time");
+        assert!(!refuses(Asker::default(), two, 100, 900));
+        assert!(refuses(Asker::default(), two, 0, 900), "answers alone leave no time for requests");
+        assert!(!refuses(Asker::default(), two, 0, 10), "a moment of answers tells nothing");
+        assert!(!refuses(Asker::begun(), two, 0, 900), "an answer's request was let in");
+        assert!(!refuses(Asker::default(), Duration::MAX, 0, 900), "nobody waits too long for an evaluation");
+    }
+
+    #[test]
     fn late_unwanted_and_surplus_jobs_do_not_run() {
         let now = Instant::now();
         let later = now + Duration::from_secs(1);
