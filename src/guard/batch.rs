@@ -1,21 +1,22 @@
 //! Which waiting texts run together: whose turn it is first, with others of like length, within a budget of padded tokens.
 //!
-//! Requests take turns: in each round one window of every request that has any waiting, so that one with hundreds holds up
-//! nobody for longer than one with a few. The answers to requests that were let in go first, and who would wait too long is
+//! Requests take turns: in each round about as many tokens of every request that has any waiting, so that one with hundreds of
+//! windows holds up nobody for longer than one with a few, and one of many short texts gets as much as one of a long text (deficit
+//! round robin: Shreedhar and Varghese, 1995). The answers to requests that were let in go first, and who would wait too long is
 //! refused at once. Pure: it is told the time, and knows neither threads nor graphs.
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
 use tokio::sync::oneshot;
 
 use super::{Unavailable, tokenize::Window};
+
+/// Most tokens of a request's in a round, in more windows than one: most requests are done in one round.
+const QUANTUM: usize = 512;
 
 /// A window that waits for its score.
 #[derive(Debug)]
@@ -69,24 +70,45 @@ impl Ticket {
 /// The request that a window is of. What has no other windows can have one of its own.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Asker {
-    /// The round of the window that came into the queue last; 0 if none has yet.
-    round: Arc<AtomicU64>,
+    standing: Arc<Mutex<Standing>>,
     /// Its exchange was let in: what was judged of it before would be lost.
     has_begun: bool,
 }
 
+/// How a request stands with the queue that its windows go to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Standing {
+    /// None of its windows has come.
+    #[default]
+    New,
+    /// It was let in: the round of its last window, and the tokens of its windows of that round.
+    In { round: u64, tokens: usize },
+    /// Its first window found no room.
+    Refused,
+}
+
 impl Asker {
-    /// One that is not refused for the time that it would wait, and whose first window goes before all others.
+    /// One that is not refused for the time that it would wait, and whose first windows go before all others.
     pub(super) fn begun() -> Self {
         Self { has_begun: true, ..Self::default() }
     }
 
-    /// The round of its next window where one round is under way, and whether that is its first.
-    fn turn(&self, under_way: u64) -> (u64, bool) {
-        let last = self.round.load(Relaxed);
-        let is_first = last == 0;
-        let round = if is_first && self.has_begun { 0 } else { last.max(under_way) + 1 };
-        (round, is_first)
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Standing {
+    /// The round of one more window, of so many tokens, where one is under way, and the request's tokens in it.
+    fn next(self, tokens: usize, under_way: u64, has_begun: bool) -> Option<(u64, usize)> {
+        match self {
+            Self::New => Some((if has_begun { 0 } else { under_way + 1 }, tokens)),
+            Self::In { round, tokens: before } if before + tokens <= QUANTUM && (round == 0 || round >= under_way) => {
+                Some((round, before + tokens))
+            }
+            Self::In { round, .. } => Some((round.max(under_way) + 1, tokens)),
+            Self::Refused => None,
+        }
     }
 }
 
@@ -154,23 +176,37 @@ impl Queue {
     /// Adds a job, or answers it at once that there is no room. An empty queue takes any job, and a request whose first window
     /// it took has only the queue's end to fear: what was read of it would be lost.
     pub(super) fn push(&mut self, job: Job) {
-        if self.refuses(&job.asker, job.window.ids.len()) {
+        let length = job.window.ids.len();
+        let Some((round, tokens)) = self.turn(&job.asker, length) else {
             // The caller may have gone; then nobody needs the answer.
             drop(job.reply.send(Err(Unavailable::Overloaded)));
             return;
-        }
-        let (round, _) = job.asker.turn(self.round);
-        let at = self.place(round);
-        job.asker.round.store(round.max(1), Relaxed);
-        self.tokens += job.window.ids.len();
-        self.jobs.insert(at, Waiting { round, job });
+        };
+        *job.asker.standing() = Standing::In { round, tokens };
+        self.tokens += length;
+        self.jobs.insert(self.place(round), Waiting { round, job });
     }
 
-    /// Whether there is no room for a window of this request's of so many tokens.
-    pub(super) fn refuses(&self, asker: &Asker, tokens: usize) -> bool {
-        let (round, is_first) = asker.turn(self.round);
+    /// Whether there is no room for this request, as far as can be told before its text is encoded.
+    pub(super) fn refuses(&self, asker: &Asker) -> bool {
+        self.turn(asker, 0).is_none()
+    }
+
+    /// The round of a request's next window, of so many tokens, and its tokens in that round; `None` if there is no room. If
+    /// there is none for its first, there is none for the others, however soon they come: it gets no answer, and they would be
+    /// judged in vain.
+    fn turn(&self, asker: &Asker, tokens: usize) -> Option<(u64, usize)> {
+        let mut standing = asker.standing();
+        let (round, own) = standing.next(tokens, self.round, asker.has_begun)?;
         let is_full = !self.jobs.is_empty() && self.tokens + tokens > self.room.tokens;
-        is_full || (is_first && !asker.has_begun && self.is_late(self.place(round)))
+        let is_new = *standing == Standing::New;
+        if is_full || (is_new && !asker.has_begun && self.is_late(self.place(round))) {
+            if is_new {
+                *standing = Standing::Refused;
+            }
+            return None;
+        }
+        Some((round, own))
     }
 
     /// Where a window of this round comes.
@@ -427,19 +463,20 @@ mod tests {
             answers.push(answer);
         };
         let [long, other] = [Asker::default(), Asker::default()];
-        (0..8).for_each(|_| push(&mut queue, 100, &long));
+        (0..8).for_each(|_| push(&mut queue, 300, &long));
         let one = |queue: &mut Queue| lengths(&queue.take(0, 1, now))[0];
-        assert_eq!([one(&mut queue), one(&mut queue)], [100, 100]);
-        // Two more requests come, one of them with two windows.
+        assert_eq!([one(&mut queue), one(&mut queue)], [300, 300]);
+        // Two more requests come, one of them with three short windows.
         push(&mut queue, 20, &Asker::default());
-        (0..2).for_each(|_| push(&mut queue, 30, &other));
-        let order: Vec<usize> = (0..9).map(|_| one(&mut queue)).collect();
-        assert_eq!(order, [100, 20, 30, 100, 30, 100, 100, 100, 100]);
+        [200, 100, 250].into_iter().for_each(|length| push(&mut queue, length, &other));
+        let order: Vec<usize> = (0..10).map(|_| one(&mut queue)).collect();
+        assert_eq!(order, [300, 20, 200, 100, 300, 250, 300, 300, 300, 300], "two in one round, the third in the next");
         push(&mut queue, 20, &Asker::default());
         push(&mut queue, 30, &other);
         let answer = Asker::begun();
-        (0..2).for_each(|_| push(&mut queue, 40, &answer));
-        assert_eq!([(); 4].map(|()| one(&mut queue)), [40, 20, 30, 40], "an answer's first window goes first");
+        [40, 41, 500].into_iter().for_each(|length| push(&mut queue, length, &answer));
+        let order: Vec<usize> = (0..5).map(|_| one(&mut queue)).collect();
+        assert_eq!(order, [40, 41, 20, 30, 500], "an answer's first windows go first");
     }
 
     #[test]
@@ -483,7 +520,7 @@ mod tests {
             let mut queue = Queue::new(Room { tokens: 10_000, wait });
             queue.push(job(100, Instant::now()).0);
             queue.pace = Pace { tokens, time: Duration::from_millis(millis), last: None };
-            queue.refuses(&asker, 0)
+            queue.refuses(&asker)
         };
         let two = Duration::from_secs(2);
         assert!(refuses(Asker::default(), two, 10, 900), "100 tokens wait, of which 22 are taken in time");
@@ -492,6 +529,28 @@ mod tests {
         assert!(!refuses(Asker::default(), two, 0, 10), "a moment of answers tells nothing");
         assert!(!refuses(Asker::begun(), two, 0, 900), "an answer's request was let in");
         assert!(!refuses(Asker::default(), Duration::MAX, 0, 900), "nobody waits too long for an evaluation");
+    }
+
+    #[test]
+    fn a_request_is_refused_as_a_whole_or_not_at_all() {
+        let now = Instant::now();
+        let mut queue = queue(10_000);
+        let mut answers = Vec::new();
+        let mut push = |queue: &mut Queue, asker: &Asker| {
+            let (job, answer) = job(100, now + Duration::from_secs(1));
+            queue.push(Job { asker: asker.clone(), ..job });
+            answers.push(answer);
+        };
+        let [first, second] = [Asker::default(), Asker::default()];
+        push(&mut queue, &first);
+        queue.pace = Pace { tokens: 10, time: Duration::from_secs(1), last: None };
+        assert!(queue.refuses(&second));
+        assert!(!queue.refuses(&first), "it was let in");
+        queue.pace = Pace::default();
+        assert!(queue.refuses(&second), "its other texts, though there would be room for them now");
+        push(&mut queue, &second);
+        push(&mut queue, &first);
+        assert_eq!(queue.take(0, 10_000, now).len(), 2);
     }
 
     #[test]

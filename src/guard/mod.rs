@@ -300,13 +300,21 @@ impl Guard {
         prompt: Option<&str>,
         share: &Share,
     ) -> Result<Vec<Window>, Unavailable> {
-        let asker = share.asker();
         let place = aside::place(text.len()).await;
+        self.admit(share)?;
+        self.encode(place, task, text, prompt).await
+    }
+
+    /// Refuses a request whose texts would be refused anyway, before any work on them.
+    ///
+    /// # Errors
+    /// No room.
+    pub fn admit(&self, share: &Share) -> Result<(), Unavailable> {
         let is_refused = match &self.way {
-            Way::Here(here) => here.refuses(&asker),
-            Way::Elsewhere { fleet, .. } => fleet.refuses(&asker),
+            Way::Here(here) => here.refuses(share.asker()),
+            Way::Elsewhere { fleet, .. } => fleet.refuses(share.asker()),
         };
-        if is_refused { Err(Unavailable::Overloaded) } else { self.encode(place, task, text, prompt).await }
+        if is_refused { Err(Unavailable::Overloaded) } else { Ok(()) }
     }
 
     async fn encode(
@@ -344,7 +352,7 @@ impl Guard {
     /// # Errors
     /// No room, no time, a failing graph, or no server.
     pub async fn score_in_turn(&self, window: Window, grows: bool, share: &Share) -> Result<(f32, Turn), Unavailable> {
-        self.ask(window, grows, share.asker()).await
+        self.ask(window, grows, share.asker().clone()).await
     }
 
     /// The same for a window of a text that grows: where the guard can, what is kept of its beginning is not computed again,

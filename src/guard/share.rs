@@ -87,8 +87,8 @@ impl Share {
         Self { asker, meter, ..Self::of(guard.queue_tokens) }
     }
 
-    pub(super) fn asker(&self) -> Asker {
-        self.asker.clone()
+    pub(super) fn asker(&self) -> &Asker {
+        &self.asker
     }
 
     fn of(queue: usize) -> Self {

@@ -133,7 +133,7 @@ impl Workers {
 
     /// Whether there is no room for a text of this request's.
     pub(super) fn refuses(&self, asker: &Asker) -> bool {
-        self.shared.lock().queue.refuses(asker, 0)
+        self.shared.lock().queue.refuses(asker)
     }
 
     /// Texts that wait.

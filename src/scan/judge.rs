@@ -63,6 +63,7 @@ impl Judge {
     /// P(unsafe) of a text: the worst of its forms.
     async fn score(self: &Arc<Self>, question: Question<'static>, share: Share) -> Result<Scored, Unavailable> {
         let work = async {
+            self.guard.admit(&share)?;
             let (target, grows) = (question.target, question.grows);
             let forms = off_reactor(question.text.len(), move || forms(&question)).await;
             Ok(Scored::worst(all(forms.iter().map(|form| self.form(form, (target.task(), grows), &share))).await?))

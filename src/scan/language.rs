@@ -1,6 +1,6 @@
 //! Which of the guard's languages a text is in, for thresholds and reports.
 
-use std::{ops::RangeInclusive, sync::LazyLock};
+use std::{collections::HashMap, ops::RangeInclusive, sync::LazyLock};
 
 use whatlang::{Detector, Lang};
 
@@ -22,7 +22,7 @@ static DETECTOR: LazyLock<Detector> = LazyLock::new(|| {
 
 /// Small words of the languages that are written in plain letters. A chat's short lines hold too few letter groups for the
 /// library to tell them apart, and it knows no Malay; these words tell most of them. Words that two of them share are left out.
-const SMALL_WORDS: [(&str, &[&str]); 4] = [
+static SMALL_WORDS: [(&str, &[&str]); 4] = [
     (
         "en",
         &[
@@ -97,6 +97,12 @@ const SMALL_WORDS: [(&str, &[&str]); 4] = [
         ],
     ),
 ];
+
+/// The place of a small word's language.
+static PLACES: LazyLock<HashMap<&str, usize>> = LazyLock::new(|| {
+    let places = SMALL_WORDS.iter().enumerate();
+    places.flat_map(|(place, (_, words))| words.iter().map(move |word| (*word, place))).collect()
+});
 
 /// The codes of the languages that texts are told to be in.
 const LANGUAGES: [&str; 8] = ["en", "id", "ms", "tl", "vi", "ta", "th", "my"];
@@ -175,8 +181,8 @@ fn by_small_words(sample: &str, least: usize) -> Vec<&'static str> {
     let lower = sample.to_ascii_lowercase();
     let mut counts = [0_usize; SMALL_WORDS.len()];
     for word in lower.split(|c: char| !c.is_ascii_alphabetic()) {
-        for (count, (_, words)) in counts.iter_mut().zip(SMALL_WORDS) {
-            *count += usize::from(words.contains(&word));
+        if let Some(count) = PLACES.get(word).and_then(|place| counts.get_mut(*place)) {
+            *count += 1;
         }
     }
     let most = counts.into_iter().max().unwrap_or_default();

@@ -155,7 +155,7 @@ impl Fleet {
 
     /// Whether there is no room for a text of this request's.
     pub(super) fn refuses(&self, asker: &Asker) -> bool {
-        lock(&self.shared.queue).refuses(asker, 0)
+        lock(&self.shared.queue).refuses(asker)
     }
 
     /// Texts that wait.
