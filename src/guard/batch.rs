@@ -15,8 +15,9 @@ use tokio::sync::oneshot;
 
 use super::{Unavailable, tokenize::Window};
 
-/// Most tokens of a request's in a round, in more windows than one: most requests are done in one round.
-const QUANTUM: usize = 512;
+/// Most tokens of a request's in a round, in more windows than one: most requests are done in one round or two, and who waits for
+/// those of a long one waits for some hundredths of a second on two cores.
+const QUANTUM: usize = 256;
 
 /// A window that waits for its score.
 #[derive(Debug)]
@@ -463,20 +464,20 @@ mod tests {
             answers.push(answer);
         };
         let [long, other] = [Asker::default(), Asker::default()];
-        (0..8).for_each(|_| push(&mut queue, 300, &long));
+        (0..8).for_each(|_| push(&mut queue, 150, &long));
         let one = |queue: &mut Queue| lengths(&queue.take(0, 1, now))[0];
-        assert_eq!([one(&mut queue), one(&mut queue)], [300, 300]);
+        assert_eq!([one(&mut queue), one(&mut queue)], [150, 150]);
         // Two more requests come, one of them with three short windows.
         push(&mut queue, 20, &Asker::default());
-        [200, 100, 250].into_iter().for_each(|length| push(&mut queue, length, &other));
+        [100, 50, 125].into_iter().for_each(|length| push(&mut queue, length, &other));
         let order: Vec<usize> = (0..10).map(|_| one(&mut queue)).collect();
-        assert_eq!(order, [300, 20, 200, 100, 300, 250, 300, 300, 300, 300], "two in one round, the third in the next");
+        assert_eq!(order, [150, 20, 100, 50, 150, 125, 150, 150, 150, 150], "two in one round, the third in the next");
         push(&mut queue, 20, &Asker::default());
         push(&mut queue, 30, &other);
         let answer = Asker::begun();
-        [40, 41, 500].into_iter().for_each(|length| push(&mut queue, length, &answer));
+        [40, 41, 250].into_iter().for_each(|length| push(&mut queue, length, &answer));
         let order: Vec<usize> = (0..5).map(|_| one(&mut queue)).collect();
-        assert_eq!(order, [40, 41, 20, 30, 500], "an answer's first windows go first");
+        assert_eq!(order, [40, 41, 20, 30, 250], "an answer's first windows go first");
     }
 
     #[test]

@@ -264,12 +264,16 @@ struct Asked<'s> {
 /// What all guards asked think of a text, and whether all verdicts were known, if there are any.
 async fn judge(memo: &Memo, question: Question<'_>, asked: &[Asked<'_>]) -> (Passage, Option<bool>) {
     let spoken = languages(memo, &question.text, question.digest).await;
-    let verdicts = asked.iter().map(async |Asked { guard, cascade, shares }| {
+    let ask = async |Asked { guard, cascade, shares }: &Asked<'_>| {
         let (by, scored, hit) = cascade.judge(&question, &spoken, shares).await;
         let (score, spots) = scored.map_or_else(|error| (Err(error), None), |(score, spots)| (Ok(score), spots));
         (Verdict { guard: *guard, by, score, spots }, hit)
-    });
-    let verdicts = join_all(verdicts).await;
+    };
+    let verdicts = match asked {
+        // What is awaited together is moved to a place of its own first.
+        [only] => vec![ask(only).await],
+        several => join_all(several.iter().map(ask)).await,
+    };
     let known = verdicts.iter().map(|(_, hit)| *hit).reduce(|all, hit| all && hit);
     let verdicts = verdicts.into_iter().map(|(verdict, _)| verdict).collect();
     let Question { target, segments, pieces, .. } = question;
