@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Headers that carry a client's key in one of the APIs, and the query's field that does.
-const CREDENTIALS: [HeaderName; 10] = [
+static CREDENTIALS: [HeaderName; 10] = [
     header::AUTHORIZATION,
     header::COOKIE,
     HeaderName::from_static("api-key"),
@@ -264,7 +264,7 @@ impl Headers {
             headers.remove(name);
         }
         if self.keyed {
-            for name in CREDENTIALS {
+            for name in &CREDENTIALS {
                 headers.remove(name);
             }
         }

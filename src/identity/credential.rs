@@ -7,7 +7,7 @@ use super::Secret;
 /// The header that is Seawall's alone: it leaves the others to the upstream's key.
 const OURS: HeaderName = HeaderName::from_static("seawall-key");
 /// Where SDKs put keys, in the order in which they count.
-const HEADERS: [HeaderName; 5] = [
+static HEADERS: [HeaderName; 5] = [
     OURS,
     header::AUTHORIZATION,
     HeaderName::from_static("x-api-key"),

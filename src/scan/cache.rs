@@ -14,7 +14,7 @@ use std::{
 
 use futures_util::future::{BoxFuture, FutureExt as _, Shared, WeakShared};
 use highway::{HighwayHash as _, HighwayHasher};
-use moka::future::Cache as Moka;
+use moka::sync::Cache as Moka;
 
 use super::window::Scored;
 use crate::{
@@ -209,6 +209,11 @@ impl Cache {
         Self { kept }
     }
 
+    /// The score kept under `key`.
+    pub(super) fn known(&self, key: &Key) -> Option<Scored> {
+        self.kept.as_ref()?.scores.get(key)
+    }
+
     /// The score kept under `key`, or that of `work`, and whether it was kept, under way, or told by another node. A caller that goes away does not
     /// take the score from others who wait for it; when all have gone, the work ends too. Failures are not kept, and those that
     /// hang on who asked are nobody else's: who waited in vain then works for itself.
@@ -221,14 +226,14 @@ impl Cache {
             Err(error) => (Err(error), false),
         };
         let Some(Kept { scores, flights }) = &self.kept else { return split(work().await) };
-        if let Some(score) = scores.get(&key).await {
+        if let Some(score) = scores.get(&key) {
             return (Ok(score), true);
         }
         let (kept, work) = (scores.clone(), work());
         let work = async move {
             let found = work.await;
             if let Ok(Found { scored, .. }) = &found {
-                kept.insert(key, scored.clone()).await;
+                kept.insert(key, scored.clone());
             }
             found
         };

@@ -2,7 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{cache::Cache, judge::Judge, memo::Spoken, question::Question, shared::Shared, window::Spots};
+use super::{
+    cache::Cache,
+    judge::Judge,
+    memo::Spoken,
+    question::Question,
+    shared::Shared,
+    window::{Scored, Spots},
+};
 use crate::{
     guard::{Guard, Meter, Scoring, Share, Unavailable},
     segment::{Direction, Score},
@@ -92,6 +99,38 @@ impl Cascade {
         Shares { first: share(self.first()), second: self.second().map(share) }
     }
 
+    /// What the guards think of a text that is known, and which of them decided. [`Self::count_known`] is to be told if use is made
+    /// of it.
+    pub(super) fn known(&self, question: &Question<'_>, spoken: &Spoken) -> Option<(Which, Score, Spots)> {
+        let first = self.first.known(question)?;
+        let second = match &self.second {
+            Some((band, second)) if band.holds(first.value) => Some(second.known(question)?),
+            Some(_) | None => None,
+        };
+        let (by, scored) = second.map_or((Which::First, first), |second| (Which::Second, second));
+        let (score, spots) = self.held_against(by, scored, question, spoken);
+        Some((by, score, spots))
+    }
+
+    /// Counts a verdict that was known, by the guard that decided.
+    pub(super) fn count_known(&self, by: Which) {
+        let metrics = &self.first.metrics;
+        metrics.verdict(true, true);
+        if self.second.is_some() {
+            let is_second = by == Which::Second;
+            if is_second {
+                metrics.verdict(true, true);
+            }
+            metrics.cascade(is_second);
+        }
+    }
+
+    /// A score beside the threshold of the guard that gave it.
+    fn held_against(&self, by: Which, scored: Scored, question: &Question<'_>, spoken: &Spoken) -> (Score, Spots) {
+        let threshold = self.get(by).manifest().task(question.target.task()).threshold(spoken.all());
+        (Score { value: scored.value, threshold }, scored.spots)
+    }
+
     /// What the guards think of a text, which of them decided, and whether all of that was known.
     pub(super) async fn judge(
         &self,
@@ -108,7 +147,6 @@ impl Cascade {
             }
             self.first.metrics.cascade(by == Which::Second);
         }
-        let threshold = self.get(by).manifest().task(question.target.task()).threshold(spoken.all());
-        (by, scored.map(|scored| (Score { value: scored.value, threshold }, scored.spots)), hit)
+        (by, scored.map(|scored| self.held_against(by, scored, question, spoken)), hit)
     }
 }

@@ -38,14 +38,22 @@ impl Judge {
         Self { guard, name, cache, shelf, metrics: Arc::clone(metrics) }
     }
 
-    /// P(unsafe) of a text, and whether it was known. A guard's scores are kept under its own identity, so that neither
-    /// another band nor another guard beside it makes a kept one wrong.
-    pub(super) async fn ask(self: &Arc<Self>, question: &Question<'_>, share: &Share) -> (Result<Scored, Unavailable>, bool) {
+    /// P(unsafe) of a text, if that is known.
+    pub(super) fn known(&self, question: &Question<'_>) -> Option<Scored> {
+        self.cache.known(&self.key(question))
+    }
+
+    /// A guard's scores are kept under its own identity, so that neither another band nor another guard beside it makes a kept
+    /// one wrong.
+    fn key(&self, question: &Question<'_>) -> Key {
         let (kind, task, context) = (question.kind(), question.target.task(), question.given().map(|context| context.digest));
-        let key = Key { guard: self.name, kind, task, context, text: question.digest };
-        // Most texts are known: what the others need is large, and would be moved with each of them.
+        Key { guard: self.name, kind, task, context, text: question.digest }
+    }
+
+    /// P(unsafe) of a text, and whether it was known.
+    pub(super) async fn ask(self: &Arc<Self>, question: &Question<'_>, share: &Share) -> (Result<Scored, Unavailable>, bool) {
         let work = || Arc::clone(self).find(question.clone().into_owned(), share.clone()).boxed();
-        let (score, hit) = self.cache.get_or(key, work).await;
+        let (score, hit) = self.cache.get_or(self.key(question), work).await;
         self.metrics.verdict(hit, score.is_ok());
         (score, hit)
     }

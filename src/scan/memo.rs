@@ -62,6 +62,11 @@ impl Memo {
         })
     }
 
+    /// The languages that a text with this digest is in, if it was read.
+    pub(super) fn known(&self, digest: Digest) -> Option<Arc<Spoken>> {
+        self.kept.as_ref()?.spoken.get(&digest)
+    }
+
     /// The languages that a text is in, which has this digest.
     pub(super) fn spoken(&self, text: &str, digest: Digest) -> Arc<Spoken> {
         let Some(Kept { spoken, .. }) = &self.kept else { return Arc::new(Spoken::of(text)) };

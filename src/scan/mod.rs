@@ -199,7 +199,7 @@ impl Scanner {
         let asked = guards.iter().filter_map(|&guard| self.inner.cascade(guard).map(|cascade| (guard, cascade)));
         let asked: Vec<Asked<'_>> =
             asked.map(|(guard, cascade)| Asked { guard, cascade, shares: cascade.shares(direction, &meter) }).collect();
-        let answers = join_all(questions.into_iter().map(|question| judge(&self.inner.memo, question, &asked))).await;
+        let answers = judged(&self.inner.memo, questions, &asked).await;
         let cached = answers.iter().filter_map(|(_, known)| *known).reduce(|all, known| all && known);
         let scoring = asked.iter().map(|asked| asked.shares.scoring()).fold(Scoring::default(), Scoring::and);
         (answers.into_iter().map(|(passage, _)| passage).collect(), cached, scoring)
@@ -262,22 +262,59 @@ struct Asked<'s> {
 }
 
 /// What all guards asked think of a text, and whether all verdicts were known, if there are any.
-async fn judge(memo: &Memo, question: Question<'_>, asked: &[Asked<'_>]) -> (Passage, Option<bool>) {
+type Judged = (Passage, Option<bool>);
+
+/// What all guards asked think of each text.
+async fn judged(memo: &Memo, questions: Vec<Question<'_>>, asked: &[Asked<'_>]) -> Vec<Judged> {
+    // Most texts are known, and need nobody to wait for.
+    let mut all = Vec::with_capacity(questions.len());
+    let mut new = Vec::new();
+    for (place, question) in questions.into_iter().enumerate() {
+        match recalled(memo, &question, asked) {
+            Some((spoken, verdicts)) => {
+                let is_known = (!asked.is_empty()).then_some(true);
+                all.push((passage(question, &spoken, verdicts), is_known));
+            }
+            None => new.push(async move { (place, judge(memo, question, asked).await) }),
+        }
+    }
+    // In their order, so that each finds those before it in their places.
+    for (place, judged) in join_all(new).await {
+        all.insert(place, judged);
+    }
+    all
+}
+
+/// The languages of a text, and what all guards asked think of it, if all of that is known.
+fn recalled(memo: &Memo, question: &Question<'_>, asked: &[Asked<'_>]) -> Option<(Arc<Spoken>, Vec<Verdict>)> {
+    let spoken = memo.known(question.digest)?;
+    let mut verdicts = Vec::with_capacity(asked.len());
+    for Asked { guard, cascade, .. } in asked {
+        let (by, score, spots) = cascade.known(question, &spoken)?;
+        verdicts.push(Verdict { guard: *guard, by, score: Ok(score), spots });
+    }
+    for (Asked { cascade, .. }, verdict) in asked.iter().zip(&verdicts) {
+        cascade.count_known(verdict.by);
+    }
+    Some((spoken, verdicts))
+}
+
+async fn judge(memo: &Memo, question: Question<'_>, asked: &[Asked<'_>]) -> Judged {
     let spoken = languages(memo, &question.text, question.digest).await;
-    let ask = async |Asked { guard, cascade, shares }: &Asked<'_>| {
+    let verdicts = asked.iter().map(async |Asked { guard, cascade, shares }| {
         let (by, scored, hit) = cascade.judge(&question, &spoken, shares).await;
         let (score, spots) = scored.map_or_else(|error| (Err(error), None), |(score, spots)| (Ok(score), spots));
         (Verdict { guard: *guard, by, score, spots }, hit)
-    };
-    let verdicts = match asked {
-        // What is awaited together is moved to a place of its own first.
-        [only] => vec![ask(only).await],
-        several => join_all(several.iter().map(ask)).await,
-    };
-    let known = verdicts.iter().map(|(_, hit)| *hit).reduce(|all, hit| all && hit);
+    });
+    let verdicts = join_all(verdicts).await;
+    let is_known = verdicts.iter().map(|(_, hit)| *hit).reduce(|all, hit| all && hit);
     let verdicts = verdicts.into_iter().map(|(verdict, _)| verdict).collect();
+    (passage(question, &spoken, verdicts), is_known)
+}
+
+fn passage(question: Question<'_>, spoken: &Spoken, verdicts: Vec<Verdict>) -> Passage {
     let Question { target, segments, pieces, .. } = question;
-    (Passage { target, segments, pieces, language: spoken.first, others: spoken.others.clone(), verdicts }, known)
+    Passage { target, segments, pieces, language: spoken.first, others: spoken.others.clone(), verdicts }
 }
 
 async fn languages(memo: &Memo, text: &str, digest: Digest) -> Arc<Spoken> {

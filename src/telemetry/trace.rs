@@ -19,7 +19,7 @@ use super::otlp::Exporter;
 use crate::{config::Otlp, connect::Misconfigured};
 
 /// The headers of W3C's trace context.
-const TRACE_CONTEXT: [HeaderName; 2] = [HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
+static TRACE_CONTEXT: [HeaderName; 2] = [HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
 /// Most spans within an exchange's: a stream can have thousands of checks.
 const MOST: usize = 64;
 /// Longest text of an attribute, in bytes: clients choose some of them.
@@ -109,7 +109,7 @@ impl Trace {
         let builder = SpanBuilder::from_name(name).with_kind(SpanKind::Client);
         let span = self.tracer.build_with_context(builder, &self.context);
         self.spans += 1;
-        for name in TRACE_CONTEXT {
+        for name in &TRACE_CONTEXT {
             headers.remove(name);
         }
         let context = Context::new().with_remote_span_context(span.span_context().clone());

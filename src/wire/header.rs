@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, header};
 
 /// Headers that belong to one connection (RFC 9110 §7.6.1) and never cross.
-const HOP_BY_HOP: [HeaderName; 10] = [
+static HOP_BY_HOP: [HeaderName; 10] = [
     header::CONNECTION,
     HeaderName::from_static("http2-settings"),
     HeaderName::from_static("keep-alive"),
@@ -17,11 +17,11 @@ const HOP_BY_HOP: [HeaderName; 10] = [
 ];
 
 /// What the proxy states anew.
-const RESTATED: [HeaderName; 2] = [header::CONTENT_LENGTH, header::CONTENT_ENCODING];
+static RESTATED: [HeaderName; 2] = [header::CONTENT_LENGTH, header::CONTENT_ENCODING];
 
 /// What servers before Seawall say of the client, beside `x-forwarded-…`, or the client says of itself: an upstream that believes
 /// Seawall would believe it, and where a client is is none of a foreign upstream's business.
-const FORWARDED: [HeaderName; 5] = [
+static FORWARDED: [HeaderName; 5] = [
     header::FORWARDED,
     HeaderName::from_static("x-real-ip"),
     HeaderName::from_static("x-client-ip"),
@@ -30,7 +30,7 @@ const FORWARDED: [HeaderName; 5] = [
 ];
 
 /// What an upstream says of its own host, which clients would take for Seawall's: some would go past it from then on.
-const OF_ITS_HOST: [HeaderName; 2] = [header::ALT_SVC, header::STRICT_TRANSPORT_SECURITY];
+static OF_ITS_HOST: [HeaderName; 2] = [header::ALT_SVC, header::STRICT_TRANSPORT_SECURITY];
 
 /// Removes what belongs to the connection, also what its `connection` header names, what the proxy states anew (length and
 /// encoding of the body, and Seawall's own headers), and what is `left` behind besides.
