@@ -52,6 +52,7 @@ impl Judge {
 
     /// P(unsafe) of a text, and whether it was known.
     pub(super) async fn ask(self: &Arc<Self>, question: &Question<'_>, share: &Share) -> (Result<Scored, Unavailable>, bool) {
+        // On the heap: it is large, and its room would be kept for each text that is asked.
         let work = || Arc::clone(self).find(question.clone().into_owned(), share.clone()).boxed();
         let (score, hit) = self.cache.get_or(self.key(question), work).await;
         self.metrics.verdict(hit, score.is_ok());

@@ -98,8 +98,8 @@ static SMALL_WORDS: [(&str, &[&str]); 4] = [
     ),
 ];
 
-/// The place of a small word's language.
-static PLACES: LazyLock<HashMap<&str, usize>> = LazyLock::new(|| {
+/// The place in [`SMALL_WORDS`] of a small word's language: looked up, since each word of each new text is.
+static LANGUAGE_OF: LazyLock<HashMap<&str, usize>> = LazyLock::new(|| {
     let places = SMALL_WORDS.iter().enumerate();
     places.flat_map(|(place, (_, words))| words.iter().map(move |word| (*word, place))).collect()
 });
@@ -181,7 +181,7 @@ fn by_small_words(sample: &str, least: usize) -> Vec<&'static str> {
     let lower = sample.to_ascii_lowercase();
     let mut counts = [0_usize; SMALL_WORDS.len()];
     for word in lower.split(|c: char| !c.is_ascii_alphabetic()) {
-        if let Some(count) = PLACES.get(word).and_then(|place| counts.get_mut(*place)) {
+        if let Some(count) = LANGUAGE_OF.get(word).and_then(|place| counts.get_mut(*place)) {
             *count += 1;
         }
     }

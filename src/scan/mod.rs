@@ -299,6 +299,7 @@ fn recalled(memo: &Memo, question: &Question<'_>, asked: &[Asked<'_>]) -> Option
     Some((spoken, verdicts))
 }
 
+/// The same of a text of which something is new.
 async fn judge(memo: &Memo, question: Question<'_>, asked: &[Asked<'_>]) -> Judged {
     let spoken = languages(memo, &question.text, question.digest).await;
     let verdicts = asked.iter().map(async |Asked { guard, cascade, shares }| {

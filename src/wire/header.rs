@@ -2,6 +2,8 @@
 
 use http::{HeaderMap, HeaderName, header};
 
+// These lists are `static`: as constants they would be made anew for each header that is looked for in them.
+
 /// Headers that belong to one connection (RFC 9110 §7.6.1) and never cross.
 static HOP_BY_HOP: [HeaderName; 10] = [
     header::CONNECTION,

@@ -93,6 +93,30 @@ fn scanner() -> Scanner {
 }
 
 #[tokio::test]
+async fn known_texts_and_new_ones_keep_their_places() {
+    let scanner = scanner();
+    let told = async |texts: &[&str]| {
+        let segment = |(passage, text): (usize, &&str)| Segment {
+            target: Target::System,
+            passage,
+            text: (*text).to_owned(),
+            place: None,
+        };
+        let content = Content { segments: texts.iter().enumerate().map(segment).collect(), ..Content::default() };
+        let evidence = scanner.evidence(&Ask::only(scan::DEFAULT), content, Direction::Request, None).await;
+        assert_eq!(evidence.passages.len(), texts.len());
+        for (place, (passage, text)) in evidence.passages.iter().zip(texts).enumerate() {
+            assert_eq!(passage.segments, [place]);
+            assert_eq!(passage.score(scan::DEFAULT).unwrap().value > 0.5, text.contains("danger"), "{text}");
+        }
+        evidence.cached
+    };
+    assert_eq!(told(&["danger one", "tea"]).await, Some(false));
+    let mixed = ["tea two", "danger one", "danger three", "tea", "danger four", "tea five"];
+    assert_eq!([told(&mixed).await, told(&mixed).await], [Some(false), Some(true)]);
+}
+
+#[tokio::test]
 async fn a_long_texts_windows_are_told_where_they_stand() {
     let scanner = scanner();
     let words = "ชา ｔｅａ é\u{301} ";
